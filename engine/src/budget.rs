@@ -1,0 +1,103 @@
+//! Memory accounting: whatever grows with data asks first, because a failed Rust allocation aborts
+//! the process and, in a backend, restarts the whole server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::{Error, Result};
+
+#[derive(Debug)]
+struct Inner {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+/// A byte limit shared by every thread of one query or one builder.
+#[derive(Clone, Debug)]
+pub struct Budget(Arc<Inner>);
+
+impl Budget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Budget(Arc::new(Inner { limit, used: AtomicUsize::new(0) }))
+    }
+
+    pub fn unlimited() -> Self {
+        Self::new(usize::MAX)
+    }
+
+    pub fn limit(&self) -> usize {
+        self.0.limit
+    }
+
+    pub fn used(&self) -> usize {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// Reserves `bytes`; the guard gives them back when dropped. Errors: `Error::Budget`.
+    pub fn reserve(&self, bytes: usize) -> Result<Reservation> {
+        let mut reservation = Reservation { budget: self.clone(), bytes: 0 };
+        reservation.grow(bytes)?;
+        Ok(reservation)
+    }
+}
+
+/// Bytes held from a [`Budget`]; dropped, they are free again.
+#[derive(Debug)]
+pub struct Reservation {
+    budget: Budget,
+    bytes: usize,
+}
+
+impl Reservation {
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Reserves `bytes` more. Errors: `Error::Budget`, and nothing changed.
+    pub fn grow(&mut self, bytes: usize) -> Result<()> {
+        let inner = &self.budget.0;
+        inner
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(bytes).filter(|total| *total <= inner.limit)
+            })
+            .map_err(|_| Error::Budget { requested: bytes, limit: inner.limit })?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Makes the reservation exactly `bytes`, growing or shrinking it.
+    pub fn resize(&mut self, bytes: usize) -> Result<()> {
+        if bytes > self.bytes {
+            self.grow(bytes - self.bytes)
+        } else {
+            self.budget.0.used.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+            self.bytes = bytes;
+            Ok(())
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.0.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reservations_add_up_and_come_back() {
+        let budget = Budget::new(100);
+        let mut first = budget.reserve(60).unwrap();
+        assert!(matches!(budget.reserve(41), Err(Error::Budget { requested: 41, limit: 100 })));
+        first.resize(10).unwrap();
+        let second = budget.reserve(90).unwrap();
+        assert_eq!(budget.used(), 100);
+        drop((first, second));
+        assert_eq!(budget.used(), 0);
+    }
+}

@@ -1,0 +1,44 @@
+//! Vectorized execution of plans over segments.
+
+mod aggregate;
+mod rows;
+
+pub use aggregate::{AggregateExecution, AggregateResult, ResultColumn};
+pub use rows::{BatchColumn, RowBatch, RowExecution};
+
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+use crate::segment::Segment;
+use crate::{Budget, Cancel, TimeRanges};
+
+/// One segment as a query sees it.
+pub struct SegmentScan {
+    pub segment: Arc<Segment>,
+    /// Rows whose time is outside are invisible. `TimeRanges::all()` for tables without a time column.
+    pub visibility: TimeRanges,
+    pub deleted: Option<RoaringBitmap>,
+}
+
+/// Limits of one execution.
+#[derive(Clone, Debug)]
+pub struct ExecOptions {
+    /// 1: everything runs on the calling thread.
+    pub threads: usize,
+    pub budget: Budget,
+    pub cancel: Cancel,
+}
+
+/// Counters for EXPLAIN ANALYZE.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExecStatistics {
+    pub segments_scanned: u64,
+    pub blocks_total: u64,
+    /// Not touched, because block statistics or bitmaps exclude every row.
+    pub blocks_skipped: u64,
+    /// Answered from block headers alone.
+    pub blocks_from_headers: u64,
+    pub rows_scanned: u64,
+    pub rows_selected: u64,
+}

@@ -1,0 +1,19 @@
+//! Columnar segments and their vectorized execution.
+//!
+//! Pure Rust: no PostgreSQL, no clock, no network. Storage, memory, cancellation and the evaluation
+//! of the host's own functions are handed in (`RangeRead`, `Budget`, `Cancel`, `plan::Host`).
+
+pub mod budget;
+pub mod cancel;
+pub mod error;
+pub mod exec;
+pub mod interval;
+pub mod plan;
+pub mod rows;
+pub mod segment;
+pub mod types;
+
+pub use budget::{Budget, Reservation};
+pub use cancel::Cancel;
+pub use error::{Error, Result};
+pub use interval::{TimeInterval, TimeRanges};

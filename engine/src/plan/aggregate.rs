@@ -1,0 +1,56 @@
+//! Grouped aggregation.
+
+use std::sync::Arc;
+
+use super::{ColumnRef, Filter, OrderId};
+
+#[derive(Clone, Debug)]
+pub struct AggregateQuery {
+    pub columns: Vec<ColumnRef>,
+    pub filter: Filter,
+    /// Empty: one group, present even when no row is selected.
+    pub keys: Vec<Key>,
+    pub aggregates: Vec<AggregateCall>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Key {
+    /// Grouped by physical equality (F64: -0 = 0, NaN = NaN); the host asks this only where that is SQL equality.
+    Column(usize),
+    /// A function of a time column, piecewise constant; the key is the number of its value.
+    Buckets { column: usize, buckets: Arc<Buckets> },
+}
+
+/// Piece `i` is `starts[i] .. starts[i+1]` (the last one open) in the column's stored unit (days for dates) and has the value number
+/// `values[i]`; different pieces may share a value. `starts` ascends; `starts[0]` is at most every time asked for. NULL time is a key of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Buckets {
+    pub starts: Vec<i64>,
+    pub values: Vec<u32>,
+}
+
+#[derive(Clone, Debug)]
+pub struct AggregateCall {
+    pub function: AggregateFunction,
+    /// FILTER (WHERE ...); `Const(true)` without.
+    pub filter: Filter,
+}
+
+/// Arguments are positions in the plan's columns. NULLs are skipped, as in SQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AggregateFunction {
+    CountStar,
+    Count(usize),
+    /// By physical equality, as keys are.
+    CountDistinct(usize),
+    /// I64, I128: exact, finished as `Value::I128` (scaled as the column is); F64: in a fixed order of reduction, whatever the number
+    /// of threads. No row: NULL. NUMERIC NaN: the sentinel of `Physical::I128`.
+    Sum(usize),
+    /// Finished as the sum, with the count of non-NULL rows beside it: the host divides.
+    Avg(usize),
+    /// In physical order, or for bytes in the host's order if one is given.
+    Min(usize, Option<OrderId>),
+    Max(usize, Option<OrderId>),
+    BoolAnd(usize),
+    BoolOr(usize),
+}

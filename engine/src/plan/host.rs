@@ -1,0 +1,33 @@
+//! What the engine asks back of its host, always on the thread that called the engine.
+
+use std::any::Any;
+use std::cmp::Ordering;
+
+use crate::Result;
+use crate::segment::BytesBlock;
+
+/// Number of a predicate that only the host can evaluate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HostPredicate(pub u32);
+
+/// Number of an order of byte strings that only the host knows (a collation).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OrderId(pub u32);
+
+/// Held while threads are spawned; what it restores, it restores when dropped.
+pub type Wake = Box<dyn Any>;
+
+pub trait Host {
+    /// For each value whether the predicate is true of it (false or NULL: not). Only values that occur in
+    /// rows which the other conjuncts select are asked about, so that no foreign row can raise an error.
+    fn test(&mut self, predicate: HostPredicate, values: &BytesBlock) -> Result<Vec<bool>>;
+
+    /// Total order of two byte strings; ties of a collation are broken by bytes.
+    fn compare(&mut self, order: OrderId, left: &[u8], right: &[u8]) -> Ordering;
+
+    /// Called at least every 10 ms by the calling thread; `Err` cancels the query.
+    fn poll(&mut self) -> Result<()>;
+
+    /// Called right before threads are spawned (to block signals); the guard is dropped right after.
+    fn before_spawn(&mut self) -> Wake;
+}

@@ -1,0 +1,28 @@
+//! What the host asks of the engine: plans as data, all operands bound.
+
+mod aggregate;
+mod filter;
+mod host;
+
+pub use aggregate::{AggregateCall, AggregateFunction, AggregateQuery, Buckets, Key};
+pub use filter::{Bound, Filter, Predicate, Test};
+pub use host::{Host, HostPredicate, OrderId, Wake};
+
+use crate::types::{ColumnId, LogicalType, Value};
+
+/// A column that a plan reads. Plans name columns by their position in the plan's list of these.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ColumnRef {
+    pub id: ColumnId,
+    pub ty: LogicalType,
+    /// What rows of segments older than the column hold: NULL or its default at the time it was added.
+    pub missing: Value,
+}
+
+/// A scan of rows: `filter` selects, `output` (positions in `columns`) is returned.
+#[derive(Clone, Debug)]
+pub struct RowQuery {
+    pub columns: Vec<ColumnRef>,
+    pub filter: Filter,
+    pub output: Vec<usize>,
+}

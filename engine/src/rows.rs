@@ -1,0 +1,224 @@
+//! Rows on their way into a segment: append-only columns in memory.
+
+use std::sync::Arc;
+
+use crate::types::{Physical, Schema};
+use crate::{Error, Result};
+
+/// Values of one column, dense: a NULL occupies a zero value or an empty byte string.
+#[derive(Clone, Debug)]
+pub enum ColumnData {
+    I64(Vec<i64>),
+    I128(Vec<i128>),
+    F64(Vec<f64>),
+    /// `ends[i]` is where value `i` ends in `data`; it begins where the one before ends.
+    Bytes { ends: Vec<u64>, data: Vec<u8> },
+}
+
+impl ColumnData {
+    fn new(physical: Physical) -> Self {
+        match physical {
+            Physical::I64 => ColumnData::I64(Vec::new()),
+            Physical::I128 => ColumnData::I128(Vec::new()),
+            Physical::F64 => ColumnData::F64(Vec::new()),
+            Physical::Bytes => ColumnData::Bytes { ends: Vec::new(), data: Vec::new() },
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            ColumnData::I64(v) => v.len(),
+            ColumnData::I128(v) => v.len(),
+            ColumnData::F64(v) => v.len(),
+            ColumnData::Bytes { ends, .. } => ends.len(),
+        }
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        match self {
+            ColumnData::I64(v) => v.truncate(rows),
+            ColumnData::I128(v) => v.truncate(rows),
+            ColumnData::F64(v) => v.truncate(rows),
+            ColumnData::Bytes { ends, data } => {
+                ends.truncate(rows);
+                data.truncate(ends.last().map_or(0, |e| *e as usize));
+            }
+        }
+    }
+
+    fn memory(&self) -> usize {
+        match self {
+            ColumnData::I64(v) => v.capacity() * 8,
+            ColumnData::I128(v) => v.capacity() * 16,
+            ColumnData::F64(v) => v.capacity() * 8,
+            ColumnData::Bytes { ends, data } => ends.capacity() * 8 + data.capacity(),
+        }
+    }
+}
+
+/// One column of a [`RowBuffer`].
+#[derive(Clone, Debug)]
+pub struct ColumnRows {
+    pub data: ColumnData,
+    /// Positions of NULLs, ascending.
+    pub nulls: Vec<u32>,
+}
+
+impl ColumnRows {
+    /// The bytes of value `row`; empty for other kinds of columns and for NULL.
+    pub fn bytes(&self, row: usize) -> &[u8] {
+        match &self.data {
+            ColumnData::Bytes { ends, data } => {
+                let start = if row == 0 { 0 } else { ends[row - 1] as usize };
+                &data[start..ends[row] as usize]
+            }
+            _ => &[],
+        }
+    }
+}
+
+/// Rows in columns, in arrival order. Push one value to every column, then call
+/// [`RowBuffer::finish_row`]; [`RowBuffer::abandon_row`] takes a half-pushed row back.
+#[derive(Clone, Debug)]
+pub struct RowBuffer {
+    schema: Arc<Schema>,
+    columns: Vec<ColumnRows>,
+    rows: usize,
+}
+
+impl RowBuffer {
+    /// Rows one buffer may hold: positions are `u32`.
+    pub const MAX_ROWS: usize = u32::MAX as usize;
+
+    pub fn new(schema: Arc<Schema>) -> Self {
+        let columns = schema
+            .columns
+            .iter()
+            .map(|c| ColumnRows { data: ColumnData::new(c.ty.physical()), nulls: Vec::new() })
+            .collect();
+        RowBuffer { schema, columns, rows: 0 }
+    }
+
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    pub fn columns(&self) -> &[ColumnRows] {
+        &self.columns
+    }
+
+    /// Bytes allocated by the columns.
+    pub fn memory(&self) -> usize {
+        self.columns.iter().map(|c| c.data.memory() + c.nulls.capacity() * 4).sum()
+    }
+
+    pub fn push_null(&mut self, column: usize) {
+        let ColumnRows { data, nulls } = &mut self.columns[column];
+        nulls.push(data.len() as u32);
+        match data {
+            ColumnData::I64(v) => v.push(0),
+            ColumnData::I128(v) => v.push(0),
+            ColumnData::F64(v) => v.push(0.0),
+            ColumnData::Bytes { ends, data } => ends.push(data.len() as u64),
+        }
+    }
+
+    /// Errors: `Error::Invalid` if the column's physical type is another; nothing is pushed then.
+    pub fn push_i64(&mut self, column: usize, value: i64) -> Result<()> {
+        match &mut self.columns[column].data {
+            ColumnData::I64(v) => v.push(value),
+            ColumnData::I128(v) => v.push(i128::from(value)),
+            _ => return Err(mismatch(column)),
+        }
+        Ok(())
+    }
+
+    pub fn push_i128(&mut self, column: usize, value: i128) -> Result<()> {
+        match &mut self.columns[column].data {
+            ColumnData::I128(v) => v.push(value),
+            _ => return Err(mismatch(column)),
+        }
+        Ok(())
+    }
+
+    /// NaN is made canonical.
+    pub fn push_f64(&mut self, column: usize, value: f64) -> Result<()> {
+        match &mut self.columns[column].data {
+            ColumnData::F64(v) => v.push(if value.is_nan() { f64::NAN } else { value }),
+            _ => return Err(mismatch(column)),
+        }
+        Ok(())
+    }
+
+    pub fn push_bytes(&mut self, column: usize, value: &[u8]) -> Result<()> {
+        match &mut self.columns[column].data {
+            ColumnData::Bytes { ends, data } => {
+                data.extend_from_slice(value);
+                ends.push(data.len() as u64);
+            }
+            _ => return Err(mismatch(column)),
+        }
+        Ok(())
+    }
+
+    /// Errors: `Error::Invalid` if a column did not get exactly one value; the row is taken back.
+    pub fn finish_row(&mut self) -> Result<()> {
+        if self.columns.iter().any(|c| c.data.len() != self.rows + 1) {
+            self.abandon_row();
+            return Err(Error::invalid("a row needs exactly one value in every column"));
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Takes back what was pushed since the last finished row.
+    pub fn abandon_row(&mut self) {
+        self.truncate(self.rows);
+    }
+
+    /// Keeps the first `rows` finished rows.
+    pub fn truncate(&mut self, rows: usize) {
+        self.rows = self.rows.min(rows);
+        for c in &mut self.columns {
+            c.data.truncate(self.rows);
+            let kept = c.nulls.partition_point(|&p| (p as usize) < self.rows);
+            c.nulls.truncate(kept);
+        }
+    }
+
+    /// Appends the rows of `other`. Errors: `Error::Invalid` if the schemas differ.
+    pub fn append(&mut self, other: &RowBuffer) -> Result<()> {
+        if self.schema != other.schema {
+            return Err(Error::invalid("row buffers of different schemas"));
+        }
+        let base = self.rows as u32;
+        for (to, from) in self.columns.iter_mut().zip(&other.columns) {
+            to.nulls.extend(from.nulls.iter().map(|p| p + base));
+            match (&mut to.data, &from.data) {
+                (ColumnData::I64(a), ColumnData::I64(b)) => a.extend_from_slice(b),
+                (ColumnData::I128(a), ColumnData::I128(b)) => a.extend_from_slice(b),
+                (ColumnData::F64(a), ColumnData::F64(b)) => a.extend_from_slice(b),
+                (ColumnData::Bytes { ends, data }, ColumnData::Bytes { ends: e, data: d }) => {
+                    let shift = data.len() as u64;
+                    data.extend_from_slice(d);
+                    ends.extend(e.iter().map(|end| end + shift));
+                }
+                _ => return Err(Error::invalid("row buffers of different schemas")),
+            }
+        }
+        self.rows += other.rows;
+        Ok(())
+    }
+}
+
+fn mismatch(column: usize) -> Error {
+    Error::invalid(format!("column {column} holds another physical type"))
+}
