@@ -7,6 +7,7 @@ pub mod budget;
 pub mod cancel;
 pub mod error;
 pub mod exec;
+pub mod granularity;
 pub mod interval;
 pub mod plan;
 pub mod rows;

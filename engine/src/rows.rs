@@ -1,5 +1,6 @@
 //! Rows on their way into a segment: append-only columns in memory.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::types::{Physical, Schema};
@@ -12,7 +13,10 @@ pub enum ColumnData {
     I128(Vec<i128>),
     F64(Vec<f64>),
     /// `ends[i]` is where value `i` ends in `data`; it begins where the one before ends.
-    Bytes { ends: Vec<u64>, data: Vec<u8> },
+    Bytes {
+        ends: Vec<u64>,
+        data: Vec<u8>,
+    },
 }
 
 impl ColumnData {
@@ -196,25 +200,35 @@ impl RowBuffer {
 
     /// Appends the rows of `other`. Errors: `Error::Invalid` if the schemas differ.
     pub fn append(&mut self, other: &RowBuffer) -> Result<()> {
-        if self.schema != other.schema {
-            return Err(Error::invalid("row buffers of different schemas"));
+        self.append_range(other, 0..other.rows)
+    }
+
+    /// Appends rows `range` of `other`. Errors: `Error::Invalid` if the schemas differ or `other` has fewer rows.
+    pub fn append_range(&mut self, other: &RowBuffer, range: Range<usize>) -> Result<()> {
+        if self.schema != other.schema || range.start > range.end || range.end > other.rows {
+            return Err(Error::invalid("rows of another schema, or not there"));
         }
         let base = self.rows as u32;
+        let start = range.start as u32;
         for (to, from) in self.columns.iter_mut().zip(&other.columns) {
-            to.nulls.extend(from.nulls.iter().map(|p| p + base));
+            let first = from.nulls.partition_point(|p| (*p as usize) < range.start);
+            let last = from.nulls.partition_point(|p| (*p as usize) < range.end);
+            to.nulls.extend(from.nulls[first..last].iter().map(|p| p - start + base));
             match (&mut to.data, &from.data) {
-                (ColumnData::I64(a), ColumnData::I64(b)) => a.extend_from_slice(b),
-                (ColumnData::I128(a), ColumnData::I128(b)) => a.extend_from_slice(b),
-                (ColumnData::F64(a), ColumnData::F64(b)) => a.extend_from_slice(b),
+                (ColumnData::I64(a), ColumnData::I64(b)) => a.extend_from_slice(&b[range.clone()]),
+                (ColumnData::I128(a), ColumnData::I128(b)) => a.extend_from_slice(&b[range.clone()]),
+                (ColumnData::F64(a), ColumnData::F64(b)) => a.extend_from_slice(&b[range.clone()]),
                 (ColumnData::Bytes { ends, data }, ColumnData::Bytes { ends: e, data: d }) => {
-                    let shift = data.len() as u64;
-                    data.extend_from_slice(d);
-                    ends.extend(e.iter().map(|end| end + shift));
+                    let from = if range.start == 0 { 0 } else { e[range.start - 1] };
+                    let to = if range.end == 0 { 0 } else { e[range.end - 1] };
+                    let base = data.len() as u64;
+                    data.extend_from_slice(&d[from as usize..to as usize]);
+                    ends.extend(e[range.clone()].iter().map(|end| end - from + base));
                 }
                 _ => return Err(Error::invalid("row buffers of different schemas")),
             }
         }
-        self.rows += other.rows;
+        self.rows += range.len();
         Ok(())
     }
 }

@@ -18,7 +18,10 @@ pub enum LogicalType {
     Float8,
     /// `numeric(precision, scale)` with 1 <= precision <= 38 and 0 <= scale <= precision: the value
     /// times 10^scale as an integer; NaN is [`LogicalType::NUMERIC_NAN_I64`] or `..._I128`.
-    Numeric { precision: u8, scale: u8 },
+    Numeric {
+        precision: u8,
+        scale: u8,
+    },
     /// Days since 2000-01-01; `i32::MIN`/`i32::MAX` are the infinities.
     Date,
     /// Microseconds since 2000-01-01 00:00, without a zone; `i64::MIN`/`i64::MAX` are the infinities.

@@ -43,10 +43,25 @@ pub struct RowBatch {
 /// Dense values of the selected rows; where `nulls` is not empty, `nulls[i]` says that row `i` is NULL.
 pub enum BatchColumn {
     Constant(Value),
-    I64 { values: Vec<i64>, nulls: Vec<bool> },
-    I128 { values: Vec<i128>, nulls: Vec<bool> },
-    F64 { values: Vec<f64>, nulls: Vec<bool> },
+    I64 {
+        values: Vec<i64>,
+        nulls: Vec<bool>,
+    },
+    I128 {
+        values: Vec<i128>,
+        nulls: Vec<bool>,
+    },
+    F64 {
+        values: Vec<f64>,
+        nulls: Vec<bool>,
+    },
     /// `codes[i]` indexes `dictionary` (all values, shared by the segment's batches); its length means NULL.
-    Dictionary { codes: Vec<u32>, dictionary: Arc<BytesBlock> },
-    Bytes { values: BytesBlock, nulls: Vec<bool> },
+    Dictionary {
+        codes: Vec<u32>,
+        dictionary: Arc<BytesBlock>,
+    },
+    Bytes {
+        values: BytesBlock,
+        nulls: Vec<bool>,
+    },
 }

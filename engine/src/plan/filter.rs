@@ -32,13 +32,19 @@ pub enum Bound {
 pub enum Test {
     IsNull,
     IsNotNull,
-    Range { low: Bound, high: Bound },
+    Range {
+        low: Bound,
+        high: Bound,
+    },
     /// Equal to one of the values (no NULLs among them).
     In(Vec<Value>),
     /// Not NULL and equal to none of the values (no NULLs among them).
     NotIn(Vec<Value>),
     /// SQL LIKE over UTF-8 with `\` as escape; `negated`: NOT LIKE.
-    Like { pattern: Vec<u8>, negated: bool },
+    Like {
+        pattern: Vec<u8>,
+        negated: bool,
+    },
     /// Evaluated by the host on distinct values (any negation is the host's).
     Host(HostPredicate),
 }

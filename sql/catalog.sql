@@ -1,0 +1,112 @@
+-- Tables that only the extension's functions write. Columns are read by position: new ones go to the end.
+
+CREATE TABLE basalt.datasource (
+    id uuid PRIMARY KEY,
+    relation regclass NOT NULL,
+    schema_generation int NOT NULL DEFAULT 1,
+    next_column_id int NOT NULL DEFAULT 1,
+    current_version bigint NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    -- What each column id was when the table was last altered: {"3": {"name": ..., "type": ..., "typmod": ..., "stored": ...}}.
+    columns jsonb NOT NULL DEFAULT '{}'
+);
+CREATE INDEX datasource_relation ON basalt.datasource (relation);
+
+CREATE TABLE basalt.segment (
+    id uuid PRIMARY KEY,
+    datasource uuid NOT NULL,
+    version bigint NOT NULL,
+    -- Rows whose time is outside are not visible. Rows without a time are visible as long as the segment is used.
+    visibility tstzmultirange NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('fresh', 'derived', 'final')),
+    rows bigint NOT NULL,
+    bytes bigint NOT NULL,
+    checksum bigint NOT NULL,
+    home text NOT NULL DEFAULT 'catalog',
+    used boolean NOT NULL DEFAULT true,
+    retired_at timestamptz,
+    statistics bytea NOT NULL,
+    schema_generation int NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    -- Schema that a derived segment is merged to: equal sources and an equal schema give equal bytes.
+    merge_schema text,
+    -- Version that retired the segment.
+    retired_version bigint
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500, fillfactor = 80);
+ALTER TABLE basalt.segment ALTER COLUMN statistics SET STORAGE EXTERNAL;
+CREATE INDEX segment_datasource ON basalt.segment (datasource) WHERE used;
+CREATE INDEX segment_retired ON basalt.segment (datasource, retired_at) WHERE NOT used;
+
+CREATE TABLE basalt.segment_data (
+    segment uuid NOT NULL,
+    chunk int NOT NULL,
+    bytes bytea NOT NULL,
+    PRIMARY KEY (segment, chunk)
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500);
+-- Segments are compressed already.
+ALTER TABLE basalt.segment_data ALTER COLUMN bytes SET STORAGE EXTERNAL;
+
+CREATE TABLE basalt.segment_part (
+    derived uuid NOT NULL,
+    ordinal int NOT NULL,
+    source uuid NOT NULL,
+    visibility tstzmultirange NOT NULL,
+    PRIMARY KEY (derived, ordinal)
+);
+CREATE INDEX segment_part_source ON basalt.segment_part (source);
+
+-- Which offsets a segment holds: [first_offset, next_offset) of a partition.
+CREATE TABLE basalt.segment_source (
+    segment uuid NOT NULL,
+    ingestion uuid NOT NULL,
+    topic text NOT NULL,
+    partition int NOT NULL,
+    first_offset bigint NOT NULL,
+    next_offset bigint NOT NULL,
+    PRIMARY KEY (segment, ingestion, topic, partition, first_offset)
+);
+
+-- Rows of a segment that were deleted: a roaring bitmap of row numbers a delta.
+CREATE TABLE basalt.segment_deletion (
+    segment uuid NOT NULL,
+    delta uuid NOT NULL,
+    datasource uuid NOT NULL,
+    rows bytea NOT NULL,
+    PRIMARY KEY (segment, delta)
+);
+
+CREATE TABLE basalt.rule (
+    datasource uuid NOT NULL,
+    ordinal int NOT NULL,
+    rule jsonb NOT NULL,
+    PRIMARY KEY (datasource, ordinal)
+);
+
+-- Batch files that were loaded.
+CREATE TABLE basalt.load_history (
+    datasource uuid NOT NULL,
+    key text NOT NULL,
+    etag text NOT NULL,
+    rows bigint NOT NULL,
+    loaded_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    PRIMARY KEY (datasource, key, etag)
+);
+
+CREATE TABLE basalt.job (
+    id uuid PRIMARY KEY,
+    datasource uuid NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('replace', 'compact', 'handoff', 'load', 'sweep', 'restore')),
+    state text NOT NULL CHECK (state IN ('running', 'done', 'failed')),
+    started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    finished_at timestamptz,
+    version bigint,
+    segments_in bigint NOT NULL DEFAULT 0,
+    segments_out bigint NOT NULL DEFAULT 0,
+    rows bigint NOT NULL DEFAULT 0,
+    error text
+);
+CREATE INDEX job_datasource ON basalt.job (datasource, started_at);
+
+SELECT pg_catalog.pg_extension_config_dump('basalt.' || name, '')
+FROM pg_catalog.unnest(ARRAY['datasource', 'segment', 'segment_data', 'segment_part', 'segment_source', 'segment_deletion',
+                             'rule', 'load_history', 'job']) AS name;

@@ -1,0 +1,316 @@
+//! The segment cache: local files that queries map, recreated from the catalog when they are missing.
+//!
+//! `<basalt.cache_directory>/<database oid>/<boot id>/<segment id>-<checksum>.segment`. Files are written under a
+//! temporary name, renamed, and never truncated or rewritten. Nothing is synced to disk: after a crash of the operating
+//! system (another boot id) a file is verified before it is used again.
+
+use std::cell::RefCell;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use basalt_engine::segment::{Segment, SegmentBytes};
+use pgrx::pg_sys;
+
+use super::segment::{SegmentEntry, SegmentKind};
+use super::{derived, pending, tables};
+use crate::error::{Error, Result};
+use crate::guc;
+use crate::pg::lru::Lru;
+use crate::pg::scan::{IndexScan, Key};
+use crate::pg::values::with_varlena;
+use crate::pg::{interrupts, uuid_text};
+
+thread_local! {
+    /// Mapped segments, kept between queries.
+    static OPEN: RefCell<Lru<[u8; 16], Arc<Segment>>> = RefCell::new(Lru::new());
+}
+
+/// Maps a segment that the active snapshot sees, recreating its file first if it is missing or damaged. Errors: `Corrupt`
+/// if the catalog's own bytes are not what they were, and errors of the file system.
+pub fn open(entry: &SegmentEntry) -> Result<Arc<Segment>> {
+    if let Some(known) = OPEN.with_borrow_mut(|open| open.get(&entry.id).cloned()) {
+        return Ok(known);
+    }
+    let segment = match pending::bytes_of(&entry.id) {
+        Some(bytes) => Segment::open(bytes)?,
+        None => open_file(entry)?,
+    };
+    let segment = Arc::new(segment);
+    remember(entry.id, segment.clone());
+    Ok(segment)
+}
+
+/// Keeps a mapped segment for later queries of the session.
+pub fn remember(id: [u8; 16], segment: Arc<Segment>) {
+    let limit = usize::try_from(guc::MAX_OPEN_SEGMENTS.get()).unwrap_or(16);
+    OPEN.with_borrow_mut(|open| open.insert(id, segment, limit));
+}
+
+/// Unmaps a segment as soon as no query uses it.
+pub fn forget(id: &[u8; 16]) {
+    OPEN.with_borrow_mut(|open| open.remove(id));
+}
+
+fn open_file(entry: &SegmentEntry) -> Result<Segment> {
+    let directory = directory()?;
+    let path = directory.join(file_name(&entry.id, entry.checksum));
+    let bytes = match map(&path, entry.bytes) {
+        Ok(bytes) => bytes,
+        Err(_) => {
+            // Missing, or of another length: whatever it is, the home has the bytes.
+            recreate(entry, &directory)?;
+            map(&path, entry.bytes)?
+        }
+    };
+    Ok(Segment::open(bytes)?)
+}
+
+/// Brings the file of a segment back.
+fn recreate(entry: &SegmentEntry, directory: &Path) -> Result<()> {
+    if adopt_from_earlier_boot(entry, directory) {
+        return Ok(());
+    }
+    let mut file = NewFile::create(directory)?;
+    match entry.kind {
+        SegmentKind::Derived => derived::rebuild(entry, &mut file)?,
+        SegmentKind::Fresh | SegmentKind::Final => copy_from_catalog(&entry.id, &mut file)?,
+    }
+    let written = file.finish()?;
+    if written.length != entry.bytes || written.checksum != entry.checksum {
+        return Err(Error::from(basalt_engine::Error::corrupt(format!("segment {}", uuid_text(&entry.id)))).detail(
+            format!(
+                "Recreated {} bytes with checksum {:08x}; the catalog says {} bytes with checksum {:08x}.",
+                written.length, written.checksum, entry.bytes, entry.checksum
+            ),
+        ));
+    }
+    written.persist(&entry.id)
+}
+
+/// Reads the chunks of `basalt.segment_data` in order.
+fn copy_from_catalog(id: &[u8; 16], out: &mut NewFile) -> Result<()> {
+    // SAFETY: whoever opens segments has an active snapshot. SnapshotSelf is static: it sees what this very command wrote,
+    // which the active snapshot does not.
+    let found = unsafe {
+        copy_chunks(id, out, pg_sys::GetActiveSnapshot())?
+            || copy_chunks(id, out, std::ptr::addr_of_mut!(pg_sys::SnapshotSelfData))?
+    };
+    if found {
+        return Ok(());
+    }
+    Err(basalt_engine::Error::corrupt(format!("no bytes of segment {} in the catalog", uuid_text(id))).into())
+}
+
+/// Whether there was a chunk.
+unsafe fn copy_chunks(id: &[u8; 16], out: &mut NewFile, snapshot: pg_sys::Snapshot) -> Result<bool> {
+    let key = Key { value: pg_sys::Datum::from(id.as_ptr()), equal: pg_sys::F_UUID_EQ };
+    // SAFETY: the snapshot outlives the scan, by the caller's promise; the index's first column is a uuid.
+    let mut scan = unsafe {
+        IndexScan::begin(tables::relation(c"segment_data"), tables::relation(c"segment_data_pkey"), &[key], snapshot)
+    };
+    let mut expected = 0;
+    while scan.advance() {
+        interrupts::check();
+        let (Some(chunk), Some(bytes)) = (scan.get(2), scan.get(3)) else { break };
+        if chunk.value() as i32 != expected {
+            break;
+        }
+        expected += 1;
+        with_varlena(bytes, |bytes| out.write_all(bytes)).map_err(|e| Error::io(&e, "write a segment file"))?;
+    }
+    scan.end();
+    Ok(expected > 0)
+}
+
+/// After a reboot: takes the file over if it has the right contents. False if there is none.
+fn adopt_from_earlier_boot(entry: &SegmentEntry, directory: &Path) -> bool {
+    let name = file_name(&entry.id, entry.checksum);
+    let Some(database) = directory.parent() else { return false };
+    let Ok(boots) = fs::read_dir(database) else { return false };
+    for boot in boots.flatten() {
+        let path = boot.path().join(&name);
+        if boot.path() == directory || !path.is_file() {
+            continue;
+        }
+        match checksum_of(&path) {
+            Ok((length, checksum)) if length == entry.bytes && checksum == entry.checksum => {
+                if fs::rename(&path, directory.join(&name)).is_ok() {
+                    return true;
+                }
+            }
+            _ => {
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+    false
+}
+
+fn checksum_of(path: &Path) -> io::Result<(u64, u32)> {
+    let mut file = File::open(path)?;
+    let (mut length, mut checksum) = (0u64, 0u32);
+    let mut buffer = vec![0u8; 1 << 20];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok((length, checksum));
+        }
+        length += read as u64;
+        checksum = crc32c::crc32c_append(checksum, &buffer[..read]);
+    }
+}
+
+fn map(path: &Path, length: u64) -> Result<SegmentBytes> {
+    let file = File::open(path).map_err(|e| Error::io(&e, format_args!("open segment file \"{}\"", path.display())))?;
+    Ok(SegmentBytes::map(&file, length)?)
+}
+
+pub fn file_name(id: &[u8; 16], checksum: u32) -> String {
+    format!("{}-{checksum:08x}.segment", uuid_text(id))
+}
+
+/// Directory of every database's files.
+pub fn root() -> PathBuf {
+    let configured = guc::CACHE_DIRECTORY.get();
+    let configured = configured.as_ref().and_then(|c| c.to_str().ok()).filter(|c| !c.is_empty());
+    let configured = Path::new(configured.unwrap_or("pgsql_tmp_basalt"));
+    if configured.is_absolute() {
+        return configured.to_owned();
+    }
+    // SAFETY: DataDir is set once, before any backend starts.
+    let data = unsafe { std::ffi::CStr::from_ptr(pg_sys::DataDir) };
+    Path::new(std::str::from_utf8(data.to_bytes()).unwrap_or(".")).join(configured)
+}
+
+/// Directory of this database's files.
+pub fn database_directory() -> PathBuf {
+    // SAFETY: a plain global of the backend.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    root().join(u32::from(database).to_string())
+}
+
+/// Directory of this database's files under this boot of the operating system; made if it is missing.
+pub fn directory() -> Result<PathBuf> {
+    let directory = database_directory().join(boot_id());
+    if !directory.is_dir() {
+        use std::os::unix::fs::DirBuilderExt;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&directory)
+            .map_err(|e| Error::io(&e, format_args!("create the segment cache \"{}\"", directory.display())))?;
+    }
+    Ok(directory)
+}
+
+fn boot_id() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let id: String = id.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+    if id.is_empty() { "unknown".to_owned() } else { id }
+}
+
+/// A segment file in the making, under a temporary name; removed unless persisted. Usable from any thread.
+pub struct NewFile {
+    directory: PathBuf,
+    path: PathBuf,
+    out: BufWriter<File>,
+    length: u64,
+    checksum: u32,
+    keep: bool,
+}
+
+/// Name extension of files in the making.
+pub const TEMPORARY: &str = "tmp";
+
+impl NewFile {
+    /// `directory` is [`directory`]'s.
+    pub fn create(directory: &Path) -> Result<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = directory.join(format!("{}-{number}.{TEMPORARY}", std::process::id()));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)
+            .map_err(|e| Error::io(&e, format_args!("create segment file \"{}\"", path.display())))?;
+        Ok(NewFile {
+            directory: directory.to_owned(),
+            path,
+            out: BufWriter::with_capacity(1 << 18, file),
+            length: 0,
+            checksum: 0,
+            keep: false,
+        })
+    }
+
+    /// Ends writing and maps the file.
+    pub fn finish(mut self) -> Result<WrittenFile> {
+        self.out.flush().map_err(|e| Error::io(&e, format_args!("write segment file \"{}\"", self.path.display())))?;
+        let bytes = SegmentBytes::map(self.out.get_ref(), self.length)?;
+        self.keep = true;
+        Ok(WrittenFile {
+            directory: self.directory.clone(),
+            path: self.path.clone(),
+            length: self.length,
+            checksum: self.checksum,
+            bytes,
+        })
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.length += written as u64;
+        self.checksum = crc32c::crc32c_append(self.checksum, &bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.keep {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A complete segment file, still under its temporary name unless persisted.
+pub struct WrittenFile {
+    directory: PathBuf,
+    path: PathBuf,
+    pub length: u64,
+    /// CRC32C of all bytes.
+    pub checksum: u32,
+    pub bytes: SegmentBytes,
+}
+
+impl WrittenFile {
+    /// Gives the file its final name. The segment's row is inserted before, so that the sweeper never takes the file for
+    /// an orphan.
+    pub fn persist(&self, id: &[u8; 16]) -> Result<()> {
+        let to = self.directory.join(file_name(id, self.checksum));
+        match fs::rename(&self.path, &to) {
+            Ok(()) => Ok(()),
+            // Persisted before, or swept: the catalog has the bytes.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(Error::io(&e, format_args!("rename segment file to \"{}\"", to.display()))),
+        }
+    }
+}
+
+impl Drop for WrittenFile {
+    fn drop(&mut self) {
+        // Gone already if it was persisted.
+        let _ = fs::remove_file(&self.path);
+    }
+}

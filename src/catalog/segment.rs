@@ -1,0 +1,170 @@
+//! Which segments a snapshot sees.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use basalt_engine::segment::SegmentStatistics;
+use basalt_engine::{TimeInterval, TimeRanges};
+use pgrx::pg_sys;
+use roaring::RoaringBitmap;
+
+use super::{pending, tables};
+use crate::error::{OrRaise, Result};
+use crate::pg::lru::Lru;
+use crate::pg::multirange;
+use crate::pg::scan::{IndexScan, Key};
+use crate::pg::spi::Rows;
+use crate::pg::values::with_varlena;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SegmentKind {
+    /// Published as rows arrived; its bytes are in the catalog.
+    Fresh,
+    /// Merged from fresh segments; rebuilt from them when the cache lacks it.
+    Derived,
+    /// Compacted or replaced: the last form of its rows.
+    Final,
+}
+
+impl SegmentKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            SegmentKind::Fresh => "fresh",
+            SegmentKind::Derived => "derived",
+            SegmentKind::Final => "final",
+        }
+    }
+
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        match name {
+            b"fresh" => Some(SegmentKind::Fresh),
+            b"derived" => Some(SegmentKind::Derived),
+            b"final" => Some(SegmentKind::Final),
+            _ => None,
+        }
+    }
+}
+
+/// One used segment of a datasource.
+#[derive(Clone, Debug)]
+pub struct SegmentEntry {
+    pub id: [u8; 16],
+    pub version: i64,
+    pub rows: u64,
+    pub bytes: u64,
+    /// CRC32C of the whole file.
+    pub checksum: u32,
+    pub kind: SegmentKind,
+    /// Rows whose time is outside are invisible; `TimeRanges::all()` when no row has a time.
+    pub visibility: TimeRanges,
+    pub statistics: Arc<SegmentStatistics>,
+    pub deleted: Option<RoaringBitmap>,
+}
+
+/// Columns of `basalt.segment` by attribute number.
+mod column {
+    pub const ID: i16 = 1;
+    pub const VERSION: i16 = 3;
+    pub const VISIBILITY: i16 = 4;
+    pub const KIND: i16 = 5;
+    pub const ROWS: i16 = 6;
+    pub const BYTES: i16 = 7;
+    pub const CHECKSUM: i16 = 8;
+    pub const USED: i16 = 10;
+    pub const STATISTICS: i16 = 12;
+}
+
+/// Segments whose decoded statistics one session keeps.
+const CACHED_STATISTICS: usize = 65_536;
+
+thread_local! {
+    /// A segment is immutable, hence so are its statistics.
+    static STATISTICS: RefCell<Lru<[u8; 16], Arc<SegmentStatistics>>> = RefCell::new(Lru::new());
+}
+
+/// Used segments of a datasource under the active snapshot, those that cannot hold a visible row in `within` left out.
+/// Rows of this transaction that were flushed for the current statement are among them ([`pending::flush`]).
+pub fn visible(datasource: &[u8; 16], within: Option<&TimeInterval>) -> Vec<SegmentEntry> {
+    // SAFETY: whoever executes or plans a query has an active snapshot.
+    let snapshot = unsafe { pg_sys::GetActiveSnapshot() };
+    let key = Key { value: pg_sys::Datum::from(datasource.as_ptr()), equal: pg_sys::F_UUID_EQ };
+    let mut entries = Vec::new();
+    // SAFETY: the active snapshot outlives this function; the index's first column is a uuid.
+    let mut scan = unsafe {
+        IndexScan::begin(tables::relation(c"segment"), tables::relation(c"segment_datasource"), &[key], snapshot)
+    };
+    while scan.advance() {
+        let entry = read(&scan).or_raise();
+        if within.is_none_or(|within| may_hold(&entry, within)) {
+            entries.push(entry);
+        }
+    }
+    scan.end();
+    for entry in pending::flushed_for(datasource) {
+        if within.is_none_or(|within| may_hold(&entry, within)) {
+            entries.push(entry);
+        }
+    }
+    // The order of rows without ORDER BY, and of float sums, should not depend on the catalog's physical order.
+    entries.sort_by(|a, b| (a.statistics.time, a.id).cmp(&(b.statistics.time, b.id)));
+    entries
+}
+
+/// Whether a row with a time in `within` may be visible.
+fn may_hold(entry: &SegmentEntry, within: &TimeInterval) -> bool {
+    let Some((min, max)) = entry.statistics.time else { return false };
+    min.max(within.start) <= max
+        && within.contains(min.max(within.start))
+        && !entry.visibility.intersection(within).is_empty()
+}
+
+fn read(scan: &IndexScan) -> Result<SegmentEntry> {
+    let corrupt = || basalt_engine::Error::corrupt("NULL in basalt.segment");
+    let get = |attribute| scan.get(attribute).ok_or_else(corrupt);
+    debug_assert_eq!(scan.get(column::USED).map(|d| d.value() as u8), Some(1));
+    // SAFETY: column `id` is a uuid: 16 bytes.
+    let id = unsafe { *get(column::ID)?.cast_mut_ptr::<[u8; 16]>() };
+    let statistics = match STATISTICS.with_borrow_mut(|cache| cache.get(&id).cloned()) {
+        Some(known) => known,
+        None => {
+            let decoded = with_varlena(get(column::STATISTICS)?, SegmentStatistics::decode)?;
+            let decoded = Arc::new(decoded);
+            STATISTICS.with_borrow_mut(|cache| cache.insert(id, decoded.clone(), CACHED_STATISTICS));
+            decoded
+        }
+    };
+    let kind = with_varlena(get(column::KIND)?, SegmentKind::parse)
+        .ok_or_else(|| basalt_engine::Error::corrupt("kind in basalt.segment"))?;
+    Ok(SegmentEntry {
+        id,
+        version: get(column::VERSION)?.value() as i64,
+        rows: get(column::ROWS)?.value() as u64,
+        bytes: get(column::BYTES)?.value() as u64,
+        checksum: get(column::CHECKSUM)?.value() as u32,
+        kind,
+        visibility: if statistics.time.is_none() {
+            TimeRanges::all()
+        } else {
+            multirange::to_ranges(get(column::VISIBILITY)?)
+        },
+        statistics,
+        deleted: None,
+    })
+}
+
+/// An entry out of columns `version, kind, rows, bytes, checksum, statistics` of a statement's row, beginning at `first`.
+/// `None` if one is NULL or unreadable. Its visibility is that of an unclipped segment.
+pub fn entry_of_row(rows: &Rows, row: usize, first: usize, id: [u8; 16]) -> Option<SegmentEntry> {
+    let statistics = Arc::new(SegmentStatistics::decode(&rows.bytes(row, first + 5)?).ok()?);
+    Some(SegmentEntry {
+        id,
+        version: rows.i64(row, first)?,
+        kind: SegmentKind::parse(&rows.bytes(row, first + 1)?)?,
+        rows: rows.i64(row, first + 2)? as u64,
+        bytes: rows.i64(row, first + 3)? as u64,
+        checksum: rows.i64(row, first + 4)? as u32,
+        visibility: super::publish::full_visibility(&statistics),
+        statistics,
+        deleted: None,
+    })
+}

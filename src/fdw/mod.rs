@@ -1,0 +1,47 @@
+//! The foreign data wrapper: its callbacks in one table.
+
+mod modify;
+mod options;
+mod truncate;
+
+use pgrx::{PgBox, pg_guard, pg_sys};
+
+#[unsafe(no_mangle)]
+pub extern "C" fn pg_finfo_basalt_fdw_handler() -> &'static pg_sys::Pg_finfo_record {
+    &VERSION_1
+}
+
+/// The calling convention of every function that is not declared through pgrx.
+pub static VERSION_1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub unsafe extern "C-unwind" fn basalt_fdw_handler(_call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the tag is FdwRoutine's.
+    let mut routine = unsafe { PgBox::<pg_sys::FdwRoutine>::alloc_node(pg_sys::NodeTag::T_FdwRoutine) };
+
+    routine.PlanForeignModify = Some(modify::plan);
+    routine.BeginForeignModify = Some(modify::begin_modify);
+    routine.ExecForeignInsert = Some(modify::insert);
+    routine.ExecForeignBatchInsert = Some(modify::insert_batch);
+    routine.GetForeignModifyBatchSize = Some(modify::batch_size);
+    routine.EndForeignModify = Some(modify::end);
+    routine.BeginForeignInsert = Some(modify::begin_insert);
+    routine.EndForeignInsert = Some(modify::end);
+    routine.IsForeignRelUpdatable = Some(modify::updatable);
+    routine.ExplainForeignModify = Some(modify::explain);
+
+    routine.ExecForeignTruncate = Some(truncate::truncate);
+
+    routine.into_pg_boxed().into_datum_ptr()
+}
+
+trait IntoDatumPointer {
+    fn into_datum_ptr(self) -> pg_sys::Datum;
+}
+
+impl IntoDatumPointer for PgBox<pg_sys::FdwRoutine> {
+    fn into_datum_ptr(self) -> pg_sys::Datum {
+        pg_sys::Datum::from(self.into_pg())
+    }
+}

@@ -1,0 +1,229 @@
+//! INSERT and COPY FROM: rows go to the transaction's pending chunk of their table.
+
+use std::sync::Arc;
+
+use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
+
+use crate::catalog::datasource::{self, Datasource};
+use crate::catalog::pending;
+use crate::error::{Error, OrRaise, Result};
+use crate::pg::memory::Scratch;
+use crate::pg::settings::FixedSettings;
+use crate::pg::values::Codec;
+
+/// One statement's insertion into one table.
+struct Insertion {
+    datasource: Arc<Datasource>,
+    /// One a column of the schema, with its attribute number.
+    columns: Vec<(usize, Codec)>,
+    /// Position in a slot of the time column.
+    time: Option<usize>,
+    command: pg_sys::CommandId,
+    needs_fixed_settings: bool,
+    scratch: Scratch,
+    /// Whether the table has constraints that PostgreSQL leaves to the wrapper.
+    check_constraints: bool,
+    check_partition: bool,
+}
+
+/// Rows that PostgreSQL hands over at once.
+const BATCH: i32 = 64;
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn plan(
+    _root: *mut pg_sys::PlannerInfo,
+    plan: *mut pg_sys::ModifyTable,
+    _result_relation: pg_sys::Index,
+    _subplan: i32,
+) -> *mut pg_sys::List {
+    // SAFETY: the planner hands over a ModifyTable node.
+    let (operation, on_conflict) = unsafe { ((*plan).operation, (*plan).onConflictAction) };
+    match operation {
+        pg_sys::CmdType::CMD_UPDATE => unsupported("UPDATE").raise(),
+        pg_sys::CmdType::CMD_DELETE => unsupported("DELETE").raise(),
+        _ => {}
+    }
+    if on_conflict == pg_sys::OnConflictAction::ONCONFLICT_UPDATE {
+        Error::new(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            "ON CONFLICT DO UPDATE is not supported on a datasource",
+        )
+        .hint("A datasource has no unique constraints.")
+        .raise();
+    }
+    std::ptr::null_mut()
+}
+
+fn unsupported(command: &str) -> Error {
+    Error::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, format!("{command} of a datasource is not supported yet"))
+        .hint("basalt.replace(table, start, end, query) replaces the rows of a time range atomically; TRUNCATE removes all rows.")
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn begin_modify(
+    state: *mut pg_sys::ModifyTableState,
+    relation: *mut pg_sys::ResultRelInfo,
+    _private: *mut pg_sys::List,
+    _subplan: i32,
+    flags: i32,
+) {
+    if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 != 0 {
+        return;
+    }
+    // SAFETY: the executor's nodes are valid; its output command id is the statement's.
+    unsafe {
+        let estate = (*state).ps.state;
+        begin(relation, estate, (*estate).es_output_cid);
+    }
+}
+
+/// COPY FROM, and rows that a partitioned table routes here.
+#[pg_guard]
+pub unsafe extern "C-unwind" fn begin_insert(
+    state: *mut pg_sys::ModifyTableState,
+    relation: *mut pg_sys::ResultRelInfo,
+) {
+    // SAFETY: the executor's nodes are valid. COPY has no planned statement, hence no output command id of its own.
+    unsafe {
+        let estate = (*state).ps.state;
+        if (*state).operation == pg_sys::CmdType::CMD_UPDATE {
+            Error::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, "cannot move rows into a datasource by UPDATE")
+                .hint("Insert them instead.")
+                .raise();
+        }
+        let command = if (*estate).es_plannedstmt.is_null() {
+            pg_sys::GetCurrentCommandId(true)
+        } else {
+            (*estate).es_output_cid
+        };
+        begin(relation, estate, command);
+    }
+}
+
+unsafe fn begin(relation: *mut pg_sys::ResultRelInfo, estate: *mut pg_sys::EState, command: pg_sys::CommandId) {
+    // SAFETY: relation and estate are the executor's; the state lives in the query's context and is dropped with it.
+    unsafe {
+        let rel = (*relation).ri_RelationDesc;
+        let datasource = datasource::open((*rel).rd_id).or_raise();
+        let context = (*estate).es_query_cxt;
+        let in_context = crate::pg::memory::InContext::new(context);
+        let mut columns = Vec::new();
+        for (attribute, position) in datasource.attributes.iter().enumerate() {
+            if let Some(position) = position {
+                let (type_oid, typmod) = datasource.types[*position];
+                columns.push((attribute, Codec::new(type_oid, typmod)));
+            }
+        }
+        let needs_fixed_settings = columns.iter().any(|(_, codec)| codec.needs_fixed_settings());
+        let time = datasource.schema.time.map(|position| columns[position].0);
+        let insertion = Insertion {
+            needs_fixed_settings,
+            scratch: Scratch::new(),
+            check_constraints: !(*(*rel).rd_att).constr.is_null(),
+            check_partition: (*(*rel).rd_rel).relispartition && (*relation).ri_RootResultRelInfo.is_null(),
+            datasource,
+            columns,
+            time,
+            command,
+        };
+        drop(in_context);
+        let kept = pgrx::PgMemoryContexts::For(context).leak_and_drop_on_delete(insertion);
+        (*relation).ri_FdwState = kept.cast();
+    }
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn insert(
+    estate: *mut pg_sys::EState,
+    relation: *mut pg_sys::ResultRelInfo,
+    slot: *mut pg_sys::TupleTableSlot,
+    _plan_slot: *mut pg_sys::TupleTableSlot,
+) -> *mut pg_sys::TupleTableSlot {
+    // SAFETY: `begin` left the state there.
+    unsafe { insert_row(estate, relation, slot).or_raise() }
+    slot
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn insert_batch(
+    estate: *mut pg_sys::EState,
+    relation: *mut pg_sys::ResultRelInfo,
+    slots: *mut *mut pg_sys::TupleTableSlot,
+    _plan_slots: *mut *mut pg_sys::TupleTableSlot,
+    count: *mut i32,
+) -> *mut *mut pg_sys::TupleTableSlot {
+    // SAFETY: `slots` holds `count` slots.
+    unsafe {
+        for i in 0..*count as usize {
+            insert_row(estate, relation, *slots.add(i)).or_raise();
+        }
+    }
+    slots
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn batch_size(relation: *mut pg_sys::ResultRelInfo) -> i32 {
+    // SAFETY: the executor's node. One at a time where something looks at each inserted row, or may look at the table.
+    unsafe {
+        let triggers = (*relation).ri_TrigDesc;
+        let row_triggers =
+            !triggers.is_null() && ((*triggers).trig_insert_before_row || (*triggers).trig_insert_after_row);
+        if !(*relation).ri_projectReturning.is_null() || !(*relation).ri_WithCheckOptions.is_null() || row_triggers {
+            1
+        } else {
+            BATCH
+        }
+    }
+}
+
+unsafe fn insert_row(
+    estate: *mut pg_sys::EState,
+    relation: *mut pg_sys::ResultRelInfo,
+    slot: *mut pg_sys::TupleTableSlot,
+) -> Result<()> {
+    // SAFETY: `begin` left an Insertion in the relation's state; the slot is of the table's row type.
+    unsafe {
+        let insertion = &mut *(*relation).ri_FdwState.cast::<Insertion>();
+        if insertion.check_constraints {
+            pg_sys::ExecConstraints(relation, slot, estate);
+        }
+        if insertion.check_partition {
+            pg_sys::ExecPartitionCheck(relation, slot, estate, true);
+        }
+        let natts = insertion.datasource.attributes.len() as i32;
+        if i32::from((*slot).tts_nvalid) < natts {
+            pg_sys::slot_getsomeattrs_int(slot, natts);
+        }
+        let (values, nulls) = ((*slot).tts_values, (*slot).tts_isnull);
+        let timeless = insertion.time.is_some_and(|attribute| *nulls.add(attribute));
+        let Insertion { datasource, columns, command, needs_fixed_settings, scratch, .. } = insertion;
+        let mut push = |rows: &mut basalt_engine::rows::RowBuffer| -> Result<()> {
+            let fixed = needs_fixed_settings.then(FixedSettings::new);
+            for (position, (attribute, codec)) in columns.iter_mut().enumerate() {
+                codec.push(rows, position, *values.add(*attribute), *nulls.add(*attribute))?;
+            }
+            drop(fixed);
+            Ok(())
+        };
+        pending::insert(datasource, *command, timeless, |rows| scratch.run(|| push(rows)))
+    }
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn end(_estate: *mut pg_sys::EState, _relation: *mut pg_sys::ResultRelInfo) {}
+
+/// What information_schema and updatable views are told.
+#[pg_guard]
+pub unsafe extern "C-unwind" fn updatable(_relation: pg_sys::Relation) -> i32 {
+    1 << pg_sys::CmdType::CMD_INSERT as i32
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn explain(
+    _state: *mut pg_sys::ModifyTableState,
+    _relation: *mut pg_sys::ResultRelInfo,
+    _private: *mut pg_sys::List,
+    _subplan: i32,
+    _explain: *mut pg_sys::ExplainState,
+) {
+}

@@ -1,0 +1,107 @@
+//! Settings.
+
+use std::ffi::CString;
+
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+
+pub static CACHE_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"pgsql_tmp_basalt"));
+pub static MAX_THREADS: GucSetting<i32> = GucSetting::<i32>::new(2);
+pub static QUERY_MEMORY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(1 << 20);
+pub static INSERT_MEMORY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(256 << 10);
+pub static REQUIRE_PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(false);
+pub static PUBLISH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(100);
+pub static SEGMENT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(24 * 60 * 60);
+pub static MAX_OPEN_SEGMENTS: GucSetting<i32> = GucSetting::<i32>::new(1024);
+
+pub fn define() {
+    GucRegistry::define_string_guc(
+        c"basalt.cache_directory",
+        c"Directory of the local segment files.",
+        c"Relative to the data directory. Every file in it can be removed at any time and is recreated when needed.",
+        &CACHE_DIRECTORY,
+        GucContext::Sighup,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_int_guc(
+        c"basalt.max_threads",
+        c"Threads that one query scans segments with.",
+        c"",
+        &MAX_THREADS,
+        1,
+        256,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"basalt.query_memory_limit",
+        c"Memory that one scan or aggregation may use.",
+        c"A query that needs more ends with an error.",
+        &QUERY_MEMORY_LIMIT,
+        1024,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::UNIT_KB,
+    );
+    GucRegistry::define_int_guc(
+        c"basalt.insert_memory_limit",
+        c"Memory for rows that a transaction has inserted but not yet written as a segment.",
+        c"A table's rows beyond it become a segment before the transaction ends.",
+        &INSERT_MEMORY_LIMIT,
+        1024,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::UNIT_KB,
+    );
+    GucRegistry::define_bool_guc(
+        c"basalt.require_pushdown",
+        c"Makes an aggregate over a datasource that is not pushed down an error.",
+        c"Meant for tests.",
+        &REQUIRE_PUSHDOWN,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"basalt.publish_interval",
+        c"Least time from the beginning of one publish of an ingestion to that of the next.",
+        c"",
+        &PUBLISH_INTERVAL,
+        1,
+        60 * 60 * 1000,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
+        c"basalt.segment_retention",
+        c"How long replaced segments stay, so that an earlier version can be restored.",
+        c"",
+        &SEGMENT_RETENTION,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
+    );
+    GucRegistry::define_int_guc(
+        c"basalt.max_open_segments",
+        c"Segments that one session keeps mapped between queries.",
+        c"",
+        &MAX_OPEN_SEGMENTS,
+        16,
+        60_000,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+}
+
+/// Bytes one query may use.
+pub fn query_memory_limit() -> usize {
+    kilobytes(QUERY_MEMORY_LIMIT.get())
+}
+
+/// Bytes of pending rows that make a table's rows a segment early.
+pub fn insert_memory_limit() -> usize {
+    kilobytes(INSERT_MEMORY_LIMIT.get())
+}
+
+fn kilobytes(setting: i32) -> usize {
+    usize::try_from(setting).unwrap_or(0) << 10
+}

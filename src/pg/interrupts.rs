@@ -1,0 +1,47 @@
+//! Interrupts, and the signal mask around the creation of threads.
+
+use basalt_engine as engine;
+use pgrx::pg_sys;
+
+/// Whether PostgreSQL wants this backend to stop what it does: a cancel, a termination or a timeout is pending.
+pub fn stop_requested() -> bool {
+    // SAFETY: plain reads of flags that signal handlers set.
+    unsafe { pg_sys::InterruptPending != 0 && (pg_sys::QueryCancelPending != 0 || pg_sys::ProcDiePending != 0) }
+}
+
+/// For the engine's loops: `Err(Canceled)` when a cancel or a termination is pending. The caller then lets PostgreSQL
+/// raise its own error with [`check`], once no thread is left.
+pub fn poll() -> engine::Result<()> {
+    if stop_requested() { Err(engine::Error::Canceled) } else { Ok(()) }
+}
+
+/// `CHECK_FOR_INTERRUPTS()`: raises the pending cancel or termination. No engine thread may run.
+pub fn check() {
+    pgrx::check_for_interrupts!();
+}
+
+/// While it lives, every signal is blocked in this thread; threads spawned meanwhile inherit that, so that PostgreSQL's
+/// handlers only ever run on the main thread.
+pub struct SignalsBlocked(libc::sigset_t);
+
+impl SignalsBlocked {
+    pub fn new() -> Self {
+        // SAFETY: both sets are valid for writes; sigfillset and pthread_sigmask do not fail with these arguments.
+        unsafe {
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            let mut before: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+            SignalsBlocked(before)
+        }
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        // SAFETY: restores the mask that was saved by `new`.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut());
+        }
+    }
+}

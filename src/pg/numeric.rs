@@ -1,0 +1,179 @@
+//! PostgreSQL's numeric to scaled integers and back, without going through text.
+//!
+//! Layout: a 16-bit header, then 16-bit digits in base 10000, most significant first; the first one weighs
+//! 10000^weight. A short header packs sign, display scale and weight; a long one is followed by the weight. (The
+//! layout is on disk, hence stable; `src/backend/utils/adt/numeric.c` documents it.)
+
+/// A numeric as an integer of a given scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scaled {
+    /// Exactly `value * 10^-scale`.
+    Exact(i128),
+    /// Between `floor` and `floor + 1` (in units of 10^-scale), both exclusive.
+    Above {
+        floor: i128,
+    },
+    /// Beyond what an `i128` of this scale holds.
+    TooLarge {
+        negative: bool,
+    },
+    Infinity {
+        negative: bool,
+    },
+    NaN,
+}
+
+const SIGN_MASK: u16 = 0xc000;
+const SHORT: u16 = 0x8000;
+const SPECIAL: u16 = 0xc000;
+const NEGATIVE: u16 = 0x4000;
+const SHORT_NEGATIVE: u16 = 0x2000;
+const NAN: u16 = 0xc000;
+const MINUS_INFINITY: u16 = 0xf000;
+
+/// Reads the payload (after the varlena header) of a numeric.
+pub fn to_scaled(payload: &[u8], scale: u8) -> Scaled {
+    let Some((header, rest)) = payload.split_first_chunk::<2>() else { return Scaled::Exact(0) };
+    let header = u16::from_ne_bytes(*header);
+    let (negative, weight, digits) = match header & SIGN_MASK {
+        SPECIAL if header == NAN => return Scaled::NaN,
+        SPECIAL => return Scaled::Infinity { negative: header == MINUS_INFINITY },
+        SHORT => {
+            let low = i32::from(header & 0x3f);
+            let weight = if header & 0x40 != 0 { low - 64 } else { low };
+            (header & SHORT_NEGATIVE != 0, weight, rest)
+        }
+        sign => {
+            let Some((weight, digits)) = rest.split_first_chunk::<2>() else { return Scaled::Exact(0) };
+            (sign == NEGATIVE, i32::from(i16::from_ne_bytes(*weight)), digits)
+        }
+    };
+    let mut value: i128 = 0;
+    let mut inexact = false;
+    // The power of ten, after scaling, of the digit's last decimal.
+    let mut exponent = weight * 4 + i32::from(scale);
+    for digit in digits.chunks_exact(2) {
+        let digit = i128::from(i16::from_ne_bytes([digit[0], digit[1]]));
+        let added = match exponent {
+            0.. => power(exponent).and_then(|p| digit.checked_mul(p)).and_then(|d| value.checked_add(d)),
+            -3..=-1 => {
+                let unit = 10i128.pow(exponent.unsigned_abs());
+                inexact |= digit % unit != 0;
+                value.checked_add(digit / unit)
+            }
+            _ => {
+                inexact |= digit != 0;
+                Some(value)
+            }
+        };
+        let Some(added) = added else {
+            if digit == 0 {
+                exponent -= 4;
+                continue;
+            }
+            return Scaled::TooLarge { negative };
+        };
+        value = added;
+        exponent -= 4;
+    }
+    match (negative, inexact) {
+        (false, false) => Scaled::Exact(value),
+        (false, true) => Scaled::Above { floor: value },
+        (true, false) => Scaled::Exact(-value),
+        (true, true) => Scaled::Above { floor: -value - 1 },
+    }
+}
+
+fn power(exponent: i32) -> Option<i128> {
+    u32::try_from(exponent).ok().and_then(|e| 10i128.checked_pow(e))
+}
+
+/// The payload of the numeric NaN.
+pub const NAN_PAYLOAD: [u8; 2] = NAN.to_ne_bytes();
+
+/// The payload (to follow a varlena header) of `value * 10^-scale`, with display scale `scale` (at most 63). `out` is
+/// cleared first.
+pub fn from_scaled(value: i128, scale: u8, out: &mut Vec<u8>) {
+    debug_assert!(scale <= 63);
+    let magnitude = value.unsigned_abs();
+    let unit = 10u128.checked_pow(u32::from(scale)).unwrap_or(u128::MAX);
+    let (mut whole, mut fraction) = if scale > 38 { (0, magnitude) } else { (magnitude / unit, magnitude % unit) };
+
+    // Base 10000 digits of the whole part, least significant first.
+    let mut digits = [0i16; 32];
+    let mut count = 0;
+    while whole > 0 {
+        digits[count] = (whole % 10_000) as i16;
+        whole /= 10_000;
+        count += 1;
+    }
+    digits[..count].reverse();
+    let mut weight = count as i32 - 1;
+    let mut left = u32::from(scale);
+    while left > 0 {
+        let digit = if left >= 4 {
+            let unit = 10u128.checked_pow(left - 4).unwrap_or(u128::MAX);
+            let digit = fraction / unit;
+            fraction %= unit;
+            left -= 4;
+            digit
+        } else {
+            let digit = fraction * 10u128.pow(4 - left);
+            left = 0;
+            digit
+        };
+        digits[count] = digit as i16;
+        count += 1;
+    }
+    let mut digits = &digits[..count];
+    while let [0, rest @ ..] = digits {
+        digits = rest;
+        weight -= 1;
+    }
+    while let [rest @ .., 0] = digits {
+        digits = rest;
+    }
+    if digits.is_empty() {
+        weight = 0;
+    }
+    let sign = if value < 0 { SHORT_NEGATIVE } else { 0 };
+    let header = SHORT | sign | u16::from(scale) << 7 | (weight as u16 & 0x7f);
+    out.clear();
+    out.extend_from_slice(&header.to_ne_bytes());
+    for digit in digits {
+        out.extend_from_slice(&digit.to_ne_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(value: i128, scale: u8) -> Scaled {
+        let mut payload = Vec::new();
+        from_scaled(value, scale, &mut payload);
+        to_scaled(&payload, scale)
+    }
+
+    #[test]
+    fn every_scale_survives() {
+        let max = 10i128.pow(38) - 1;
+        for scale in 0..=38 {
+            for value in [0, 1, -1, 9, 10, 9_999, 10_000, -10_001, 123_456_789, max, -max, max / 7] {
+                assert_eq!(round(value, scale), Scaled::Exact(value), "{value} at scale {scale}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_scales_are_exact_or_say_so() {
+        let mut payload = Vec::new();
+        from_scaled(-12_345, 3, &mut payload); // -12.345
+        assert_eq!(to_scaled(&payload, 5), Scaled::Exact(-1_234_500));
+        assert_eq!(to_scaled(&payload, 2), Scaled::Above { floor: -1_235 });
+        assert_eq!(to_scaled(&payload, 0), Scaled::Above { floor: -13 });
+        from_scaled(10i128.pow(37), 0, &mut payload);
+        assert_eq!(to_scaled(&payload, 38), Scaled::TooLarge { negative: false });
+        assert_eq!(to_scaled(&NAN_PAYLOAD, 2), Scaled::NaN);
+    }
+}

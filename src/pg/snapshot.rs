@@ -1,0 +1,38 @@
+//! Snapshots as guards.
+
+use pgrx::pg_sys;
+
+/// Pushes the newest transaction snapshot as the active one until dropped; for callbacks that have none. Under
+/// repeatable read it is the transaction's, with the current command counted in.
+pub struct ActiveSnapshot(());
+
+impl ActiveSnapshot {
+    pub fn transaction() -> Self {
+        // SAFETY: inside a transaction; popped by Drop, or by (sub)transaction abort.
+        unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) }
+        ActiveSnapshot(())
+    }
+
+    /// A snapshot that sees everything committed by now, whatever the isolation level.
+    pub fn latest() -> Self {
+        // SAFETY: as above.
+        unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) }
+        ActiveSnapshot(())
+    }
+}
+
+impl Drop for ActiveSnapshot {
+    fn drop(&mut self) {
+        // While an error unwinds, abort processing pops it.
+        if !std::thread::panicking() {
+            // SAFETY: pops what the constructor pushed.
+            unsafe { pg_sys::PopActiveSnapshot() }
+        }
+    }
+}
+
+/// The active snapshot's command id: what earlier commands of this transaction did is visible, this and later ones' not.
+pub fn active_command() -> Option<u32> {
+    // SAFETY: the active snapshot, if set, is valid.
+    unsafe { if pg_sys::ActiveSnapshotSet() { Some((*pg_sys::GetActiveSnapshot()).curcid) } else { None } }
+}

@@ -1,0 +1,1 @@
+//! PostgreSQL's expressions into the engine's plans.
