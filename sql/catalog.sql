@@ -107,6 +107,12 @@ CREATE TABLE basalt.job (
 );
 CREATE INDEX job_datasource ON basalt.job (datasource, started_at);
 
-SELECT pg_catalog.pg_extension_config_dump('basalt.' || name, '')
-FROM pg_catalog.unnest(ARRAY['datasource', 'segment', 'segment_data', 'segment_part', 'segment_source', 'segment_deletion',
-                             'rule', 'load_history', 'job']) AS name;
+SELECT pg_catalog.pg_extension_config_dump('basalt.datasource', '');
+SELECT pg_catalog.pg_extension_config_dump('basalt.segment', '');
+SELECT pg_catalog.pg_extension_config_dump('basalt.segment_data', '');
+SELECT pg_catalog.pg_extension_config_dump('basalt.segment_part', '');
+SELECT pg_catalog.pg_extension_config_dump('basalt.segment_source', '');
+SELECT pg_catalog.pg_extension_config_dump('basalt.segment_deletion', '');
+SELECT pg_catalog.pg_extension_config_dump('basalt.rule', '');
+SELECT pg_catalog.pg_extension_config_dump('basalt.load_history', '');
+SELECT pg_catalog.pg_extension_config_dump('basalt.job', '');

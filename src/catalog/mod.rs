@@ -1,8 +1,10 @@
 //! The catalog: the only code that reads or writes `basalt.*` tables.
 
+pub mod alteration;
 pub mod cache;
 pub mod datasource;
 pub mod derived;
+pub mod identity;
 pub mod options;
 pub mod pending;
 pub mod publish;

@@ -55,8 +55,8 @@ impl TableOptions {
                         .ok_or_else(|| invalid(name, value, "an integer from 1000 to 100000000"))?
                 }
                 "datasource_id" => {
-                    parsed.datasource_id =
-                        Some(crate::pg::parse_uuid(value).ok_or_else(|| invalid(name, value, "a uuid"))?)
+                    let id = crate::pg::parse_uuid(value).filter(|_| super::identity::is_canonical(value));
+                    parsed.datasource_id = Some(id.ok_or_else(|| invalid(name, value, "a uuid in lower case"))?)
                 }
                 "rollup" | "query_granularity" | "deep_storage" => unsupported_unless_neutral(name, value)?,
                 _ => {}

@@ -6,13 +6,12 @@ mod truncate;
 
 use pgrx::{PgBox, pg_guard, pg_sys};
 
+use crate::api::VERSION_1;
+
 #[unsafe(no_mangle)]
 pub extern "C" fn pg_finfo_basalt_fdw_handler() -> &'static pg_sys::Pg_finfo_record {
     &VERSION_1
 }
-
-/// The calling convention of every function that is not declared through pgrx.
-pub static VERSION_1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
 
 #[unsafe(no_mangle)]
 #[pg_guard]

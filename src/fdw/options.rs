@@ -2,7 +2,7 @@
 
 use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
 
-use super::VERSION_1;
+use crate::api::VERSION_1;
 use crate::catalog::options::{ColumnOptions, TableOptions};
 use crate::error::{Error, OrRaise, Result};
 use crate::pg;

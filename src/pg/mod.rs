@@ -1,5 +1,7 @@
 //! Safe wrappers over PostgreSQL's C interfaces.
 
+pub mod ddl;
+pub mod expression;
 pub mod interrupts;
 pub mod list;
 pub mod lock;
