@@ -1,0 +1,119 @@
+"""The data: TPC-H lineitem and 3 million flights, in order of time, as CSV and as Parquet with zstd."""
+
+import json
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from harness.system import cache_directory
+
+VEGA = "vega-datasets@3.2.1"
+
+
+@dataclass
+class Dataset:
+    """`columns`: name, type in PostgreSQL, type in DuckDB. `key`: what the heap's index is on."""
+    name: str
+    columns: list
+    time: str
+    granularity: str
+    indexes: list
+    csv: Path
+    parquet: Path
+    rows: int = 0
+
+    def declare(self, dialect):
+        return ", ".join(f"{name} {postgres if dialect == 'postgres' else duck}" for name, postgres, duck in self.columns)
+
+
+LINEITEM = [
+    ("l_orderkey", "bigint", "BIGINT"), ("l_partkey", "bigint", "BIGINT"), ("l_suppkey", "bigint", "BIGINT"), ("l_linenumber", "integer", "INTEGER"),
+    ("l_quantity", "numeric(15,2)", "DECIMAL(15,2)"), ("l_extendedprice", "numeric(15,2)", "DECIMAL(15,2)"),
+    ("l_discount", "numeric(15,2)", "DECIMAL(15,2)"), ("l_tax", "numeric(15,2)", "DECIMAL(15,2)"),
+    ("l_returnflag", "text", "VARCHAR"), ("l_linestatus", "text", "VARCHAR"),
+    ("l_shipdate", "date", "DATE"), ("l_commitdate", "date", "DATE"), ("l_receiptdate", "date", "DATE"),
+    ("l_shipinstruct", "text", "VARCHAR"), ("l_shipmode", "text", "VARCHAR"), ("l_comment", "text", "VARCHAR"),
+]
+FLIGHTS = [
+    ("date", "timestamp", "TIMESTAMP"), ("delay", "integer", "INTEGER"), ("distance", "integer", "INTEGER"), ("origin", "text", "VARCHAR"), ("destination", "text", "VARCHAR"),
+]
+
+
+def directory():
+    path = cache_directory() / "data"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write_once(path, make):
+    """Calls `make` with a temporary path, then renames, unless the file is there."""
+    if not path.exists():
+        temporary = path.with_name("new-" + path.name)
+        make(temporary)
+        temporary.rename(path)
+    return path
+
+
+def flights_parquet():
+    """The original file of the npm package, unpacked."""
+    def make(path):
+        folder = path.parent / "vega"
+        folder.mkdir(exist_ok=True)
+        packed = subprocess.run(["npm", "pack", "--silent", VEGA], cwd=folder, check=True, capture_output=True, text=True).stdout.split()[-1]
+        with tarfile.open(folder / packed) as archive, archive.extractfile("package/data/flights-3m.parquet") as source:
+            path.write_bytes(source.read())
+        (folder / packed).unlink()
+
+    return write_once(directory() / "flights-3m.parquet", make)
+
+
+def lineitem_parquet(scale):
+    def make(path):
+        folder = directory() / f"tpch-{scale:g}"
+        program = cache_directory() / "venv" / "bin" / "tpchgen-cli"
+        subprocess.run([program, "parquet", "-s", f"{scale:g}", "--tables=lineitem", f"--output-dir={folder}"], check=True, stdout=subprocess.DEVNULL)
+        (folder / "lineitem.parquet").rename(path)
+
+    return write_once(directory() / f"lineitem-{scale:g}.parquet", make)
+
+
+def derived(name, source, select):
+    """CSV and zstd Parquet of the rows that `select` ({source} stands for the file) returns."""
+    def write(options):
+        def make(path):
+            with duckdb.connect() as connection:
+                connection.execute(f"COPY ({select.format(source=source)}) TO '{path}' ({options})")
+        return make
+
+    csv = write_once(directory() / f"{name}.csv", write("FORMAT csv, HEADER false"))
+    parquet = write_once(directory() / f"{name}-zstd.parquet", write("FORMAT parquet, COMPRESSION zstd"))
+    return csv, parquet
+
+
+def lineitem(scale):
+    csv, parquet = derived(f"lineitem-{scale:g}-by-time", lineitem_parquet(scale), "SELECT * FROM '{source}' ORDER BY l_shipdate, l_orderkey, l_linenumber")
+    return counted(Dataset("lineitem", LINEITEM, "l_shipdate", "year", ["l_shipdate"], csv, parquet))
+
+
+def flights():
+    csv, parquet = derived("flights-by-time", flights_parquet(), 'SELECT date, delay, distance, origin, destination FROM \'{source}\' ORDER BY date')
+    return counted(Dataset("flights", FLIGHTS, "date", "month", ["date"], csv, parquet))
+
+
+def counted(dataset):
+    with duckdb.connect() as connection:
+        dataset.rows = connection.execute(f"SELECT count(*) FROM '{dataset.parquet}'").fetchone()[0]
+    return dataset
+
+
+def flight_messages(limit=None):
+    """Flights as JSON messages, oldest first."""
+    with duckdb.connect() as connection:
+        cursor = connection.execute(f"SELECT strftime(date, '%Y-%m-%d %H:%M:%S'), delay, distance, origin, destination FROM '{flights().parquet}' "
+                                    f"ORDER BY date {f'LIMIT {limit}' if limit else ''}")
+        while batch := cursor.fetchmany(100_000):
+            for date, delay, distance, origin, destination in batch:
+                yield json.dumps({"date": date, "delay": delay, "distance": distance, "origin": origin, "destination": destination}, separators=(",", ":")).encode()
