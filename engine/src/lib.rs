@@ -5,6 +5,8 @@
 
 pub mod budget;
 pub mod cancel;
+mod dictionary;
+mod encoding;
 pub mod error;
 pub mod exec;
 pub mod granularity;

@@ -119,6 +119,10 @@ impl RowBuffer {
         &self.columns
     }
 
+    pub fn into_columns(self) -> Vec<ColumnRows> {
+        self.columns
+    }
+
     /// Bytes allocated by the columns.
     pub fn memory(&self) -> usize {
         self.columns.iter().map(|c| c.data.memory() + c.nulls.capacity() * 4).sum()

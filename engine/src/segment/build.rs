@@ -5,9 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::SegmentStatistics;
+use super::column::{Block, BlockData, BlockSource, too_long, write_codes, write_values};
+use super::file::PartWriter;
+use super::footer::{Footer, header};
+use super::held::{Held, HeldColumn};
+use super::sort::{self, Order};
+use super::{ColumnKind, ColumnStatistics};
 use crate::rows::RowBuffer;
-use crate::types::Schema;
-use crate::{Budget, Cancel, Result};
+use crate::types::{Column, LogicalType, Schema, Value};
+use crate::{Budget, Cancel, Error, Reservation, Result};
 
 /// How a segment is built. Equal rows in equal order with equal options (but for `budget`,
 /// `spill_directory` and `threads`) give equal bytes.
@@ -19,25 +25,236 @@ pub struct BuildOptions {
     pub spill_directory: Option<PathBuf>,
 }
 
+/// Rows that a segment holds at most: `u32::MAX` marks a missing row, and counts of rows are `u32`.
+pub(crate) const MAX_ROWS: usize = u32::MAX as usize - 1;
+
 /// Sorts rows by `schema.cluster_by` and time (stable), chooses encodings, writes the file.
-pub struct SegmentBuilder {}
+pub struct SegmentBuilder {
+    schema: Arc<Schema>,
+    options: BuildOptions,
+    columns: Vec<HeldColumn>,
+    rows: usize,
+    reservation: Option<Reservation>,
+}
 
 impl SegmentBuilder {
-    pub fn new(_schema: Arc<Schema>, _options: BuildOptions) -> Self {
-        todo!()
+    pub fn new(schema: Arc<Schema>, options: BuildOptions) -> Self {
+        let columns = schema.columns.iter().map(|c| HeldColumn::new(c.ty.physical())).collect();
+        SegmentBuilder { schema, options, columns, rows: 0, reservation: None }
     }
 
     /// Takes the rows over. Errors: `Budget`, `Io` (spilling), `Canceled`.
-    pub fn append(&mut self, _rows: RowBuffer) -> Result<()> {
-        todo!()
+    pub fn append(&mut self, rows: RowBuffer) -> Result<()> {
+        self.options.cancel.check()?;
+        check_schema(&self.schema)?;
+        if **rows.schema() != *self.schema {
+            return Err(Error::invalid("rows of another schema"));
+        }
+        if self.rows + rows.rows() > MAX_ROWS {
+            return Err(Error::invalid("a segment of more than 2^32 - 2 rows"));
+        }
+        // Growing doubles a buffer while the old one still exists.
+        self.reserve(rows.memory())?;
+        let added = rows.rows();
+        for (held, column) in self.columns.iter_mut().zip(rows.into_columns()) {
+            held.append(self.rows, column);
+        }
+        self.rows += added;
+        self.reserve(0)
+    }
+
+    fn reserve(&mut self, more: usize) -> Result<()> {
+        let memory = self.columns.iter().map(HeldColumn::memory).sum::<usize>() + more;
+        match &mut self.reservation {
+            Some(reservation) => reservation.resize(memory),
+            None => {
+                self.reservation = Some(self.options.budget.reserve(memory)?);
+                Ok(())
+            }
+        }
     }
 
     pub fn rows(&self) -> u64 {
-        todo!()
+        self.rows as u64
     }
 
     /// Writes the whole segment front to back. A segment without rows is legal.
-    pub fn finish(self, _out: &mut dyn Write) -> Result<SegmentStatistics> {
-        todo!()
+    pub fn finish(self, out: &mut dyn Write) -> Result<SegmentStatistics> {
+        check_schema(&self.schema)?;
+        let cancel = &self.options.cancel;
+        // Order and codes of one column at a time, and the index's rows.
+        let _working = self.options.budget.reserve(self.rows * 16)?;
+        let sorted = self.columns.iter().map(HeldColumn::sorted_values).collect::<Vec<_>>();
+        cancel.check()?;
+        let order = sort::order(&self.schema, &self.columns, &sorted, self.rows);
+        let mut writer = SegmentWriter::new(&self.schema, self.rows, out)?;
+        for ((column, held), sorted) in self.schema.columns.iter().zip(&self.columns).zip(&sorted) {
+            if let (Held::Bytes { values, ids }, Some(sorted)) = (&held.data, sorted)
+                && dictionary_pays(column, self.rows, values.len() as u64, values.data_len())
+            {
+                let nulls = sorted.ranks.len() as u32;
+                let code = |id: u32| if id == u32::MAX { nulls } else { sorted.ranks[id as usize] };
+                let codes: Vec<u32> = match &order {
+                    Order::Arrival => ids.iter().map(|id| code(*id)).collect(),
+                    Order::Permuted(rows) => rows.iter().map(|row| code(ids[*row as usize])).collect(),
+                };
+                let mut next = |push: &mut dyn FnMut(&[u8]) -> Result<()>| {
+                    sorted.order.iter().try_for_each(|id| push(values.get(*id)))
+                };
+                writer.codes(column, nulls, &mut next, &codes, cancel)?;
+            } else {
+                let mut source = HeldSource { held, order: &order, nulls: held.null_words(self.rows), next: 0 };
+                writer.values(column, plain_kind(column.ty), &mut source, cancel)?;
+            }
+        }
+        writer.finish()
+    }
+}
+
+/// Errors: `Invalid` for positions outside of the columns, a time column of another type, or two columns of one id.
+pub(crate) fn check_schema(schema: &Schema) -> Result<()> {
+    let mut ids: Vec<_> = schema.columns.iter().map(|c| c.id).collect();
+    ids.sort_unstable();
+    let time_fits = schema.time.is_none_or(|t| schema.columns.get(t).is_some_and(|c| c.ty.is_time()));
+    let cluster_fits = schema.cluster_by.iter().all(|p| *p < schema.columns.len());
+    if time_fits && cluster_fits && ids.windows(2).all(|pair| pair[0] != pair[1]) {
+        Ok(())
+    } else {
+        Err(Error::invalid("an inconsistent schema"))
+    }
+}
+
+/// The kind of a column that has no dictionary.
+pub(crate) fn plain_kind(ty: LogicalType) -> ColumnKind {
+    match ty.physical() {
+        crate::types::Physical::I64 => ColumnKind::I64,
+        crate::types::Physical::I128 => ColumnKind::I128,
+        crate::types::Physical::F64 => ColumnKind::F64,
+        crate::types::Physical::Bytes => ColumnKind::Bytes,
+    }
+}
+
+/// Whether a column of byte strings gets a dictionary, from its rows, the count of its distinct values and
+/// their bytes. An indexed column does, but for near-unique long values; another if values repeat.
+pub(crate) fn dictionary_pays(column: &Column, rows: usize, values: u64, bytes: u64) -> bool {
+    let rows = rows as u64;
+    let long = bytes / values.max(1) > 256;
+    let near_unique = values * 2 > rows && values > 1;
+    if bytes > 1 << 31 || values >= u64::from(u32::MAX) - 1 {
+        false
+    } else if column.indexed {
+        !(long && near_unique)
+    } else {
+        values * 4 <= rows || values <= 1
+    }
+}
+
+/// Held rows as a source of blocks.
+struct HeldSource<'a> {
+    held: &'a HeldColumn,
+    order: &'a Order,
+    nulls: Option<Vec<u64>>,
+    next: usize,
+}
+
+impl BlockSource for HeldSource<'_> {
+    fn fill(&mut self, rows: usize, block: &mut Block) -> Result<()> {
+        let range = self.next..self.next + rows;
+        self.next += rows;
+        match self.order {
+            Order::Arrival => self.gather(range.map(|r| r as u32), block),
+            Order::Permuted(order) => self.gather(order[range].iter().copied(), block),
+        }
+    }
+}
+
+impl HeldSource<'_> {
+    fn gather(&self, rows: impl Iterator<Item = u32> + Clone, block: &mut Block) -> Result<()> {
+        if let Some(words) = &self.nulls {
+            let is_null = |row: u32| words[row as usize / 64] >> (row % 64) & 1 == 1;
+            let nulls = rows.clone().enumerate().filter(|(_, row)| is_null(*row));
+            block.nulls.extend(nulls.map(|(i, _)| i as u16));
+        }
+        match (&self.held.data, &mut block.data) {
+            (Held::I64(v), BlockData::I64(out)) => out.extend(rows.map(|r| v[r as usize])),
+            (Held::I128(v), BlockData::I128(out)) => out.extend(rows.map(|r| v[r as usize])),
+            (Held::F64(v), BlockData::F64(out)) => out.extend(rows.map(|r| v[r as usize])),
+            (Held::Bytes { values, ids }, BlockData::Bytes(out)) => {
+                for row in rows {
+                    let id = ids[row as usize];
+                    if id != u32::MAX {
+                        out.data.extend_from_slice(values.get(id));
+                    }
+                    out.ends.push(u32::try_from(out.data.len()).map_err(|_| too_long())?);
+                }
+            }
+            _ => return Err(Error::invalid("a block of another kind")),
+        }
+        Ok(())
+    }
+}
+
+/// Writes the columns of a segment one after the other, then its footer.
+pub(crate) struct SegmentWriter<'a> {
+    schema: &'a Schema,
+    rows: usize,
+    out: PartWriter<'a>,
+    columns: Vec<super::footer::ColumnEntry>,
+    statistics: Vec<ColumnStatistics>,
+}
+
+impl<'a> SegmentWriter<'a> {
+    pub fn new(schema: &'a Schema, rows: usize, out: &'a mut dyn Write) -> Result<Self> {
+        let mut out = PartWriter::new(out);
+        out.part(&header())?;
+        Ok(SegmentWriter { schema, rows, out, columns: Vec::new(), statistics: Vec::new() })
+    }
+
+    pub fn values(
+        &mut self,
+        column: &Column,
+        kind: ColumnKind,
+        source: &mut dyn BlockSource,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let (entry, statistics) = write_values(column, kind, self.rows, source, cancel, &mut self.out)?;
+        self.columns.push(entry);
+        self.statistics.push(statistics);
+        Ok(())
+    }
+
+    pub fn codes(
+        &mut self,
+        column: &Column,
+        values: u32,
+        next: &mut dyn FnMut(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
+        codes: &[u32],
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let (entry, statistics) = write_codes(column, values, next, codes, cancel, &mut self.out)?;
+        self.columns.push(entry);
+        self.statistics.push(statistics);
+        Ok(())
+    }
+
+    pub fn finish(mut self) -> Result<SegmentStatistics> {
+        let time = self.schema.time.and_then(|t| match (&self.statistics[t].min, &self.statistics[t].max) {
+            (Value::I64(min), Value::I64(max)) => {
+                let ty = self.schema.columns[t].ty;
+                Some((ty.to_micros(*min), ty.to_micros(*max)))
+            }
+            _ => None,
+        });
+        let statistics = SegmentStatistics { rows: self.rows as u64, time, columns: self.statistics };
+        let footer = Footer {
+            rows: self.rows as u32,
+            columns: self.columns,
+            cluster_by: self.schema.cluster_by.clone(),
+            time: self.schema.time,
+            statistics,
+        };
+        let end = footer.encode(self.out.position())?;
+        self.out.part(&end)?;
+        Ok(footer.statistics)
     }
 }

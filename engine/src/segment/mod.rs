@@ -1,14 +1,34 @@
 //! Segment files: `docs/segment-format.md` is their specification.
 
 mod build;
+mod column;
+mod distinct;
+mod file;
+mod footer;
+mod held;
+mod index;
+mod lookup;
+mod map;
 mod merge;
+mod meta;
 mod reader;
+mod sort;
 mod statistics;
+mod verify;
 
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use crate::dictionary::Dictionary;
 pub use build::{BuildOptions, SegmentBuilder};
+pub use map::SegmentBytes;
 pub use merge::{MergeOutput, MergeSource, merge};
-pub use reader::{BlockHeader, BytesBlock, ColumnKind, ColumnReader, Dictionary, Segment, SegmentBytes, Validity};
+pub use reader::{BlockHeader, BytesBlock, ColumnKind, ColumnReader, Segment, Validity};
 pub use statistics::{ColumnStatistics, SegmentStatistics};
+
+pub(crate) use file::{Part, PartWriter};
 
 /// Rows of a full block.
 pub const BLOCK_ROWS: usize = 65_536;

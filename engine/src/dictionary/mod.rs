@@ -1,0 +1,19 @@
+//! Sorted dictionaries of byte strings: `docs/segment-format.md`, section 7.
+
+mod intern;
+mod read;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use read::Dictionary;
+
+pub(crate) use intern::Interner;
+pub(crate) use read::DictionaryMeta;
+pub(crate) use write::DictionaryWriter;
+
+/// Values of a full chunk: the unit that has a checksum.
+pub(crate) const CHUNK_VALUES: usize = 1024;
+/// Values of a full group: the unit that is searched without decoding others.
+pub(crate) const GROUP_VALUES: usize = 16;
