@@ -24,7 +24,7 @@ impl DictionaryMeta {
         }
         let count = input.varint32()?;
         let mut chunks = Vec::new();
-        for _ in 0..count.div_ceil(CHUNK_VALUES as u32) {
+        for _ in 0..(count as usize).div_ceil(CHUNK_VALUES) {
             let length = input.varint()?;
             chunks.push(Part::new(at, length, input.u32()?)?);
         }

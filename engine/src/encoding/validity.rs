@@ -44,7 +44,7 @@ pub(crate) fn decode(tag: u8, bytes: &[u8], rows: usize, nulls: usize) -> Result
         }
     };
     let set: usize = valid.iter().map(|w| w.count_ones() as usize).sum();
-    let past_end = valid.last().is_some_and(|w| rows % 64 != 0 && w >> (rows % 64) != 0);
+    let past_end = valid.last().is_some_and(|w| !rows.is_multiple_of(64) && w >> (rows % 64) != 0);
     if valid.len() != words || set + nulls != rows || past_end {
         return Err(corrupt());
     }
@@ -54,7 +54,7 @@ pub(crate) fn decode(tag: u8, bytes: &[u8], rows: usize, nulls: usize) -> Result
 /// All of `rows` valid.
 pub(crate) fn full(rows: usize) -> Vec<u64> {
     let mut valid = vec![u64::MAX; rows.div_ceil(64)];
-    if rows % 64 != 0
+    if !rows.is_multiple_of(64)
         && let Some(last) = valid.last_mut()
     {
         *last >>= 64 - rows % 64;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::SegmentStatistics;
-use super::column::{Block, BlockData, BlockSource, too_long, write_codes, write_values};
+use super::column::{Block, BlockData, BlockSource, Push, Values, too_long, write_codes, write_values};
 use super::file::PartWriter;
 use super::footer::{Footer, header};
 use super::held::{Held, HeldColumn};
@@ -98,9 +98,7 @@ impl SegmentBuilder {
                     Order::Arrival => ids.iter().map(|id| code(*id)).collect(),
                     Order::Permuted(rows) => rows.iter().map(|row| code(ids[*row as usize])).collect(),
                 };
-                let mut next = |push: &mut dyn FnMut(&[u8]) -> Result<()>| {
-                    sorted.order.iter().try_for_each(|id| push(values.get(*id)))
-                };
+                let mut next = |push: Push| sorted.order.iter().try_for_each(|id| push(values.get(*id)));
                 writer.codes(column, nulls, &mut next, &codes, cancel)?;
             } else {
                 let mut source = HeldSource { held, order: &order, nulls: held.null_words(self.rows), next: 0 };
@@ -223,14 +221,7 @@ impl<'a> SegmentWriter<'a> {
         Ok(())
     }
 
-    pub fn codes(
-        &mut self,
-        column: &Column,
-        values: u32,
-        next: &mut dyn FnMut(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
-        codes: &[u32],
-        cancel: &Cancel,
-    ) -> Result<()> {
+    pub fn codes(&mut self, column: &Column, values: u32, next: Values, codes: &[u32], cancel: &Cancel) -> Result<()> {
         let (entry, statistics) = write_codes(column, values, next, codes, cancel, &mut self.out)?;
         self.columns.push(entry);
         self.statistics.push(statistics);

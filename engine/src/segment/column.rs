@@ -124,12 +124,17 @@ pub(crate) fn write_values(
     Ok((finish(column, kind, &meta, out)?, statistics))
 }
 
+/// Takes one value.
+pub(crate) type Push<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
+/// Gives values, one after the other.
+pub(crate) type Values<'a> = &'a mut dyn FnMut(Push) -> Result<()>;
+
 /// Writes a dictionary column. `codes` holds `values` where a row is NULL, and names every value that
 /// `next` gives, which it does in ascending order.
 pub(crate) fn write_codes(
     column: &Column,
     values: u32,
-    next: &mut dyn FnMut(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
+    next: Values,
     codes: &[u32],
     cancel: &Cancel,
     out: &mut PartWriter,

@@ -15,7 +15,7 @@ const MAJOR: u16 = 1;
 const MINOR: u16 = 0;
 /// Required feature bits that this build understands.
 const FEATURES: u64 = 0;
-const BLOCK_ROWS_LOG2: u8 = 16;
+pub(crate) const BLOCK_ROWS_LOG2: u8 = 16;
 const REQUIRED_SECTION: u8 = 1;
 const INDEXED: u8 = 1;
 

@@ -3,8 +3,9 @@
 
 use super::column::{HAS_BOUNDS, HAS_SUM};
 use super::file::Part;
+use super::footer::BLOCK_ROWS_LOG2;
 use super::footer::ColumnEntry;
-use super::{BLOCK_ROWS, BlockHeader, ColumnKind, index};
+use super::{BlockHeader, ColumnKind, index};
 use crate::dictionary::DictionaryMeta;
 use crate::encoding::bitpack::packed_len;
 use crate::encoding::bytes::SHORT;
@@ -78,7 +79,7 @@ impl ColumnMeta {
         let mut blocks = Vec::new();
         let mut left = rows;
         while left > 0 {
-            let block_rows = left.min(BLOCK_ROWS as u32);
+            let block_rows = left.min(1 << BLOCK_ROWS_LOG2);
             blocks.push(block(&mut input, entry.kind, block_rows, &mut at)?);
             left -= block_rows;
         }

@@ -313,9 +313,8 @@ impl<'a> ColumnReader<'a> {
     /// For dictionary columns the NULL code says the same.
     pub fn validity(&self, block: usize) -> Result<Validity> {
         let meta = self.block_meta(block)?;
-        let (rows, nulls) = (meta.header.rows as usize, meta.header.nulls as usize);
         if self.entry.kind == ColumnKind::Dictionary {
-            if nulls == 0 {
+            if meta.header.nulls == 0 {
                 return Ok(None);
             }
             let mut codes = Vec::new();
