@@ -1,8 +1,16 @@
 //! The foreign data wrapper: its callbacks in one table.
 
+mod chunk;
+mod explain;
+mod groups;
 mod modify;
 mod options;
+mod plan;
+mod prune;
+mod rows;
+mod scan;
 mod truncate;
+mod upper;
 
 use pgrx::{PgBox, pg_guard, pg_sys};
 
@@ -18,6 +26,17 @@ pub extern "C" fn pg_finfo_basalt_fdw_handler() -> &'static pg_sys::Pg_finfo_rec
 pub unsafe extern "C-unwind" fn basalt_fdw_handler(_call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: the tag is FdwRoutine's.
     let mut routine = unsafe { PgBox::<pg_sys::FdwRoutine>::alloc_node(pg_sys::NodeTag::T_FdwRoutine) };
+
+    routine.GetForeignRelSize = Some(plan::get_foreign_rel_size);
+    routine.GetForeignPaths = Some(plan::get_foreign_paths);
+    routine.GetForeignPlan = Some(plan::get_foreign_plan);
+    routine.GetForeignUpperPaths = Some(upper::get_foreign_upper_paths);
+    routine.IsForeignScanParallelSafe = Some(plan::is_foreign_scan_parallel_safe);
+    routine.BeginForeignScan = Some(scan::begin_foreign_scan);
+    routine.IterateForeignScan = Some(scan::iterate_foreign_scan);
+    routine.ReScanForeignScan = Some(scan::rescan_foreign_scan);
+    routine.EndForeignScan = Some(scan::end_foreign_scan);
+    routine.ExplainForeignScan = Some(explain::explain_foreign_scan);
 
     routine.PlanForeignModify = Some(modify::plan);
     routine.BeginForeignModify = Some(modify::begin_modify);

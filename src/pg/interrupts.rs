@@ -9,6 +9,12 @@ pub fn stop_requested() -> bool {
     unsafe { pg_sys::InterruptPending != 0 && (pg_sys::QueryCancelPending != 0 || pg_sys::ProcDiePending != 0) }
 }
 
+/// Whether PostgreSQL has something else to do that does not stop the query, such as a barrier.
+pub fn other_pending() -> bool {
+    // SAFETY: as above.
+    unsafe { pg_sys::InterruptPending != 0 }
+}
+
 /// For the engine's loops: `Err(Canceled)` when a cancel or a termination is pending. The caller then lets PostgreSQL
 /// raise its own error with [`check`], once no thread is left.
 pub fn poll() -> engine::Result<()> {

@@ -1,19 +1,26 @@
 //! Safe wrappers over PostgreSQL's C interfaces.
 
+pub mod array;
+pub mod classes;
 pub mod ddl;
+pub mod eval;
 pub mod expression;
 pub mod interrupts;
 pub mod list;
 pub mod lock;
+pub mod lookup;
 pub mod lru;
 pub mod memory;
 pub mod multirange;
+pub mod node;
 pub mod numeric;
+pub mod numeric_division;
 pub mod owner;
 pub mod scan;
 pub mod settings;
 pub mod snapshot;
 pub mod spi;
+pub mod time;
 pub mod types;
 pub mod values;
 

@@ -264,6 +264,12 @@ pub fn varlena_datum(contents: &[u8]) -> pg_sys::Datum {
     }
 }
 
+/// The 16 bytes of a uuid datum.
+pub fn uuid_bytes(datum: pg_sys::Datum) -> [u8; 16] {
+    // SAFETY: a non-NULL uuid datum points to 16 bytes.
+    unsafe { *datum.cast_mut_ptr::<[u8; 16]>() }
+}
+
 /// Hands the contents of a varlena datum to `take`, detoasted if need be.
 pub fn with_varlena<T>(datum: pg_sys::Datum, take: impl FnOnce(&[u8]) -> T) -> T {
     let given = datum.cast_mut_ptr::<pg_sys::varlena>();

@@ -1,1 +1,10 @@
 //! PostgreSQL's expressions into the engine's plans.
+
+pub mod aggregate;
+pub mod bind;
+pub mod filter;
+pub mod finish;
+pub mod host;
+pub mod shippable;
+pub mod template;
+pub mod time;

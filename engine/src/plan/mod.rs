@@ -1,12 +1,18 @@
 //! What the host asks of the engine: plans as data, all operands bound.
 
 mod aggregate;
+mod calendar;
 mod filter;
 mod host;
+mod point;
+mod prune;
 
 pub use aggregate::{AggregateCall, AggregateFunction, AggregateQuery, Buckets, Key};
+pub use calendar::CalendarUnit;
 pub use filter::{Bound, Filter, Predicate, Test};
 pub use host::{Host, HostPredicate, OrderId, Wake};
+pub use point::{Comparison, Point, float_among_integers, select, whole_units};
+pub use prune::{bounds, may_select};
 
 use crate::types::{ColumnId, LogicalType, Value};
 

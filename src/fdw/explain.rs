@@ -1,0 +1,238 @@
+//! EXPLAIN of a scan.
+
+use std::ffi::CString;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::plan;
+use super::scan;
+use crate::catalog::datasource;
+use crate::error::OrRaise;
+use crate::pg::lookup;
+use crate::pg::node::{self, Node};
+use crate::translate::template::{FilterTemplate, Function, GroupsTemplate, KeyTemplate, PlanTemplate, Shape, Target};
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn explain_foreign_scan(
+    node: *mut pg_sys::ForeignScanState,
+    state: *mut pg_sys::ExplainState,
+) {
+    // SAFETY: PostgreSQL's executor and EXPLAIN structures.
+    unsafe {
+        let scan_plan = (*node).ss.ps.plan.cast::<pg_sys::ForeignScan>();
+        let template = plan::decode((*scan_plan).fdw_private).or_raise();
+        let explain = Explain { state };
+        let deparser = Deparser::new(node, scan_plan, state, &template);
+        if !matches!(&template.filter, FilterTemplate::And(parts) if parts.is_empty()) {
+            explain.text(c"Pushed Filter", &deparser.filter(&template.filter, true));
+        }
+        if let Shape::Groups(groups) = &template.shape {
+            let keys = deparser.targets(groups, |t| matches!(t, Target::Key(_)));
+            if !keys.is_empty() {
+                explain.list(c"Pushed Group Key", &keys);
+            }
+            let aggregates = deparser.targets(groups, |t| matches!(t, Target::Aggregate(_)));
+            if !aggregates.is_empty() {
+                explain.list(c"Pushed Aggregates", &aggregates);
+            }
+            if (*state).verbose {
+                let how: Vec<String> = groups
+                    .keys
+                    .iter()
+                    .map(describe_key)
+                    .chain(groups.aggregates.iter().map(|a| describe_function(a.function)))
+                    .collect();
+                explain.list(c"Engine Operations", &how);
+            }
+        }
+        for reason in &template.reasons {
+            explain.text(c"Not Pushed", reason);
+        }
+        if let (true, Some(scan)) = ((*state).analyze, scan::state(node)) {
+            let (pruned, done) = (scan.pruned, scan.statistics);
+            explain.count(c"Segments Considered", pruned.considered);
+            explain.count(c"Segments Pruned by Time", pruned.by_time);
+            explain.count(c"Segments Pruned by Statistics", pruned.by_statistics);
+            explain.count(c"Segments Scanned", done.segments_scanned);
+            explain.count(c"Blocks", done.blocks_total);
+            explain.count(c"Blocks Skipped", done.blocks_skipped);
+            explain.count(c"Blocks Answered from Headers", done.blocks_from_headers);
+            explain.count(c"Rows Scanned", done.rows_scanned);
+            explain.count(c"Rows Selected", done.rows_selected);
+        }
+    }
+}
+
+/// PostgreSQL's EXPLAIN output.
+struct Explain {
+    state: *mut pg_sys::ExplainState,
+}
+
+impl Explain {
+    fn text(&self, label: &'static std::ffi::CStr, value: &str) {
+        let value = CString::new(value).unwrap_or_default();
+        // SAFETY: both strings live during the call, which copies them.
+        unsafe { pg_sys::ExplainPropertyText(label.as_ptr(), value.as_ptr(), self.state) }
+    }
+
+    fn list(&self, label: &'static std::ffi::CStr, values: &[String]) {
+        let mut list = std::ptr::null_mut();
+        for value in values {
+            let value = CString::new(value.as_str()).unwrap_or_default();
+            // SAFETY: pstrdup copies the string.
+            list = unsafe { pg_sys::lappend(list, pg_sys::pstrdup(value.as_ptr()).cast()) };
+        }
+        // SAFETY: a list of C strings.
+        unsafe { pg_sys::ExplainPropertyList(label.as_ptr(), list, self.state) }
+    }
+
+    fn count(&self, label: &'static std::ffi::CStr, value: u64) {
+        // SAFETY: the strings live during the call.
+        unsafe {
+            pg_sys::ExplainPropertyInteger(
+                label.as_ptr(),
+                std::ptr::null(),
+                i64::try_from(value).unwrap_or(i64::MAX),
+                self.state,
+            )
+        }
+    }
+}
+
+/// Expressions as SQL.
+struct Deparser {
+    context: *mut pg_sys::List,
+    expressions: Vec<Node<'static>>,
+    targets: Vec<Node<'static>>,
+    relation: u32,
+    /// Attribute number of each of the plan's columns; 0: dropped.
+    attributes: Vec<i16>,
+    prefix: bool,
+}
+
+impl Deparser {
+    unsafe fn new(
+        node: *mut pg_sys::ForeignScanState,
+        plan: *mut pg_sys::ForeignScan,
+        state: *mut pg_sys::ExplainState,
+        template: &PlanTemplate,
+    ) -> Self {
+        // SAFETY: PostgreSQL's executor and EXPLAIN structures.
+        unsafe {
+            let context = pg_sys::set_deparse_context_plan((*state).deparse_cxt, plan.cast(), std::ptr::null_mut());
+            let (index, table) = scan::relation_of(node);
+            let datasource = datasource::open(table).or_raise();
+            let attributes = template
+                .columns
+                .iter()
+                .map(|id| {
+                    let position = datasource.schema.columns.iter().position(|c| c.id.0 == *id);
+                    let at = datasource.attributes.iter().position(|a| a.is_some() && *a == position);
+                    at.map_or(0, |a| a as i16 + 1)
+                })
+                .collect();
+            let targets = crate::pg::list::pointers::<pg_sys::TargetEntry>((*plan).fdw_scan_tlist)
+                .into_iter()
+                .filter_map(|t| Node::from_ptr((*t).expr))
+                .collect();
+            Deparser {
+                context,
+                expressions: node::list((*plan).fdw_exprs),
+                targets,
+                relation: index,
+                attributes,
+                prefix: (*state).verbose,
+            }
+        }
+    }
+
+    fn sql(&self, node: Node<'_>) -> String {
+        // SAFETY: the context is that of the node's plan; the result is a C string.
+        unsafe {
+            lookup::text(pg_sys::deparse_expression(node.as_ptr(), self.context, self.prefix, false))
+                .unwrap_or_default()
+        }
+    }
+
+    fn filter(&self, template: &FilterTemplate, top: bool) -> String {
+        let join = |parts: &[FilterTemplate], word: &str| {
+            let text = parts.iter().map(|p| self.filter(p, false)).collect::<Vec<_>>().join(word);
+            if top || parts.len() < 2 { text } else { format!("({text})") }
+        };
+        match template {
+            FilterTemplate::And(parts) => join(parts, " AND "),
+            FilterTemplate::Or(parts) => join(parts, " OR "),
+            FilterTemplate::Constant { expression, negated } => {
+                let text = self.expressions.get(*expression).map(|e| self.sql(*e)).unwrap_or_default();
+                if *negated { format!("(NOT {text})") } else { text }
+            }
+            FilterTemplate::Leaf(leaf) => {
+                use crate::translate::template::LeafTest;
+                let attribute = self.attributes.get(leaf.column).copied().unwrap_or(0);
+                let Some(expression) = self.expressions.get(leaf.expression) else { return String::new() };
+                let column = |n: Node<'static>| if attribute > 0 { n.with_column(self.relation, attribute) } else { n };
+                let text = self.sql(column(*expression));
+                match leaf.test {
+                    // What is tested says the template; the expression may be its negation.
+                    LeafTest::IsNull | LeafTest::Bool { .. } => {
+                        let name = self.column_name(*expression, attribute);
+                        match leaf.test {
+                            LeafTest::IsNull if leaf.negated => format!("({name} IS NOT NULL)"),
+                            LeafTest::IsNull => format!("({name} IS NULL)"),
+                            LeafTest::Bool { value: true, or_null: false } => name,
+                            LeafTest::Bool { value: false, or_null: false } => format!("(NOT {name})"),
+                            LeafTest::Bool { value: true, .. } => format!("({name} IS NOT FALSE)"),
+                            _ => format!("({name} IS NOT TRUE)"),
+                        }
+                    }
+                    _ if leaf.negated => format!("(NOT {text})"),
+                    _ => text,
+                }
+            }
+        }
+    }
+
+    fn column_name(&self, expression: Node<'static>, attribute: i16) -> String {
+        let mut found = None;
+        expression.any(&mut |n| {
+            if matches!(n.view(), node::View::Placeholder) && attribute > 0 {
+                found = Some(self.sql(n.with_column(self.relation, attribute)));
+            }
+            found.is_some()
+        });
+        found.unwrap_or_default()
+    }
+
+    fn targets(&self, groups: &GroupsTemplate, wanted: impl Fn(&Target) -> bool) -> Vec<String> {
+        let pairs = groups.targets.iter().zip(&self.targets);
+        pairs.filter(|(t, _)| wanted(t)).map(|(_, node)| self.sql(*node)).collect()
+    }
+}
+
+fn describe_key(key: &KeyTemplate) -> String {
+    match key {
+        KeyTemplate::Column(_) => "key: codes or values of a column".into(),
+        KeyTemplate::Buckets { pieces, .. } => {
+            let units: Vec<String> = pieces.iter().map(|p| format!("{:?}", p.unit).to_lowercase()).collect();
+            format!("key: buckets of time, cut by {}", units.join(", "))
+        }
+    }
+}
+
+fn describe_function(function: Function) -> String {
+    let text = match function {
+        Function::CountStar => "count of rows",
+        Function::Count(_) => "count of values",
+        Function::CountDistinct(_) => "count of distinct values",
+        Function::Sum(_) => "sum",
+        Function::Avg(_) => "sum and count",
+        Function::Min(_, None) => "minimum",
+        Function::Max(_, None) => "maximum",
+        Function::Min(_, Some(_)) => "minimum by collation",
+        Function::Max(_, Some(_)) => "maximum by collation",
+        Function::BoolAnd(_) => "conjunction",
+        Function::BoolOr(_) => "disjunction",
+    };
+    text.into()
+}

@@ -1,0 +1,264 @@
+//! Pushed aggregation: computed whole when the first group is asked for.
+
+use basalt_engine::exec::{AggregateExecution, AggregateResult, ExecStatistics, SegmentScan};
+use basalt_engine::plan::{self, AggregateCall, AggregateFunction, AggregateQuery, Filter, Key, OrderId};
+use basalt_engine::segment::SegmentStatistics;
+use basalt_engine::types::{ColumnId, Value};
+use pgrx::pg_sys::Datum;
+
+use super::chunk::{CHUNK_ROWS, Chunk, Column};
+use super::prune;
+use super::scan::{Inputs, Start};
+use crate::catalog::cache;
+use crate::error::{Error, Result};
+use crate::pg::settings::FixedSettings;
+use crate::pg::values::Codec;
+use crate::translate::bind;
+use crate::translate::finish;
+use crate::translate::host::PgHost;
+use crate::translate::template::{Finish, Function, GroupsTemplate, KeyTemplate, Target};
+use crate::translate::time::{self, BucketValues};
+
+/// Segments mapped and scanned at a time.
+const WAVE: usize = 256;
+
+pub struct Groups {
+    result: AggregateResult,
+    outputs: Vec<Output>,
+    /// Groups to show, and how many were converted.
+    count: usize,
+    done: usize,
+    pub statistics: ExecStatistics,
+    /// Statistics of the scanned segments, for what they tell about infinite inputs.
+    scanned: Vec<std::sync::Arc<SegmentStatistics>>,
+}
+
+/// How a column of the tuple is made.
+enum Output {
+    Key { position: usize, codec: Codec },
+    Bucket { position: usize, values: Vec<(Datum, bool)> },
+    Aggregate { position: usize, finish: Finish, codec: Option<Codec>, input: Option<ColumnId> },
+}
+
+impl Groups {
+    pub fn compute(
+        start: Start,
+        groups: &GroupsTemplate,
+        inputs: &Inputs,
+        chunk: &mut Chunk,
+        host: &mut PgHost,
+    ) -> Result<Groups> {
+        let mut keys = Vec::new();
+        let mut buckets: Vec<Option<BucketValues>> = Vec::new();
+        for key in &groups.keys {
+            let (key, values) = bind_key(key, &start, inputs)?;
+            keys.push(key);
+            buckets.push(values);
+        }
+        let aggregates = groups
+            .aggregates
+            .iter()
+            .map(|a| {
+                let filter = bind::bind(&a.filter, &inputs.bound, &inputs.expressions, host)?;
+                Ok(AggregateCall { function: function(a.function), filter })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let outputs = outputs(groups, inputs, buckets)?;
+        chunk.set_columns(0..outputs.len());
+
+        let scanned = start.segments.iter().map(|s| s.statistics.clone()).collect();
+        let query = AggregateQuery { columns: inputs.columns.clone(), filter: start.filter, keys, aggregates };
+        let mut execution = AggregateExecution::new(query, start.options)?;
+        for wave in start.segments.chunks(WAVE) {
+            let scans = wave
+                .iter()
+                .map(|entry| {
+                    Ok(SegmentScan {
+                        segment: cache::open(entry)?,
+                        visibility: entry.visibility.clone(),
+                        deleted: entry.deleted.clone(),
+                    })
+                })
+                .collect::<Result<Vec<_>>>()?;
+            let scan = execution.scan(&scans, host);
+            host.conclude(scan)?;
+            crate::pg::interrupts::check();
+        }
+        let statistics = execution.statistics();
+        let result = execution.finish(host);
+        let result = host.conclude(result)?;
+        let mut count = result.groups;
+        if groups.drop_empty && no_rows(&result) {
+            count = 0;
+        }
+        Ok(Groups { result, outputs, count, done: 0, statistics, scanned })
+    }
+
+    pub fn rewind(&mut self) {
+        self.done = 0;
+    }
+
+    /// Fills the chunk with the next groups; false at the end.
+    pub fn fill(&mut self, chunk: &mut Chunk) -> Result<bool> {
+        if self.done >= self.count {
+            return Ok(false);
+        }
+        let range = self.done..self.count.min(self.done + CHUNK_ROWS);
+        let (result, outputs, scanned) = (&self.result, &mut self.outputs, &self.scanned);
+        chunk.fill(range.len(), |i, column| {
+            let output = outputs.get_mut(i).ok_or_else(malformed)?;
+            output.convert(result, scanned, range.clone(), column)
+        })?;
+        self.done = range.end;
+        Ok(true)
+    }
+}
+
+/// Whether the aggregate that counts rows, the last one, counted none.
+fn no_rows(result: &AggregateResult) -> bool {
+    matches!(result.aggregates.last().and_then(|c| c.values.first()), Some(Value::I64(0)) | None)
+}
+
+fn bind_key(key: &KeyTemplate, start: &Start, inputs: &Inputs) -> Result<(Key, Option<BucketValues>)> {
+    let KeyTemplate::Buckets { column, expression, pieces } = key else {
+        let KeyTemplate::Column(column) = key else { return Err(malformed()) };
+        return Ok((Key::Column(*column), None));
+    };
+    let reference = inputs.columns.get(*column).ok_or_else(malformed)?;
+    let mut range: Option<(i64, i64)> = None;
+    let mut extend = |low: i64, high: i64| {
+        range = Some(range.map_or((low, high), |(l, h): (i64, i64)| (l.min(low), h.max(high))));
+    };
+    for segment in &start.segments {
+        if let Some((low, high)) = prune::column_range(&segment.statistics, reference.id) {
+            extend(low, high);
+        } else if let Value::I64(missing) = reference.missing {
+            extend(missing, missing);
+        }
+    }
+    // Times that are not selected need no bucket.
+    let limits = plan::bounds(&start.filter, *column);
+    let (low, high) = match (range, limits) {
+        (Some((low, high)), Some((l, h))) if low.max(l) <= high.min(h) => (low.max(l), high.min(h)),
+        _ => (0, 0),
+    };
+    if reference.ty.to_micros(low) == i64::MIN || reference.ty.to_micros(high) == i64::MAX {
+        return Err(Error::new(
+            pgrx::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            "infinite times came into the table after this query was planned",
+        )
+        .hint("Run DISCARD PLANS and execute the query again."));
+    }
+    let (buckets, values) = time::bind(&inputs.expressions, *expression, pieces, reference.ty, low, high)?;
+    Ok((Key::Buckets { column: *column, buckets }, Some(values)))
+}
+
+fn function(function: Function) -> AggregateFunction {
+    let order = |order: Option<usize>| order.map(|o| OrderId(o as u32));
+    match function {
+        Function::CountStar => AggregateFunction::CountStar,
+        Function::Count(c) => AggregateFunction::Count(c),
+        Function::CountDistinct(c) => AggregateFunction::CountDistinct(c),
+        Function::Sum(c) => AggregateFunction::Sum(c),
+        Function::Avg(c) => AggregateFunction::Avg(c),
+        Function::Min(c, o) => AggregateFunction::Min(c, order(o)),
+        Function::Max(c, o) => AggregateFunction::Max(c, order(o)),
+        Function::BoolAnd(c) => AggregateFunction::BoolAnd(c),
+        Function::BoolOr(c) => AggregateFunction::BoolOr(c),
+    }
+}
+
+fn outputs(groups: &GroupsTemplate, inputs: &Inputs, mut buckets: Vec<Option<BucketValues>>) -> Result<Vec<Output>> {
+    let _guard = inputs.expressions.evaluator().in_query_context();
+    let codec = |column: usize| {
+        let column = inputs.bound.get(column).ok_or_else(malformed)?;
+        Ok::<_, Error>(Codec::with_type(column.ty, column.declared, column.typmod))
+    };
+    groups
+        .targets
+        .iter()
+        .map(|target| match *target {
+            Target::Key(position) => {
+                match (groups.keys.get(position), buckets.get_mut(position).and_then(Option::take)) {
+                    (Some(KeyTemplate::Column(column)), _) => Ok(Output::Key { position, codec: codec(*column)? }),
+                    (_, Some(values)) => Ok(Output::Bucket { position, values: values.0 }),
+                    _ => Err(malformed()),
+                }
+            }
+            Target::Aggregate(position) => {
+                let template = groups.aggregates.get(position).ok_or_else(malformed)?;
+                let codec = match template.result {
+                    Finish::Column(column) => Some(codec(column)?),
+                    _ => None,
+                };
+                let input = match template.function {
+                    Function::Sum(column) | Function::Avg(column) => inputs.columns.get(column).map(|c| c.id),
+                    _ => None,
+                };
+                Ok(Output::Aggregate { position, finish: template.result, codec, input })
+            }
+        })
+        .collect()
+}
+
+impl Output {
+    fn convert(
+        &mut self,
+        result: &AggregateResult,
+        scanned: &[std::sync::Arc<SegmentStatistics>],
+        range: std::ops::Range<usize>,
+        column: &mut Column,
+    ) -> Result<()> {
+        match self {
+            Output::Key { position, codec } => {
+                let _fixed = codec.needs_fixed_settings().then(FixedSettings::new);
+                let values = &result.keys.get(*position).ok_or_else(malformed)?.values;
+                for i in range {
+                    let (datum, null) = codec.to_datum(values.get(i).ok_or_else(malformed)?)?;
+                    column.push((!null).then_some(datum));
+                }
+            }
+            Output::Bucket { position, values } => {
+                let numbers = &result.keys.get(*position).ok_or_else(malformed)?.values;
+                for i in range {
+                    let value = match numbers.get(i) {
+                        Some(Value::Null) => None,
+                        Some(Value::I64(number)) => {
+                            let (datum, null) = *values.get(*number as usize).ok_or_else(malformed)?;
+                            (!null).then_some(datum)
+                        }
+                        _ => return Err(malformed()),
+                    };
+                    column.push(value);
+                }
+            }
+            Output::Aggregate { position, finish, codec, input } => {
+                let _fixed = codec.as_ref().is_some_and(Codec::needs_fixed_settings).then(FixedSettings::new);
+                let values = result.aggregates.get(*position).ok_or_else(malformed)?;
+                for i in range {
+                    let value =
+                        finish::aggregate(values, i, *finish, codec.as_mut(), &mut || all_finite(scanned, *input))?;
+                    column.push(value);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the column is known to hold no infinities and no NaN.
+fn all_finite(scanned: &[std::sync::Arc<SegmentStatistics>], input: Option<ColumnId>) -> bool {
+    let finite = |value: &Value| match value {
+        Value::F64(v) => v.is_finite(),
+        _ => true,
+    };
+    scanned
+        .iter()
+        .flat_map(|s| s.columns.iter())
+        .filter(|c| Some(c.id) == input)
+        .all(|c| finite(&c.min) && finite(&c.max))
+}
+
+fn malformed() -> Error {
+    basalt_engine::Error::invalid("the result does not fit the plan").into()
+}

@@ -1,0 +1,256 @@
+//! Planning a scan of a datasource: sizes, paths, plans.
+
+use std::cell::RefCell;
+use std::ffi::CString;
+use std::sync::Arc;
+
+use pgrx::prelude::*;
+use pgrx::{PgMemoryContexts, pg_sys};
+
+use super::upper;
+use crate::catalog::datasource::{self, Datasource};
+use crate::catalog::segment::{self, SegmentEntry};
+use crate::error::{Error, OrRaise};
+use crate::pg::list;
+use crate::pg::node::{self, Node};
+use crate::pg::snapshot::ActiveSnapshot;
+use crate::translate::filter::Builder;
+use crate::translate::template::{self, FilterTemplate, PlanTemplate, Shape};
+
+/// What planning knows of a datasource: `fdw_private` of its `RelOptInfo`.
+pub struct RelationState {
+    pub datasource: Arc<Datasource>,
+    pub segments: Vec<SegmentEntry>,
+    /// Clauses of `baserestrictinfo` that PostgreSQL has to evaluate, with the reasons.
+    pub local: Vec<String>,
+    /// Why aggregates above were not pushed down.
+    pub reasons: RefCell<Vec<String>>,
+}
+
+impl RelationState {
+    /// # Safety
+    /// `relation` is null or one of the planner's; its `fdw_private`, if set, is this module's or belongs to another wrapper.
+    pub unsafe fn of<'a>(relation: *mut pg_sys::RelOptInfo) -> Option<&'a RelationState> {
+        // SAFETY: the caller's contract; the state lives as long as the planner's memory.
+        unsafe {
+            let base = matches!(
+                (*relation).reloptkind,
+                pg_sys::RelOptKind::RELOPT_BASEREL | pg_sys::RelOptKind::RELOPT_OTHER_MEMBER_REL
+            );
+            if !base { None } else { (*relation).fdw_private.cast::<RelationState>().as_ref() }
+        }
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.segments.iter().map(|s| s.rows).sum()
+    }
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn get_foreign_rel_size(
+    root: *mut pg_sys::PlannerInfo,
+    relation: *mut pg_sys::RelOptInfo,
+    table: pg_sys::Oid,
+) {
+    let datasource = datasource::open(table).or_raise();
+    // SAFETY: PostgreSQL reads the flag set by this backend.
+    let snapshot = (!unsafe { pg_sys::ActiveSnapshotSet() }).then(ActiveSnapshot::transaction);
+    let segments = segment::visible(&datasource.id, None);
+    drop(snapshot);
+    // SAFETY: the planner's own structures, alive during the callback; the state is dropped with the planner's memory.
+    unsafe {
+        let mut local = Vec::new();
+        let mut builder = Builder::new((*relation).relid, &datasource);
+        for rinfo in list::pointers::<pg_sys::RestrictInfo>((*relation).baserestrictinfo) {
+            if let Err(reason) = push(&mut builder, rinfo, relation) {
+                local.push(reason);
+            }
+        }
+        (*relation).tuples = segments.iter().map(|s| s.rows as f64).sum();
+        let state = RelationState { datasource, segments, local, reasons: RefCell::new(Vec::new()) };
+        (*relation).fdw_private = PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(state).cast();
+        pg_sys::set_baserel_size_estimates(root, relation);
+    }
+}
+
+/// Translates a clause of the relation, if it may be evaluated before the others.
+///
+/// # Safety
+/// `rinfo` and `relation` are the planner's.
+pub unsafe fn push<'p>(
+    builder: &mut Builder<'p, '_>,
+    rinfo: *mut pg_sys::RestrictInfo,
+    relation: *mut pg_sys::RelOptInfo,
+) -> Result<FilterTemplate, String> {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if !pg_sys::restriction_is_securely_promotable(rinfo, relation) {
+            return Err("a filter must wait for those of a security barrier".into());
+        }
+        let Some(clause) = Node::from_ptr((*rinfo).clause) else { return Err("a filter is missing".into()) };
+        builder.filter(clause).map_err(|reason| format!("a filter is evaluated by PostgreSQL: {reason}"))
+    }
+}
+
+/// Cost of opening a segment and looking at its columns' headers.
+const SEGMENT_COST: f64 = 0.5;
+/// Share of `cpu_operator_cost` that a value costs the engine.
+const ENGINE_SHARE: f64 = 0.02;
+
+/// Cost of selecting rows and doing something with `columns` of their values inside the engine.
+pub fn engine_cost(segments: usize, rows: f64, columns: usize) -> f64 {
+    // SAFETY: a plain setting.
+    let operator = unsafe { pg_sys::cpu_operator_cost };
+    segments as f64 * SEGMENT_COST + rows * operator * ENGINE_SHARE * (columns as f64 + 1.0)
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn get_foreign_paths(
+    root: *mut pg_sys::PlannerInfo,
+    relation: *mut pg_sys::RelOptInfo,
+    _table: pg_sys::Oid,
+) {
+    // SAFETY: the planner's own structures; `get_foreign_rel_size` has set the state.
+    unsafe {
+        let Some(state) = RelationState::of(relation) else { return };
+        let scanned = state.rows() as f64;
+        let startup = engine_cost(state.segments.len(), 0.0, 0);
+        let run = engine_cost(0, scanned, 1) + (*relation).rows * pg_sys::cpu_tuple_cost;
+        let path = pg_sys::create_foreignscan_path(
+            root,
+            relation,
+            std::ptr::null_mut(),
+            (*relation).rows,
+            startup,
+            startup + run,
+            std::ptr::null_mut(),
+            (*relation).lateral_relids,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        );
+        pg_sys::add_path(relation, path.cast());
+    }
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn get_foreign_plan(
+    _root: *mut pg_sys::PlannerInfo,
+    relation: *mut pg_sys::RelOptInfo,
+    _table: pg_sys::Oid,
+    path: *mut pg_sys::ForeignPath,
+    target: *mut pg_sys::List,
+    clauses: *mut pg_sys::List,
+    outer: *mut pg_sys::Plan,
+) -> *mut pg_sys::ForeignScan {
+    // SAFETY: the planner's own structures.
+    unsafe {
+        if (*relation).reloptkind == pg_sys::RelOptKind::RELOPT_UPPER_REL {
+            return upper::plan(path, target);
+        }
+        let Some(state) = RelationState::of(relation) else {
+            Error::from(basalt_engine::Error::invalid("the relation was not planned by basalt")).raise();
+        };
+        let mut builder = Builder::new((*relation).relid, &state.datasource);
+        let (mut pushed, mut recheck, mut local, mut reasons) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for rinfo in list::pointers::<pg_sys::RestrictInfo>(clauses) {
+            // Those without columns are PostgreSQL's, in a Result node above.
+            let (false, Some(clause)) = ((*rinfo).pseudoconstant, Node::from_ptr((*rinfo).clause)) else { continue };
+            match push(&mut builder, rinfo, relation) {
+                Ok(filter) => {
+                    pushed.push(filter);
+                    recheck.push(clause);
+                }
+                Err(reason) => {
+                    local.push(clause);
+                    if !reasons.contains(&reason) {
+                        reasons.push(reason);
+                    }
+                }
+            }
+        }
+        let mut output = Vec::new();
+        for attribute in attributes_used(relation, &local, state.datasource.attributes.len()) {
+            // Dropped columns stay NULL.
+            if let Ok((position, _)) = builder.column(attribute) {
+                output.push(position);
+            }
+        }
+        for reason in state.reasons.borrow().iter() {
+            if !reasons.contains(reason) {
+                reasons.push(reason.clone());
+            }
+        }
+        let template = PlanTemplate {
+            version: template::VERSION,
+            columns: column_ids(&builder),
+            filter: FilterTemplate::And(pushed),
+            shape: Shape::Rows { output },
+            reasons,
+        };
+        pg_sys::make_foreignscan(
+            target,
+            node::make_list(local),
+            (*relation).relid,
+            node::make_list(builder.expressions.iter().copied()),
+            encode(&template),
+            std::ptr::null_mut(),
+            node::make_list(recheck),
+            outer,
+        )
+    }
+}
+
+/// Ids of the columns that a plan reads.
+pub fn column_ids(builder: &Builder<'_, '_>) -> Vec<u32> {
+    builder.columns.iter().map(|c| builder.datasource.schema.columns[*c].id.0).collect()
+}
+
+/// Attributes that the relation's targets and the local clauses need; a whole-row reference needs all.
+unsafe fn attributes_used(relation: *mut pg_sys::RelOptInfo, local: &[Node<'_>], attributes: usize) -> Vec<i16> {
+    // SAFETY: the planner's own structures; bitmapset members are offset by the lowest system attribute number.
+    unsafe {
+        let mut used: *mut pg_sys::Bitmapset = std::ptr::null_mut();
+        pg_sys::pull_varattnos((*(*relation).reltarget).exprs.cast(), (*relation).relid, &mut used);
+        for clause in local {
+            pg_sys::pull_varattnos(clause.as_ptr(), (*relation).relid, &mut used);
+        }
+        let member =
+            |attribute: i32| pg_sys::bms_is_member(attribute - pg_sys::FirstLowInvalidHeapAttributeNumber, used);
+        let all = member(0);
+        (1..=attributes as i32).filter(|a| all || member(*a)).map(|a| a as i16).collect()
+    }
+}
+
+/// `fdw_private` of a plan or path: the template as text.
+pub fn encode(template: &PlanTemplate) -> *mut pg_sys::List {
+    let text = serde_json::to_string(template).ok().and_then(|t| CString::new(t).ok()).unwrap_or_default();
+    // SAFETY: pstrdup copies the text into the planner's memory.
+    unsafe {
+        let text = pg_sys::makeString(pg_sys::pstrdup(text.as_ptr()));
+        pg_sys::lappend(std::ptr::null_mut(), text.cast())
+    }
+}
+
+/// The template of a plan. Errors: it was made by another version of the library.
+pub fn decode(private: *mut pg_sys::List) -> crate::error::Result<PlanTemplate> {
+    let other_version = || {
+        Error::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, "the plan was made by another version of basalt")
+            .hint("Run DISCARD PLANS, or reconnect.")
+    };
+    // SAFETY: a plan's `fdw_private` is what `encode` made.
+    let text = unsafe {
+        let first = list::pointers::<pg_sys::String>(private).into_iter().next().ok_or_else(other_version)?;
+        crate::pg::lookup::text((*first).sval).ok_or_else(other_version)?
+    };
+    let template: PlanTemplate = serde_json::from_str(&text).map_err(|_| other_version())?;
+    if template.version == template::VERSION { Ok(template) } else { Err(other_version()) }
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn is_foreign_scan_parallel_safe(
+    _root: *mut pg_sys::PlannerInfo,
+    _relation: *mut pg_sys::RelOptInfo,
+    _entry: *mut pg_sys::RangeTblEntry,
+) -> bool {
+    false
+}

@@ -1,0 +1,249 @@
+//! Executing a scan, of rows or of groups.
+
+use std::sync::Arc;
+
+use basalt_engine::exec::{ExecOptions, ExecStatistics};
+use basalt_engine::plan::{ColumnRef, Filter};
+use basalt_engine::types::ColumnId;
+use basalt_engine::{Budget, Cancel};
+use pgrx::prelude::*;
+use pgrx::{PgMemoryContexts, pg_sys};
+
+use super::chunk::Chunk;
+use super::groups::Groups;
+use super::plan;
+use super::prune::{self, Pruned};
+use super::rows::Rows;
+use crate::catalog::datasource::{self, Datasource};
+use crate::catalog::pending;
+use crate::catalog::segment::{self, SegmentEntry};
+use crate::error::{Error, OrRaise, Result};
+use crate::guc;
+use crate::pg::eval::{Evaluator, Expressions};
+use crate::translate::bind::{self, BoundColumn};
+use crate::translate::host::PgHost;
+use crate::translate::template::{PlanTemplate, Shape};
+
+/// Execution state: `fdw_state`.
+pub struct Scan {
+    pub inputs: Inputs,
+    host: PgHost,
+    source: Option<Source>,
+    chunk: Chunk,
+    pub pruned: Pruned,
+    pub statistics: ExecStatistics,
+}
+
+/// What stays the same through rescans.
+pub struct Inputs {
+    pub template: PlanTemplate,
+    pub datasource: Arc<Datasource>,
+    pub expressions: Expressions,
+    pub columns: Vec<ColumnRef>,
+    pub bound: Vec<BoundColumn>,
+    /// The segments of the execution's snapshot, once they were read.
+    segments: Option<Vec<SegmentEntry>>,
+}
+
+/// What produces tuples.
+enum Source {
+    Rows(Rows),
+    Groups(Groups),
+}
+
+/// What a scan begins with, after its parameters are known.
+pub struct Start {
+    pub filter: Filter,
+    pub segments: Vec<SegmentEntry>,
+    pub options: ExecOptions,
+}
+
+impl Scan {
+    /// # Safety
+    /// `node` is being initialized, and outlives the result.
+    unsafe fn begin(node: *mut pg_sys::ForeignScanState) -> Result<Scan> {
+        // SAFETY: PostgreSQL's executor structures.
+        unsafe {
+            let plan = (*node).ss.ps.plan.cast::<pg_sys::ForeignScan>();
+            let template = plan::decode((*plan).fdw_private)?;
+            let datasource = datasource::open(relation_of(node).1)?;
+            pending::flush(&datasource.id)?;
+            let evaluator = Evaluator::new(node.cast());
+            let expressions = Expressions::new(evaluator, (*plan).fdw_exprs);
+            let (columns, bound) = columns(&template, &datasource)?;
+            let orders = match &template.shape {
+                Shape::Groups(groups) => groups.orders.iter().map(|o| pg_sys::Oid::from(*o)).collect(),
+                Shape::Rows { .. } => Vec::new(),
+            };
+            let slot = (*node).ss.ss_ScanTupleSlot;
+            let chunk = Chunk::new(slot);
+            Ok(Scan {
+                inputs: Inputs { template, datasource, expressions, columns, bound, segments: None },
+                host: PgHost::new(evaluator, orders),
+                source: None,
+                chunk,
+                pruned: Pruned::default(),
+                statistics: ExecStatistics::default(),
+            })
+        }
+    }
+
+    /// Binds parameters and chooses segments.
+    fn start(&mut self) -> Result<Start> {
+        let inputs = &mut self.inputs;
+        self.host.clear();
+        let filter = bind::bind(&inputs.template.filter, &inputs.bound, &inputs.expressions, &mut self.host)?;
+        let segments = inputs.segments.get_or_insert_with(|| segment::visible(&inputs.datasource.id, None));
+        let time = inputs.datasource.schema.time.and_then(|position| {
+            let id = inputs.datasource.schema.columns[position].id;
+            inputs.columns.iter().position(|c| c.id == id)
+        });
+        let (kept, pruned) = prune::prune(segments, &filter, &inputs.columns, time);
+        self.pruned = pruned;
+        let threads = usize::try_from(guc::MAX_THREADS.get()).unwrap_or(1);
+        let options = ExecOptions { threads, budget: Budget::new(guc::query_memory_limit()), cancel: Cancel::new() };
+        Ok(Start { filter, segments: kept.into_iter().cloned().collect(), options })
+    }
+
+    /// Makes the slot hold the next tuple; false at the end.
+    fn next(&mut self) -> Result<bool> {
+        loop {
+            if self.chunk.emit() {
+                return Ok(true);
+            }
+            if self.source.is_none() {
+                let start = self.start()?;
+                let source = match &self.inputs.template.shape {
+                    Shape::Rows { output } => {
+                        Source::Rows(Rows::new(start, output, &self.inputs, &mut self.chunk, &mut self.host)?)
+                    }
+                    Shape::Groups(groups) => {
+                        Source::Groups(Groups::compute(start, groups, &self.inputs, &mut self.chunk, &mut self.host)?)
+                    }
+                };
+                self.source = Some(source);
+            }
+            let more = match &mut self.source {
+                Some(Source::Rows(rows)) => {
+                    let more = rows.fill(&mut self.chunk, &mut self.host);
+                    self.statistics = rows.statistics();
+                    more?
+                }
+                Some(Source::Groups(groups)) => {
+                    self.statistics = groups.statistics;
+                    groups.fill(&mut self.chunk)?
+                }
+                None => false,
+            };
+            if !more {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn rescan(&mut self, changed: bool) {
+        self.chunk.clear();
+        match &mut self.source {
+            // The same groups once more.
+            Some(Source::Groups(groups)) if !changed => groups.rewind(),
+            source => *source = None,
+        }
+    }
+}
+
+/// The table that the plan reads, and its range table index. (Of a pushed aggregation the scan node has no relation.)
+///
+/// # Safety
+/// `node` is initialized as far as PostgreSQL does it before `BeginForeignScan`.
+pub unsafe fn relation_of(node: *mut pg_sys::ForeignScanState) -> (u32, pg_sys::Oid) {
+    // SAFETY: the plan names its tables in `fs_relids`; range table entries are counted from 1.
+    unsafe {
+        let plan = (*node).ss.ps.plan.cast::<pg_sys::ForeignScan>();
+        let index = pg_sys::bms_next_member((*plan).fs_relids, -1);
+        let entries = (*(*node).ss.ps.state).es_range_table;
+        let entry = (*(*entries).elements.add(index as usize - 1)).ptr_value.cast::<pg_sys::RangeTblEntry>();
+        (index as u32, (*entry).relid)
+    }
+}
+
+fn columns(template: &PlanTemplate, datasource: &Datasource) -> Result<(Vec<ColumnRef>, Vec<BoundColumn>)> {
+    let mut columns = Vec::with_capacity(template.columns.len());
+    let mut bound = Vec::with_capacity(template.columns.len());
+    for id in &template.columns {
+        let position = datasource.schema.position(ColumnId(*id)).ok_or_else(|| {
+            Error::new(
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "a column of the table was dropped after the query was planned",
+            )
+        })?;
+        let column = &datasource.schema.columns[position];
+        columns.push(ColumnRef { id: column.id, ty: column.ty, missing: datasource.missing[position].clone() });
+        let (declared, typmod) = datasource.types[position];
+        bound.push(BoundColumn { ty: column.ty, declared, typmod });
+    }
+    Ok((columns, bound))
+}
+
+/// The state of a scan; null while a query is only explained.
+///
+/// # Safety
+/// `node` is a ForeignScanState of this wrapper.
+pub unsafe fn state<'a>(node: *mut pg_sys::ForeignScanState) -> Option<&'a mut Scan> {
+    // SAFETY: `begin_foreign_scan` set it, and nothing else uses it meanwhile.
+    unsafe { (*node).fdw_state.cast::<Scan>().as_mut() }
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn begin_foreign_scan(node: *mut pg_sys::ForeignScanState, flags: i32) {
+    if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 != 0 {
+        return;
+    }
+    // SAFETY: PostgreSQL's executor structures; the state is dropped with the query's memory, also after an error.
+    unsafe {
+        let scan = Scan::begin(node).or_raise();
+        let context = (*(*node).ss.ps.state).es_query_cxt;
+        (*node).fdw_state = PgMemoryContexts::For(context).leak_and_drop_on_delete(scan).cast();
+    }
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn iterate_foreign_scan(
+    node: *mut pg_sys::ForeignScanState,
+) -> *mut pg_sys::TupleTableSlot {
+    // SAFETY: PostgreSQL's executor structures.
+    unsafe {
+        let slot = (*node).ss.ss_ScanTupleSlot;
+        if let Some(clear) = (*slot).tts_ops.as_ref().and_then(|ops| ops.clear) {
+            clear(slot);
+        }
+        if let Some(scan) = state(node)
+            && scan.next().or_raise()
+        {
+            pg_sys::ExecStoreVirtualTuple(slot);
+        }
+        slot
+    }
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn rescan_foreign_scan(node: *mut pg_sys::ForeignScanState) {
+    // SAFETY: PostgreSQL's executor structures.
+    unsafe {
+        let changed = !(*node).ss.ps.chgParam.is_null();
+        if let Some(scan) = state(node) {
+            scan.rescan(changed);
+        }
+    }
+}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn end_foreign_scan(node: *mut pg_sys::ForeignScanState) {
+    // SAFETY: PostgreSQL's executor structures.
+    unsafe {
+        if let Some(scan) = state(node) {
+            // Maps and memory go now; the rest with the query's context.
+            scan.source = None;
+            scan.chunk.clear();
+        }
+    }
+}

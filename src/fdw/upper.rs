@@ -1,0 +1,304 @@
+//! Aggregation above a scan, done by the engine.
+
+use pgrx::prelude::*;
+use pgrx::{PgSqlErrorCode, pg_sys};
+
+use super::plan::{self, RelationState};
+use crate::error::Error;
+use crate::guc;
+use crate::pg::list;
+use crate::pg::node::{self, Node, View, Walk};
+use crate::translate::filter::Builder;
+use crate::translate::shippable::Reason;
+use crate::translate::template::{
+    self, AggregateTemplate, FilterTemplate, Finish, Function, GroupsTemplate, KeyTemplate, PlanTemplate, Shape, Target,
+};
+use crate::translate::{aggregate, time};
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn get_foreign_upper_paths(
+    root: *mut pg_sys::PlannerInfo,
+    stage: pg_sys::UpperRelationKind::Type,
+    input: *mut pg_sys::RelOptInfo,
+    output: *mut pg_sys::RelOptInfo,
+    extra: *mut std::ffi::c_void,
+) {
+    // SAFETY: the planner's own structures; at this stage `extra` is a GroupPathExtraData.
+    unsafe {
+        if stage != pg_sys::UpperRelationKind::UPPERREL_GROUP_AGG || !(*output).fdw_private.is_null() {
+            return;
+        }
+        let extra = extra.cast::<pg_sys::GroupPathExtraData>();
+        let state = RelationState::of(input);
+        let result = match state {
+            Some(state) => translate(root, input, output, extra, state),
+            None => Err("it is over a join".to_owned()),
+        };
+        match result {
+            Ok(()) => {}
+            Err(reason) if guc::REQUIRE_PUSHDOWN.get() => {
+                Error::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, "the aggregation is not pushed down")
+                    .detail(format!("Reason: {reason}."))
+                    .hint("Setting basalt.require_pushdown to off lets PostgreSQL aggregate the rows.")
+                    .raise();
+            }
+            Err(reason) => {
+                if let Some(state) = state {
+                    state.reasons.borrow_mut().push(format!("the aggregation is done by PostgreSQL: {reason}"));
+                }
+            }
+        }
+    }
+}
+
+/// A column of the pushed scan's tuple while it is planned.
+struct Output<'p> {
+    expression: Node<'p>,
+    sort_group: u32,
+    target: Target,
+}
+
+/// Collects keys and aggregates of one query.
+struct Grouping<'p, 'd> {
+    builder: Builder<'p, 'd>,
+    keys: Vec<KeyTemplate>,
+    aggregates: Vec<AggregateTemplate>,
+    orders: Vec<u32>,
+    outputs: Vec<Output<'p>>,
+    /// Grouping expressions without columns.
+    constants: Vec<Node<'p>>,
+}
+
+impl<'p> Grouping<'p, '_> {
+    fn key(&mut self, expression: Node<'p>, sort_group: u32) -> Result<(), Reason> {
+        let key =
+            aggregate::key(&mut self.builder, expression).map_err(|reason| format!("grouping column: {reason}"))?;
+        match key {
+            None => self.constants.push(expression),
+            Some(key) => {
+                self.keys.push(key);
+                let target = Target::Key(self.keys.len() - 1);
+                self.outputs.push(Output { expression, sort_group, target });
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees to it that an expression above the aggregation can be computed from the scan's tuple.
+    fn cover(&mut self, expression: Node<'p>) -> Result<(), Reason> {
+        let mut failure = None;
+        expression.walk(&mut |n| {
+            if self.outputs.iter().any(|o| o.expression.equals(n)) || self.constants.iter().any(|c| c.equals(n)) {
+                return Walk::Skip;
+            }
+            match n.view() {
+                View::Aggregate(call) => {
+                    match aggregate::aggregate(&mut self.builder, &call, &mut self.orders) {
+                        Ok(made) => {
+                            self.aggregates.push(made);
+                            let target = Target::Aggregate(self.aggregates.len() - 1);
+                            self.outputs.push(Output { expression: n, sort_group: 0, target });
+                        }
+                        Err(reason) => failure = Some(reason),
+                    }
+                    if failure.is_some() { Walk::Stop } else { Walk::Skip }
+                }
+                View::Var(_) => {
+                    failure = Some("a column stands outside of aggregates and is not grouped by itself".into());
+                    Walk::Stop
+                }
+                _ if n.tag() == pg_sys::NodeTag::T_PlaceHolderVar || n.tag() == pg_sys::NodeTag::T_GroupingFunc => {
+                    failure = Some("an expression is not known to the engine".into());
+                    Walk::Stop
+                }
+                _ => Walk::Descend,
+            }
+        });
+        failure.map_or(Ok(()), Err)
+    }
+}
+
+unsafe fn translate(
+    root: *mut pg_sys::PlannerInfo,
+    input: *mut pg_sys::RelOptInfo,
+    output: *mut pg_sys::RelOptInfo,
+    extra: *mut pg_sys::GroupPathExtraData,
+    state: &RelationState,
+) -> Result<(), Reason> {
+    // SAFETY: the planner's own structures.
+    unsafe {
+        let query = (*root).parse;
+        if !(*query).groupingSets.is_null() {
+            return Err("it has grouping sets".into());
+        }
+        if let Some(reason) = state.local.first() {
+            return Err(reason.clone());
+        }
+        let mut grouping = Grouping {
+            builder: Builder::new((*input).relid, &state.datasource),
+            keys: Vec::new(),
+            aggregates: Vec::new(),
+            orders: Vec::new(),
+            outputs: Vec::new(),
+            constants: Vec::new(),
+        };
+        let mut filters = Vec::new();
+        for rinfo in list::pointers::<pg_sys::RestrictInfo>((*input).baserestrictinfo) {
+            filters.push(plan::push(&mut grouping.builder, rinfo, input)?);
+        }
+        let targets = (*output).reltarget;
+        let expressions = node::list((*targets).exprs);
+        let sort_group =
+            |i: usize| if (*targets).sortgrouprefs.is_null() { 0 } else { *(*targets).sortgrouprefs.add(i) };
+        let clause = |i: usize| {
+            let reference = sort_group(i);
+            (reference != 0)
+                .then(|| pg_sys::get_sortgroupref_clause_noerr(reference, (*query).groupClause))
+                .filter(|c| !c.is_null())
+        };
+        let mut grouped = Vec::new();
+        for (i, expression) in expressions.iter().enumerate() {
+            if clause(i).is_some() {
+                grouping.key(*expression, sort_group(i))?;
+                grouped.push(sort_group(i));
+            }
+        }
+        for clause in list::pointers::<pg_sys::SortGroupClause>((*query).groupClause) {
+            if !grouped.contains(&(*clause).tleSortGroupRef) {
+                return Err("a grouping column is not among the aggregation's targets".into());
+            }
+        }
+        for (i, expression) in expressions.iter().enumerate() {
+            if clause(i).is_none() {
+                grouping.cover(*expression)?;
+            }
+        }
+        let having = node::list((*extra).havingQual.cast());
+        for condition in &having {
+            grouping.cover(*condition)?;
+        }
+        check_pieces(&grouping.keys, &grouping.builder, state)?;
+        let drop_empty = grouping.keys.is_empty() && !(*query).groupClause.is_null();
+        if drop_empty {
+            grouping.aggregates.push(AggregateTemplate {
+                function: Function::CountStar,
+                filter: FilterTemplate::everything(),
+                result: Finish::Int8,
+            });
+        }
+        add_path(root, input, output, state, grouping, filters, having, drop_empty);
+        Ok(())
+    }
+}
+
+/// A function of time must not cut the times that are there into too many pieces.
+fn check_pieces(keys: &[KeyTemplate], builder: &Builder<'_, '_>, state: &RelationState) -> Result<(), Reason> {
+    for key in keys {
+        let KeyTemplate::Buckets { column, pieces, .. } = key else { continue };
+        let column = &builder.datasource.schema.columns[builder.columns[*column]];
+        let mut range: Option<(i64, i64)> = None;
+        for segment in &state.segments {
+            let Some((low, high)) = super::prune::column_range(&segment.statistics, column.id) else { continue };
+            range = Some(range.map_or((low, high), |(l, h)| (l.min(low), h.max(high))));
+        }
+        let Some((low, high)) = range else { continue };
+        let (low, high) = (column.ty.to_micros(low), column.ty.to_micros(high));
+        if low == i64::MIN || high == i64::MAX {
+            return Err("the time column holds infinite times".into());
+        }
+        if time::estimate(pieces, low, high) > time::MAX_PLANNED_PIECES {
+            return Err(format!("its times would be cut into more than {} pieces", time::MAX_PLANNED_PIECES));
+        }
+    }
+    Ok(())
+}
+
+#[allow(clippy::too_many_arguments)]
+unsafe fn add_path(
+    root: *mut pg_sys::PlannerInfo,
+    input: *mut pg_sys::RelOptInfo,
+    output: *mut pg_sys::RelOptInfo,
+    state: &RelationState,
+    grouping: Grouping<'_, '_>,
+    filters: Vec<FilterTemplate>,
+    having: Vec<Node<'_>>,
+    drop_empty: bool,
+) {
+    // SAFETY: the planner's own structures.
+    unsafe {
+        let groups = if grouping.keys.is_empty() {
+            1.0
+        } else {
+            let keys = grouping.outputs.iter().filter(|o| matches!(o.target, Target::Key(_))).map(|o| o.expression);
+            pg_sys::estimate_num_groups(
+                root,
+                node::make_list(keys),
+                (*input).rows,
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+            )
+        };
+        let startup = plan::engine_cost(state.segments.len(), state.rows() as f64, grouping.builder.columns.len());
+        let total = startup + groups * pg_sys::cpu_tuple_cost * 0.5;
+        let template = PlanTemplate {
+            version: template::VERSION,
+            columns: plan::column_ids(&grouping.builder),
+            filter: FilterTemplate::And(filters),
+            shape: Shape::Groups(GroupsTemplate {
+                keys: grouping.keys,
+                aggregates: grouping.aggregates,
+                targets: grouping.outputs.iter().map(|o| o.target).collect(),
+                drop_empty,
+                orders: grouping.orders,
+            }),
+            reasons: Vec::new(),
+        };
+        let mut scan_targets: *mut pg_sys::List = std::ptr::null_mut();
+        for (i, output) in grouping.outputs.iter().enumerate() {
+            let entry =
+                pg_sys::makeTargetEntry(output.expression.as_ptr().cast(), i as i16 + 1, std::ptr::null_mut(), false);
+            (*entry).ressortgroupref = output.sort_group;
+            scan_targets = pg_sys::lappend(scan_targets, entry.cast());
+        }
+        let mut private = plan::encode(&template);
+        private = pg_sys::lappend(private, node::make_list(grouping.builder.expressions).cast());
+        private = pg_sys::lappend(private, scan_targets.cast());
+        private = pg_sys::lappend(private, node::make_list(having).cast());
+        let path = pg_sys::create_foreign_upper_path(
+            root,
+            output,
+            (*output).reltarget,
+            groups,
+            startup,
+            total,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            private,
+        );
+        pg_sys::add_path(output, path.cast());
+    }
+}
+
+/// The plan of a path that `add_path` made.
+///
+/// # Safety
+/// `path` is such a path, chosen by the planner.
+pub unsafe fn plan(path: *mut pg_sys::ForeignPath, target: *mut pg_sys::List) -> *mut pg_sys::ForeignScan {
+    // SAFETY: `add_path` put four elements into the path's private list.
+    unsafe {
+        let parts: Vec<*mut pg_sys::List> = list::pointers((*path).fdw_private);
+        let [text, expressions, scan_targets, having] = parts.as_slice() else {
+            Error::from(basalt_engine::Error::invalid("the path was not made by basalt")).raise();
+        };
+        pg_sys::make_foreignscan(
+            target,
+            *having,
+            0,
+            *expressions,
+            pg_sys::lappend(std::ptr::null_mut(), text.cast()),
+            *scan_targets,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        )
+    }
+}

@@ -1,0 +1,93 @@
+//! What the system catalogs say about operators, functions, types and collations.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys::{self, Oid};
+
+unsafe extern "C-unwind" {
+    fn lc_collate_is_c(collation: Oid) -> bool;
+}
+
+/// Strategy number of an operator in a btree family: 1 `<`, 2 `<=`, 3 `=`, 4 `>=`, 5 `>`.
+pub fn btree_strategy(operator: Oid, family: Oid) -> Option<u32> {
+    // SAFETY: syscache lookup of plain numbers.
+    let strategy = unsafe { pg_sys::get_op_opfamily_strategy(operator, family) };
+    (strategy > 0).then_some(strategy as u32)
+}
+
+pub fn negator(operator: Oid) -> Option<Oid> {
+    // SAFETY: as above.
+    let negator = unsafe { pg_sys::get_negator(operator) };
+    (negator != pg_sys::InvalidOid).then_some(negator)
+}
+
+/// The function behind an operator.
+pub fn operator_function(operator: Oid) -> Oid {
+    // SAFETY: as above.
+    unsafe { pg_sys::get_opcode(operator) }
+}
+
+/// Whether strings compare as bytes under the collation.
+pub fn is_byte_order(collation: Oid) -> bool {
+    if collation == pg_sys::InvalidOid {
+        return false;
+    }
+    // SAFETY: may raise an error for an unknown collation; pgrx's guard turns that into unwinding.
+    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| lc_collate_is_c(collation)) }
+}
+
+/// Whether equal strings are equal bytes under the collation.
+pub fn is_deterministic(collation: Oid) -> bool {
+    // SAFETY: as above.
+    collation != pg_sys::InvalidOid && unsafe { pg_sys::get_collation_isdeterministic(collation) }
+}
+
+pub fn is_enum(ty: Oid) -> bool {
+    // SAFETY: syscache lookup.
+    unsafe { pg_sys::type_is_enum(ty) }
+}
+
+/// `name(argument types)` without them: for messages.
+pub fn function_name(function: Oid) -> String {
+    // SAFETY: the result is null or a palloc'ed C string.
+    unsafe { text(pg_sys::get_func_name(function)) }.unwrap_or_else(|| format!("function {}", function.to_u32()))
+}
+
+pub fn operator_name(operator: Oid) -> String {
+    // SAFETY: as above.
+    unsafe { text(pg_sys::get_opname(operator)) }.unwrap_or_else(|| format!("operator {}", operator.to_u32()))
+}
+
+pub fn type_name(ty: Oid) -> String {
+    // SAFETY: as above.
+    unsafe { text(pg_sys::format_type_be(ty)) }.unwrap_or_default()
+}
+
+/// # Safety
+/// `pointer` is null or a C string.
+pub unsafe fn text(pointer: *const std::ffi::c_char) -> Option<String> {
+    // SAFETY: the caller's contract.
+    (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
+}
+
+/// The type of an array type's elements.
+pub fn element_type(array: Oid) -> Option<Oid> {
+    // SAFETY: syscache lookup.
+    let element = unsafe { pg_sys::get_base_element_type(array) };
+    (element != pg_sys::InvalidOid).then_some(element)
+}
+
+/// PostgreSQL's order of two strings under a collation; ties are broken by bytes.
+pub fn compare_text(left: &[u8], right: &[u8], collation: Oid) -> std::cmp::Ordering {
+    // SAFETY: pointers and lengths are the slices'.
+    let order = unsafe {
+        pg_sys::varstr_cmp(
+            left.as_ptr().cast(),
+            left.len() as i32,
+            right.as_ptr().cast(),
+            right.len() as i32,
+            collation,
+        )
+    };
+    order.cmp(&0)
+}

@@ -1,0 +1,371 @@
+//! A read-only view of PostgreSQL's expression trees, so that translation needs no `unsafe`.
+
+use std::ffi::c_void;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use pgrx::pg_sys::{self, Datum, NodeTag, Oid};
+use pgrx::prelude::*;
+
+use super::list::pointers;
+
+/// An expression of the planner or of a plan. `'p`: its memory lives as long as the planning step or
+/// the executor state that it was taken from.
+#[derive(Clone, Copy)]
+pub struct Node<'p>(NonNull<pg_sys::Node>, PhantomData<&'p pg_sys::Node>);
+
+/// `aggkind` of a plain aggregate (`pg_aggregate.h`).
+const AGGKIND_NORMAL: std::ffi::c_char = b'n' as std::ffi::c_char;
+
+/// What `walk` does after a node was seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Walk {
+    Descend,
+    Skip,
+    Stop,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BoolKind {
+    And,
+    Or,
+    Not,
+}
+
+/// An operator call; `= ANY (array)` too.
+pub struct OpView<'p> {
+    pub operator: Oid,
+    /// The collation that the operator uses.
+    pub collation: Oid,
+    pub args: Vec<Node<'p>>,
+}
+
+pub struct FuncView<'p> {
+    pub function: Oid,
+    pub args: Vec<Node<'p>>,
+}
+
+#[derive(Clone, Copy)]
+pub struct VarView {
+    pub relation: u32,
+    pub attribute: i16,
+    pub levels_up: u32,
+}
+
+pub struct AggregateView<'p> {
+    pub function: Oid,
+    pub collation: Oid,
+    pub args: Vec<Node<'p>>,
+    pub filter: Option<Node<'p>>,
+    pub distinct: bool,
+    pub ordered: bool,
+    /// A plain aggregate, computed whole in one step at this query level.
+    pub simple: bool,
+}
+
+/// The kinds of nodes that translation knows.
+pub enum View<'p> {
+    Var(VarView),
+    Const {
+        null: bool,
+        value: Datum,
+    },
+    Param,
+    /// The place of a column in an expression that is evaluated per distinct value.
+    Placeholder,
+    Relabel(Node<'p>),
+    Op(OpView<'p>),
+    Distinct(OpView<'p>),
+    ArrayOp {
+        op: OpView<'p>,
+        or: bool,
+    },
+    Func(FuncView<'p>),
+    Bool(BoolKind, Vec<Node<'p>>),
+    NullTest {
+        arg: Node<'p>,
+        is_null: bool,
+        row: bool,
+    },
+    BooleanTest {
+        arg: Node<'p>,
+        test: pg_sys::BoolTestType::Type,
+    },
+    Aggregate(AggregateView<'p>),
+    Other,
+}
+
+impl<'p> Node<'p> {
+    /// # Safety
+    /// `pointer` is null or a well-formed expression that lives for `'p`.
+    pub unsafe fn from_ptr<T>(pointer: *mut T) -> Option<Node<'p>> {
+        NonNull::new(pointer.cast()).map(|p| Node(p, PhantomData))
+    }
+
+    pub fn as_ptr(self) -> *mut pg_sys::Node {
+        self.0.as_ptr()
+    }
+
+    pub fn tag(self) -> NodeTag {
+        // SAFETY: every node begins with its tag.
+        unsafe { (*self.as_ptr()).type_ }
+    }
+
+    pub fn ty(self) -> Oid {
+        // SAFETY: a well-formed expression.
+        unsafe { pg_sys::exprType(self.as_ptr()) }
+    }
+
+    pub fn typmod(self) -> i32 {
+        // SAFETY: as above.
+        unsafe { pg_sys::exprTypmod(self.as_ptr()) }
+    }
+
+    pub fn collation(self) -> Oid {
+        // SAFETY: as above.
+        unsafe { pg_sys::exprCollation(self.as_ptr()) }
+    }
+
+    /// PostgreSQL's structural equality.
+    pub fn equals(self, other: Node<'_>) -> bool {
+        // SAFETY: both are well-formed.
+        unsafe { pg_sys::equal(self.as_ptr().cast(), other.as_ptr().cast()) }
+    }
+
+    pub fn is_volatile(self) -> bool {
+        // SAFETY: as above.
+        unsafe { pg_sys::contain_volatile_functions(self.as_ptr()) }
+    }
+
+    pub fn has_subplan(self) -> bool {
+        // SAFETY: as above.
+        unsafe { pg_sys::contain_subplans(self.as_ptr()) }
+    }
+
+    /// Whether it may be non-NULL although an input is NULL.
+    pub fn is_nonstrict(self) -> bool {
+        // SAFETY: as above.
+        unsafe { pg_sys::contain_nonstrict_functions(self.as_ptr()) }
+    }
+
+    /// Whether evaluating it may tell something about its columns in an error.
+    pub fn is_leaky(self) -> bool {
+        // SAFETY: as above.
+        unsafe { pg_sys::contain_leaked_vars(self.as_ptr()) }
+    }
+
+    pub fn returns_set(self) -> bool {
+        // SAFETY: as above.
+        unsafe { pg_sys::expression_returns_set(self.as_ptr()) }
+    }
+
+    pub fn view(self) -> View<'p> {
+        let node = self.as_ptr();
+        // SAFETY: the tag says which struct the node is; its fields are well-formed expressions or lists of them.
+        unsafe {
+            match self.tag() {
+                NodeTag::T_Var => {
+                    let v = &*node.cast::<pg_sys::Var>();
+                    View::Var(VarView { relation: v.varno as u32, attribute: v.varattno, levels_up: v.varlevelsup })
+                }
+                NodeTag::T_Const => {
+                    let c = &*node.cast::<pg_sys::Const>();
+                    View::Const { null: c.constisnull, value: c.constvalue }
+                }
+                NodeTag::T_Param => View::Param,
+                NodeTag::T_CaseTestExpr => View::Placeholder,
+                NodeTag::T_RelabelType => match Node::from_ptr((*node.cast::<pg_sys::RelabelType>()).arg) {
+                    Some(arg) => View::Relabel(arg),
+                    None => View::Other,
+                },
+                NodeTag::T_OpExpr => View::Op(op_view(node.cast())),
+                NodeTag::T_DistinctExpr => View::Distinct(op_view(node.cast())),
+                NodeTag::T_ScalarArrayOpExpr => {
+                    let s = &*node.cast::<pg_sys::ScalarArrayOpExpr>();
+                    let op = OpView { operator: s.opno, collation: s.inputcollid, args: list(s.args) };
+                    View::ArrayOp { op, or: s.useOr }
+                }
+                NodeTag::T_FuncExpr => {
+                    let f = &*node.cast::<pg_sys::FuncExpr>();
+                    View::Func(FuncView { function: f.funcid, args: list(f.args) })
+                }
+                NodeTag::T_BoolExpr => {
+                    let b = &*node.cast::<pg_sys::BoolExpr>();
+                    let kind = match b.boolop {
+                        pg_sys::BoolExprType::AND_EXPR => BoolKind::And,
+                        pg_sys::BoolExprType::OR_EXPR => BoolKind::Or,
+                        _ => BoolKind::Not,
+                    };
+                    View::Bool(kind, list(b.args))
+                }
+                NodeTag::T_NullTest => {
+                    let t = &*node.cast::<pg_sys::NullTest>();
+                    match Node::from_ptr(t.arg) {
+                        Some(arg) => View::NullTest {
+                            arg,
+                            is_null: t.nulltesttype == pg_sys::NullTestType::IS_NULL,
+                            row: t.argisrow,
+                        },
+                        None => View::Other,
+                    }
+                }
+                NodeTag::T_BooleanTest => {
+                    let t = &*node.cast::<pg_sys::BooleanTest>();
+                    match Node::from_ptr(t.arg) {
+                        Some(arg) => View::BooleanTest { arg, test: t.booltesttype },
+                        None => View::Other,
+                    }
+                }
+                NodeTag::T_Aggref => View::Aggregate(aggregate_view(node.cast())),
+                _ => View::Other,
+            }
+        }
+    }
+
+    /// Visits the tree from the root down. Returns whether a visit said `Stop`.
+    pub fn walk(self, visit: &mut dyn FnMut(Node<'p>) -> Walk) -> bool {
+        let mut visit: &mut dyn FnMut(Node<'p>) -> Walk = visit;
+        let context: *mut c_void = (&raw mut visit).cast();
+        // SAFETY: the context is what the callback expects, and lives during the call.
+        unsafe { walk_step(self.as_ptr(), context) }
+    }
+
+    /// Whether `test` holds of any node in the tree.
+    pub fn any(self, test: &mut dyn FnMut(Node<'p>) -> bool) -> bool {
+        self.walk(&mut |node| if test(node) { Walk::Stop } else { Walk::Descend })
+    }
+
+    /// A copy in which `replace` put other nodes in place of those for which it returned one.
+    pub fn rewrite(self, replace: &mut dyn FnMut(Node<'p>) -> Option<Node<'p>>) -> Node<'p> {
+        let mut replace: &mut dyn FnMut(Node<'p>) -> Option<Node<'p>> = replace;
+        let context: *mut c_void = (&raw mut replace).cast();
+        // SAFETY: as in `walk`; the mutator returns a non-null copy of a non-null node.
+        unsafe { Node::from_ptr(rewrite_step(self.as_ptr(), context)).unwrap_or(self) }
+    }
+
+    /// A copy with every column of `relation` replaced by the placeholder of `evaluate`'s input.
+    pub fn with_placeholder(self, relation: u32) -> Node<'p> {
+        self.rewrite(&mut |node| match node.view() {
+            View::Var(v) if v.relation == relation && v.levels_up == 0 => Some(placeholder(node)),
+            _ => None,
+        })
+    }
+
+    /// The reverse, for people to read: column `attribute` of `relation` in place of the placeholder.
+    pub fn with_column(self, relation: u32, attribute: i16) -> Node<'p> {
+        self.rewrite(&mut |node| match node.view() {
+            View::Placeholder => {
+                // SAFETY: a placeholder is a CaseTestExpr.
+                let p = unsafe { &*node.as_ptr().cast::<pg_sys::CaseTestExpr>() };
+                // SAFETY: makeVar allocates a new node or raises an error.
+                unsafe {
+                    Node::from_ptr(pg_sys::makeVar(relation as _, attribute, p.typeId, p.typeMod, p.collation, 0))
+                }
+            }
+            _ => None,
+        })
+    }
+}
+
+fn placeholder<'p>(var: Node<'p>) -> Node<'p> {
+    // SAFETY: palloc0 returns zeroed memory of the size asked for, or raises an error.
+    unsafe {
+        let p = pg_sys::palloc0(size_of::<pg_sys::CaseTestExpr>()).cast::<pg_sys::CaseTestExpr>();
+        (*p).xpr.type_ = NodeTag::T_CaseTestExpr;
+        (*p).typeId = var.ty();
+        (*p).typeMod = var.typmod();
+        (*p).collation = var.collation();
+        Node(NonNull::new_unchecked(p.cast()), PhantomData)
+    }
+}
+
+/// # Safety
+/// `list` is null or a pointer list of expressions that live for `'p`.
+pub unsafe fn list<'p>(list: *mut pg_sys::List) -> Vec<Node<'p>> {
+    // SAFETY: the caller's contract.
+    unsafe { pointers::<pg_sys::Node>(list).into_iter().filter_map(|p| Node::from_ptr(p)).collect() }
+}
+
+/// A new pointer list.
+pub fn make_list<'p>(nodes: impl IntoIterator<Item = Node<'p>>) -> *mut pg_sys::List {
+    let mut list = std::ptr::null_mut();
+    for node in nodes {
+        // SAFETY: appending to a list that only this function holds.
+        list = unsafe { pg_sys::lappend(list, node.as_ptr().cast()) };
+    }
+    list
+}
+
+unsafe fn op_view<'p>(op: *mut pg_sys::OpExpr) -> OpView<'p> {
+    // SAFETY: the caller saw the tag of an OpExpr or of a DistinctExpr, which is the same struct.
+    unsafe { OpView { operator: (*op).opno, collation: (*op).inputcollid, args: list((*op).args) } }
+}
+
+unsafe fn aggregate_view<'p>(a: *mut pg_sys::Aggref) -> AggregateView<'p> {
+    // SAFETY: the caller saw the tag of an Aggref; `args` are TargetEntries.
+    unsafe {
+        let a = &*a;
+        let args =
+            pointers::<pg_sys::TargetEntry>(a.args).into_iter().filter_map(|t| Node::from_ptr((*t).expr)).collect();
+        AggregateView {
+            function: a.aggfnoid,
+            collation: a.inputcollid,
+            args,
+            filter: Node::from_ptr(a.aggfilter),
+            distinct: !a.aggdistinct.is_null(),
+            ordered: !a.aggorder.is_null(),
+            simple: a.agglevelsup == 0
+                && a.aggsplit == pg_sys::AggSplit::AGGSPLIT_SIMPLE
+                && a.aggkind == AGGKIND_NORMAL
+                && !a.aggvariadic,
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn walk_step(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+    // SAFETY: `context` is the reference that `walk` passed down.
+    let visit = unsafe { &mut *context.cast::<&mut dyn FnMut(Node<'_>) -> Walk>() };
+    // SAFETY: PostgreSQL walks a well-formed tree.
+    let Some(seen) = (unsafe { Node::from_ptr(node) }) else { return false };
+    match visit(seen) {
+        Walk::Stop => true,
+        Walk::Skip => false,
+        // SAFETY: PostgreSQL calls the walker with nodes and our context.
+        Walk::Descend => unsafe { pg_sys::expression_tree_walker(node, Some(walk_step), context) },
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn rewrite_step(node: *mut pg_sys::Node, context: *mut c_void) -> *mut pg_sys::Node {
+    // SAFETY: as in `walk_step`.
+    let replace = unsafe { &mut *context.cast::<&mut dyn FnMut(Node<'_>) -> Option<Node<'_>>>() };
+    // SAFETY: as in `walk_step`.
+    let Some(seen) = (unsafe { Node::from_ptr(node) }) else { return node };
+    if let Some(other) = replace(seen) {
+        return other.as_ptr();
+    }
+    // SAFETY: as in `walk_step`.
+    unsafe {
+        let step: unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> *mut pg_sys::Node = rewrite_step;
+        type Untyped = unsafe extern "C-unwind" fn() -> *mut pg_sys::Node;
+        pg_sys::expression_tree_mutator(node, Some(std::mem::transmute::<_, Untyped>(step)), context)
+    }
+}
+
+/// A call of a built-in function.
+pub fn call<'p>(function: u32, result: Oid, args: &[Node<'p>]) -> Node<'p> {
+    let args = make_list(args.iter().copied());
+    // SAFETY: makeFuncExpr allocates a new node or raises an error.
+    unsafe {
+        let made = pg_sys::makeFuncExpr(
+            Oid::from(function),
+            result,
+            args,
+            pg_sys::InvalidOid,
+            pg_sys::InvalidOid,
+            pg_sys::CoercionForm::COERCE_EXPLICIT_CALL,
+        );
+        Node(NonNull::new_unchecked(made.cast()), PhantomData)
+    }
+}

@@ -1,0 +1,215 @@
+//! What a plan carries from planning to execution: plain data, serialized into `fdw_private`. Expressions are not in it: it names them by
+//! their position in `fdw_exprs`, where PostgreSQL finds their parameters; a column in them is a placeholder.
+
+pub use basalt_engine::plan::Comparison;
+use serde::{Deserialize, Serialize};
+
+/// Changes whenever an older plan could not be read as what it meant.
+pub const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub struct PlanTemplate {
+    pub version: u32,
+    /// Column ids; every other number of a column is a position in this list.
+    pub columns: Vec<u32>,
+    pub filter: FilterTemplate,
+    pub shape: Shape,
+    /// Why what could be expected here was not pushed down, for EXPLAIN.
+    pub reasons: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub enum Shape {
+    /// Rows of the table; the columns listed are fetched, others are NULL in the slot.
+    Rows {
+        output: Vec<usize>,
+    },
+    Groups(GroupsTemplate),
+}
+
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub struct GroupsTemplate {
+    pub keys: Vec<KeyTemplate>,
+    pub aggregates: Vec<AggregateTemplate>,
+    /// What each column of the scan's tuple is.
+    pub targets: Vec<Target>,
+    /// GROUP BY of constants only: no row, no group. The last aggregate is then a count of rows.
+    pub drop_empty: bool,
+    /// Collations of orders asked for by `Min` and `Max`.
+    pub orders: Vec<u32>,
+}
+
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq)]
+pub enum Target {
+    Key(usize),
+    Aggregate(usize),
+}
+
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub enum KeyTemplate {
+    Column(usize),
+    /// The expression (with the column as placeholder) is constant between the boundaries of `pieces`.
+    Buckets {
+        column: usize,
+        expression: usize,
+        pieces: Vec<Pieces>,
+    },
+}
+
+/// Where a function of time may change its value.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub struct Pieces {
+    pub unit: Unit,
+    pub clock: Clock,
+}
+
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unit {
+    Second,
+    Minute,
+    Hour,
+    Day,
+    /// ISO weeks: from Monday.
+    Week,
+    Month,
+    Year,
+    /// Only at changes of the zone's offset.
+    Offset,
+    /// `date_bin`: multiples of a stride from an origin, both expressions.
+    Bin {
+        stride: usize,
+        origin: usize,
+    },
+}
+
+/// On which clock the units are counted.
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// The stored time itself.
+    Stored,
+    /// The session's TimeZone; `local`: the expression of the local time.
+    Session { local: usize },
+    /// The zone that an expression names.
+    Zone { local: usize, zone: usize },
+}
+
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub struct AggregateTemplate {
+    pub function: Function,
+    pub filter: FilterTemplate,
+    pub result: Finish,
+}
+
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq)]
+pub enum Function {
+    CountStar,
+    Count(usize),
+    CountDistinct(usize),
+    Sum(usize),
+    Avg(usize),
+    /// The second number is a position in `GroupsTemplate::orders`.
+    Min(usize, Option<usize>),
+    Max(usize, Option<usize>),
+    BoolAnd(usize),
+    BoolOr(usize),
+}
+
+/// How the engine's result becomes PostgreSQL's.
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq)]
+pub enum Finish {
+    /// An int8; of sums beyond its range an error.
+    Int8,
+    Bool,
+    Float4,
+    Float8,
+    /// A numeric of this scale.
+    Numeric {
+        scale: u8,
+    },
+    /// PostgreSQL's own division of the sum (a numeric of this scale) by the count.
+    NumericAverage {
+        scale: u8,
+    },
+    FloatAverage,
+    /// A value of the column's type.
+    Column(usize),
+}
+
+/// A filter in negation normal form whose operands are not known yet.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub enum FilterTemplate {
+    And(Vec<FilterTemplate>),
+    Or(Vec<FilterTemplate>),
+    /// An expression without columns; `negated`: selects where it is false.
+    Constant {
+        expression: usize,
+        negated: bool,
+    },
+    Leaf(Leaf),
+}
+
+impl FilterTemplate {
+    pub fn everything() -> Self {
+        FilterTemplate::And(Vec::new())
+    }
+}
+
+/// A test of one column.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub struct Leaf {
+    pub column: usize,
+    /// The whole test, in `fdw_exprs`.
+    pub expression: usize,
+    /// Selects rows of which the test is false (not those of which it is NULL).
+    pub negated: bool,
+    pub test: LeafTest,
+}
+
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq)]
+pub enum LeafTest {
+    IsNull,
+    /// A boolean column by itself, or IS [NOT] TRUE, FALSE of it: selects this value, and NULL if `or_null`.
+    Bool {
+        value: bool,
+        or_null: bool,
+    },
+    /// `column op operand`; `operand` is the position of the argument that is not the column.
+    Compare {
+        op: Comparison,
+        operand: usize,
+        domain: Domain,
+    },
+    /// `column op ANY (array)` if `any`, else ALL.
+    Array {
+        op: Comparison,
+        any: bool,
+        domain: Domain,
+    },
+    /// IS DISTINCT FROM
+    Distinct {
+        operand: usize,
+        domain: Domain,
+    },
+    /// Evaluated by PostgreSQL on distinct values; `null_too`: on NULL as well.
+    Host {
+        null_too: bool,
+    },
+}
+
+/// How operands compare with the column's stored values.
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Domain {
+    /// Integers of any width, booleans.
+    Integer,
+    /// The stored integer is a decimal of this scale; `nan`: its largest value stands for NaN.
+    Decimal {
+        scale: u8,
+        nan: bool,
+    },
+    Float,
+    /// int2 or int4 compared as float8.
+    IntegerAsFloat,
+    Time,
+    /// Byte strings: text where byte order or equality is SQL's, uuid, bytea.
+    Bytes,
+}
