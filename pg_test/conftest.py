@@ -54,9 +54,10 @@ def session_cluster(prefix):
 @pytest.fixture
 def cluster(session_cluster, request):
     """The run's shared cluster. A test that stops or kills a server makes its own: `new_cluster`."""
-    session_cluster.forgive()
     if not session_cluster.is_running():
         session_cluster.start()
+    session_cluster.wait_for_answer()
+    session_cluster.forgive()
     yield session_cluster
     session_cluster.check_log(internal_errors=request.node.get_closest_marker("internal_errors") is None)
 

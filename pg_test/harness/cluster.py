@@ -231,8 +231,12 @@ class Cluster:
         """A crash inside the block is wanted: wait until the server accepts connections again, then forgive the log."""
         self.check_log()
         yield
-        system.wait_until(self._answers, 60, f"recovery after a crash\n{self.log_tail()}")
+        self.wait_for_answer()
         self.forgive()
+
+    def wait_for_answer(self, timeout: float = 60) -> None:
+        """Wait until the server accepts connections, as after the crash of a backend."""
+        system.wait_until(self._answers, timeout, f"recovery after a crash\n{self.log_tail()}")
 
     def _answers(self) -> bool:
         try:
