@@ -17,6 +17,7 @@ use pgrx::pg_guard;
 pub extern "C-unwind" fn _PG_init() {
     guc::define();
     catalog::register_callbacks();
+    fdw::register();
     worker::register();
 }
 

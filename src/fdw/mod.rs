@@ -1,6 +1,7 @@
 //! The foreign data wrapper: its callbacks in one table.
 
 mod chunk;
+mod estimate;
 mod explain;
 mod groups;
 mod modify;
@@ -15,6 +16,11 @@ mod upper;
 use pgrx::{PgBox, pg_guard, pg_sys};
 
 use crate::api::VERSION_1;
+
+/// Installs hooks of the planner.
+pub fn register() {
+    estimate::register();
+}
 
 #[unsafe(no_mangle)]
 pub extern "C" fn pg_finfo_basalt_fdw_handler() -> &'static pg_sys::Pg_finfo_record {

@@ -1,6 +1,7 @@
 //! Planning a scan of a datasource: sizes, paths, plans.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ pub struct RelationState {
     pub local: Vec<String>,
     /// Why aggregates above were not pushed down.
     pub reasons: RefCell<Vec<String>>,
+    /// `pg_statistic` rows that were made for the planner, by attribute number.
+    pub statistics: RefCell<HashMap<i16, pg_sys::HeapTuple>>,
 }
 
 impl RelationState {
@@ -44,6 +47,17 @@ impl RelationState {
     pub fn rows(&self) -> u64 {
         self.segments.iter().map(|s| s.rows).sum()
     }
+}
+
+/// Whether a relation is planned by this wrapper.
+///
+/// # Safety
+/// `relation` is one of the planner's.
+pub unsafe fn is_ours(relation: *mut pg_sys::RelOptInfo) -> bool {
+    // SAFETY: the caller's contract.
+    let routine = unsafe { (*relation).fdwroutine.as_ref() };
+    let ours: pg_sys::GetForeignRelSize_function = Some(get_foreign_rel_size);
+    routine.is_some_and(|r| r.GetForeignRelSize.map(|f| f as usize) == ours.map(|f| f as usize))
 }
 
 #[pg_guard]
@@ -67,7 +81,7 @@ pub unsafe extern "C-unwind" fn get_foreign_rel_size(
             }
         }
         (*relation).tuples = segments.iter().map(|s| s.rows as f64).sum();
-        let state = RelationState { datasource, segments, local, reasons: RefCell::new(Vec::new()) };
+        let state = RelationState { datasource, segments, local, reasons: RefCell::new(Vec::new()), statistics: RefCell::default() };
         (*relation).fdw_private = PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(state).cast();
         pg_sys::set_baserel_size_estimates(root, relation);
     }

@@ -1,0 +1,239 @@
+//! The planner's statistics of a datasource's columns, from its segments: no ANALYZE is needed.
+//!
+//! PostgreSQL asks a hook for a column's `pg_statistic` row before it looks for one. The row made here holds the share of NULLs, the
+//! number of distinct values and, where stored order is SQL order, smallest and largest value as a histogram of one bucket.
+
+use std::cell::Cell;
+
+use basalt_engine::segment::SegmentStatistics;
+use basalt_engine::types::{ColumnId, LogicalType, Value};
+use pgrx::pg_sys::{self, Datum};
+use pgrx::prelude::*;
+
+use super::plan::{self, RelationState};
+use crate::pg::values::Codec;
+
+/// `pg_statistic`'s columns (`pg_statistic.h`): six, then five slots' kinds, operators, collations, numbers and values.
+const COLUMNS: usize = 31;
+const SLOTS: usize = 5;
+const FIRST_KIND: usize = 6;
+const FIRST_OPERATOR: usize = FIRST_KIND + SLOTS;
+const FIRST_COLLATION: usize = FIRST_OPERATOR + SLOTS;
+const FIRST_NUMBERS: usize = FIRST_COLLATION + SLOTS;
+const FIRST_VALUES: usize = FIRST_NUMBERS + SLOTS;
+const KIND_HISTOGRAM: i16 = 2;
+
+thread_local! {
+    static PREVIOUS: Cell<pg_sys::get_relation_stats_hook_type> = const { Cell::new(None) };
+}
+
+/// Installs the hook; once a process.
+pub fn register() {
+    // SAFETY: hooks are set while the library is loaded, by the only thread there is.
+    unsafe {
+        PREVIOUS.set(pg_sys::get_relation_stats_hook);
+        pg_sys::get_relation_stats_hook = Some(relation_statistics);
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn relation_statistics(
+    root: *mut pg_sys::PlannerInfo,
+    entry: *mut pg_sys::RangeTblEntry,
+    attribute: pg_sys::AttrNumber,
+    variable: *mut pg_sys::VariableStatData,
+) -> bool {
+    // SAFETY: the planner's own structures; the tuple lives in the planner's memory.
+    unsafe {
+        if let Some(state) = state_of(root, entry)
+            && let Some(tuple) = state.column_statistics(attribute)
+        {
+            (*variable).statsTuple = tuple;
+            (*variable).freefunc = Some(keep);
+            let user = if (*entry).checkAsUser == pg_sys::InvalidOid { pg_sys::GetUserId() } else { (*entry).checkAsUser };
+            (*variable).acl_ok = pg_sys::pg_class_aclcheck((*entry).relid, user, pg_sys::ACL_SELECT.into())
+                == pg_sys::AclResult::ACLCHECK_OK;
+            return true;
+        }
+        match PREVIOUS.get() {
+            Some(previous) => pg_sys::ffi::pg_guard_ffi_boundary(|| previous(root, entry, attribute, variable)),
+            None => false,
+        }
+    }
+}
+
+/// Statistics are kept for the next question about the same column.
+#[pg_guard]
+unsafe extern "C-unwind" fn keep(_tuple: pg_sys::HeapTuple) {}
+
+unsafe fn state_of<'a>(root: *mut pg_sys::PlannerInfo, entry: *mut pg_sys::RangeTblEntry) -> Option<&'a RelationState> {
+    // SAFETY: the planner's arrays have `simple_rel_array_size` elements, some null.
+    unsafe {
+        if (*entry).relkind as u8 != pg_sys::RELKIND_FOREIGN_TABLE || (*root).simple_rel_array.is_null() {
+            return None;
+        }
+        for i in 1..(*root).simple_rel_array_size as usize {
+            let relation = *(*root).simple_rel_array.add(i);
+            if *(*root).simple_rte_array.add(i) == entry && !relation.is_null() {
+                return plan::is_ours(relation).then(|| RelationState::of(relation)).flatten();
+            }
+        }
+        None
+    }
+}
+
+impl RelationState {
+    /// A `pg_statistic` row, made once; `None` for system columns and empty tables.
+    fn column_statistics(&self, attribute: i16) -> Option<pg_sys::HeapTuple> {
+        let at = usize::try_from(attribute).ok().filter(|a| *a > 0)? - 1;
+        let position = (*self.datasource.attributes.get(at)?)?;
+        if self.rows() == 0 {
+            return None;
+        }
+        if let Some(known) = self.statistics.borrow().get(&attribute) {
+            return Some(*known);
+        }
+        let column = &self.datasource.schema.columns[position];
+        let summary = Summary::of(self.segments.iter().map(|s| &*s.statistics), column.id);
+        let (declared, typmod) = self.datasource.types[position];
+        // SAFETY: the memory context is the planner's, as for the state itself.
+        let tuple = unsafe { statistic_tuple(&summary, self.datasource.relation, attribute, column.ty, declared, typmod) };
+        self.statistics.borrow_mut().insert(attribute, tuple);
+        Some(tuple)
+    }
+}
+
+/// What all segments together say about a column.
+struct Summary {
+    rows: u64,
+    nulls: u64,
+    distinct: f64,
+    /// Smallest and largest value, where every segment that has values knows them.
+    limits: Option<(Value, Value)>,
+}
+
+impl Summary {
+    fn of<'a>(segments: impl Iterator<Item = &'a SegmentStatistics>, id: ColumnId) -> Summary {
+        let mut summary = Summary { rows: 0, nulls: 0, distinct: 0.0, limits: None };
+        let (mut largest, mut sum, mut lengths, mut unknown) = (0.0f64, 0.0f64, 0.0f64, false);
+        for segment in segments {
+            summary.rows += segment.rows;
+            let Some(column) = segment.columns.iter().find(|c| c.id == id) else {
+                summary.nulls += segment.rows;
+                continue;
+            };
+            summary.nulls += column.nulls;
+            let values = segment.rows.saturating_sub(column.nulls);
+            if values == 0 {
+                continue;
+            }
+            let distinct = if column.distinct == 0 { values as f64 } else { column.distinct.min(values) as f64 };
+            largest = largest.max(distinct);
+            sum += distinct;
+            if column.min.is_null() || column.max.is_null() {
+                unknown = true;
+                continue;
+            }
+            lengths += length(&column.min, &column.max).unwrap_or(0.0);
+            summary.limits = Some(match summary.limits.take() {
+                None => (column.min.clone(), column.max.clone()),
+                Some((low, high)) => (
+                    if less(&column.min, &low) { column.min.clone() } else { low },
+                    if less(&high, &column.max) { column.max.clone() } else { high },
+                ),
+            });
+        }
+        // Segments that share a range share values; those side by side don't.
+        let whole = summary.limits.as_ref().and_then(|(low, high)| length(low, high));
+        let apart = match whole {
+            Some(whole) if lengths > 0.0 => (whole / lengths).clamp(0.0, 1.0),
+            _ if largest > 0.0 && summary.rows as f64 / sum < 2.0 => 1.0,
+            _ => 0.0,
+        };
+        summary.distinct = largest + (sum - largest) * apart;
+        if let Some(whole) = whole {
+            summary.distinct = summary.distinct.min(whole);
+        }
+        if unknown {
+            summary.limits = None;
+        }
+        summary
+    }
+}
+
+/// How many integers there are between two, both inclusive.
+fn length(low: &Value, high: &Value) -> Option<f64> {
+    match (low, high) {
+        (Value::I64(low), Value::I64(high)) => Some(*high as f64 - *low as f64 + 1.0),
+        _ => None,
+    }
+}
+
+fn less(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::I64(a), Value::I64(b)) => a < b,
+        (Value::I128(a), Value::I128(b)) => a < b,
+        (Value::F64(a), Value::F64(b)) => a < b || (b.is_nan() && !a.is_nan()),
+        (Value::Bytes(a), Value::Bytes(b)) => a < b,
+        _ => false,
+    }
+}
+
+unsafe fn statistic_tuple(
+    summary: &Summary,
+    relation: pg_sys::Oid,
+    attribute: i16,
+    ty: LogicalType,
+    declared: pg_sys::Oid,
+    typmod: i32,
+) -> pg_sys::HeapTuple {
+    let rows = summary.rows.max(1) as f64;
+    let distinct = summary.distinct.max(1.0);
+    // More than a tenth of the rows: the number grows with them, which PostgreSQL writes as a negative share.
+    let distinct = if distinct > rows / 10.0 { -(distinct / rows).min(1.0) } else { distinct };
+    let mut values = [Datum::from(0usize); COLUMNS];
+    let mut nulls = [false; COLUMNS];
+    values[0] = Datum::from(relation);
+    values[1] = Datum::from(attribute);
+    values[3] = Datum::from(((summary.nulls as f64 / rows) as f32).to_bits());
+    // SAFETY: plain lookups; the arrays are as long as the catalog is wide; the relation is closed again.
+    unsafe {
+        values[4] = Datum::from(pg_sys::get_typavgwidth(declared, typmod));
+        values[5] = Datum::from((distinct as f32).to_bits());
+        for slot in 0..SLOTS {
+            nulls[FIRST_NUMBERS + slot] = true;
+            nulls[FIRST_VALUES + slot] = true;
+        }
+        if let Some((low, high)) = &summary.limits
+            && less(low, high)
+            && ordered_as_stored(ty)
+        {
+            let entry = pg_sys::lookup_type_cache(declared, pg_sys::TYPECACHE_LT_OPR as i32);
+            let mut codec = Codec::with_type(ty, declared, typmod);
+            if let (Ok((low, false)), Ok((high, false))) = (codec.to_datum(low), codec.to_datum(high))
+                && (*entry).lt_opr != pg_sys::InvalidOid
+            {
+                let (mut length, mut by_value, mut align) = (0, false, 0);
+                pg_sys::get_typlenbyvalalign(declared, &mut length, &mut by_value, &mut align);
+                let mut bounds = [low, high];
+                let array =
+                    pg_sys::construct_array(bounds.as_mut_ptr(), 2, declared, i32::from(length), by_value, align);
+                values[FIRST_KIND] = Datum::from(KIND_HISTOGRAM);
+                values[FIRST_OPERATOR] = Datum::from((*entry).lt_opr);
+                values[FIRST_VALUES] = Datum::from(array);
+                nulls[FIRST_VALUES] = false;
+            }
+        }
+        let lock = pg_sys::AccessShareLock as i32;
+        let catalog = pg_sys::table_open(pg_sys::StatisticRelationId, lock);
+        let tuple = pg_sys::heap_form_tuple((*catalog).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+        pg_sys::table_close(catalog, lock);
+        tuple
+    }
+}
+
+/// Whether the order of stored values is that of the type's `<`, without a collation.
+fn ordered_as_stored(ty: LogicalType) -> bool {
+    use LogicalType::*;
+    matches!(ty, Int2 | Int4 | Int8 | Float4 | Float8 | Numeric { .. } | Date | Timestamp | TimestampTz | Uuid | Bytea)
+}
