@@ -165,7 +165,7 @@ def test_unknown_options_name_the_allowed_ones(tables):
     with tables.connect() as connection:
         for sql in [
             "CREATE FOREIGN TABLE t (moment timestamptz NOT NULL) SERVER basalt OPTIONS (nonsense 'x')",
-            "CREATE FOREIGN TABLE t (moment timestamptz NOT NULL OPTIONS (nonsense 'x')) SERVER basalt",
+            "CREATE FOREIGN TABLE t (moment timestamptz OPTIONS (nonsense 'x') NOT NULL) SERVER basalt",
             "CREATE SERVER s FOREIGN DATA WRAPPER basalt_kafka OPTIONS (nonsense 'x')",
         ]:
             with pytest.raises(psycopg.errors.FdwInvalidOptionName) as caught:

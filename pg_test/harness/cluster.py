@@ -224,7 +224,7 @@ class Cluster:
         self.forgive()
         bad = [line for line in text.splitlines() if CRASH.search(line) or (internal_errors and INTERNAL.search(line))]
         if bad:
-            raise ServerFault(f"the server's log ({self.log}) has\n" + "\n".join(bad[:20]) + "\n... its end:\n" + self.log_tail())
+            raise ServerFault(f"the server's log ({self.log}) has\n" + "\n".join(bad[:20]) + "\n... its end:\n" + self.log_tail(8))
 
     @contextmanager
     def crash_expected(self):

@@ -78,7 +78,7 @@ def replace_file(source: Path, place: Path) -> None:
     os.replace(temporary, place)
 
 
-def build_environment(profile: str) -> dict:
+def build_environment() -> dict:
     environment = dict(os.environ)
     environment["CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND"] = "1"
     if "PGRX_HOME" not in environment and (system.cache_directory() / "pgrx" / "config.toml").exists():
@@ -88,16 +88,19 @@ def build_environment(profile: str) -> dict:
     return environment
 
 
-def build(output: Path, profile: str) -> None:
+def build(output: Path, profile: str, quiet: bool = False) -> None:
     """Build this work tree's extension with cargo and write its library, control file and SQL to `output`.
 
-    The target directory is CARGO_TARGET_DIR, or `target` of the work tree."""
-    environment = build_environment(profile)
+    `quiet`: show what cargo says only if it fails. The target directory is CARGO_TARGET_DIR, or `target` of the work tree."""
+    environment = build_environment()
     target = Path(environment.get("CARGO_TARGET_DIR") or system.REPOSITORY / "target")
     flags = ["--release"] if profile == "release" else []
 
     def run(*command):
-        subprocess.run(command, cwd=system.REPOSITORY, env=environment, check=True, stdout=sys.stderr)
+        where = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {"stdout": sys.stderr}
+        result = subprocess.run(command, cwd=system.REPOSITORY, env=environment, text=True, **where)
+        if result.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)} failed\n{result.stdout or ''}")
 
     output.mkdir(parents=True, exist_ok=True)
     run("cargo", "build", "--locked", *flags)
@@ -126,10 +129,10 @@ def default_directory() -> Path:
     return Path(os.environ.get("BASALT_TEST_DIRECTORY", "/tmp")) / f"basalt-prefix-{os.geteuid()}-{mark}"
 
 
-def build_and_install(directory: Path, profile: str) -> Prefix:
+def build_and_install(directory: Path, profile: str, quiet: bool = False) -> Prefix:
     prefix = Prefix(directory).create()
     with tempfile.TemporaryDirectory(prefix="basalt-build-") as output:
-        build(Path(output), profile)
+        build(Path(output), profile, quiet)
         return prefix.install(Path(output))
 
 
@@ -140,7 +143,7 @@ def for_tests() -> Prefix:
         return Prefix(os.environ["BASALT_PREFIX"])
     if "BASALT_LIBRARY_DIR" in os.environ:
         return Prefix(default_directory()).create().install(Path(os.environ["BASALT_LIBRARY_DIR"]))
-    return build_and_install(default_directory(), os.environ.get("BASALT_PROFILE", "dev"))
+    return build_and_install(default_directory(), os.environ.get("BASALT_PROFILE", "dev"), quiet=True)
 
 
 def main() -> None:
@@ -150,4 +153,7 @@ def main() -> None:
     parser.add_argument("directory", nargs="?", type=Path, default=default_directory(), help="default: %(default)s")
     parser.add_argument("--profile", choices=["dev", "release"], default="dev")
     arguments = parser.parse_args()
-    print(build_and_install(arguments.directory, arguments.profile).directory)
+    try:
+        print(build_and_install(arguments.directory, arguments.profile).directory)
+    except RuntimeError as error:
+        sys.exit(str(error))
