@@ -85,6 +85,12 @@ def run(dsn, queries=2000, seed=1, tables=4, segments=200, against=BASALT, stop_
                 report.aggregates += 1
                 report.pushed += is_pushed(plan)
                 report.reasons.update(reason(plan))
+        if number % 10 == 0 and not found and not any(a.sqlstate for a in left):
+            # What EXPLAIN adds runs too and may fail on its own.
+            failed = sides[1].explain_failure(query)
+            if failed:
+                report.differences.append((query.seed, failed, query.select.sql(Render())))
+                say(f"\nDIFFERENCE in query {query.seed}: EXPLAIN (ANALYZE, VERBOSE): {failed}\n{query.select.sql(Render())}")
         if found:
             say(f"\nDIFFERENCE in query {query.seed} ({query.select.form}, {query.mode}): {found[:500]}")
             text = reproduce(judge, query, layout, say)

@@ -164,6 +164,14 @@ class Session:
         answer = self.statement("EXPLAIN " + query.select.sql(Render()))
         return None if answer.sqlstate or answer.lost else [r[0] for r in answer.rows]
 
+    def explain_failure(self, query):
+        """The error of EXPLAIN (ANALYZE, VERBOSE), or None."""
+        answer = self.statement("EXPLAIN (ANALYZE, VERBOSE) " + query.select.sql(Render()))
+        if answer.lost:
+            self.connection.close()
+            self.connect()
+        return answer.message.strip() if answer.sqlstate or answer.lost else None
+
 
 def executions(params):
     """Values for each EXECUTE of a statement."""

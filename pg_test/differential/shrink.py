@@ -8,7 +8,7 @@ import psycopg
 from .compare import difference
 from .nodes import Render
 from .session import DEFAULTS, SCHEMAS
-from .tables import BASALT, HEAP, PROLOGUE, Alter, Batch, reduced
+from .tables import BASALT, HEAP, PROLOGUE, Alter, Batch, Maintain, reduced
 
 
 class Judge:
@@ -151,12 +151,17 @@ def flattened(table):
                 known = dict(zip(step.columns, row))
                 rows.append([known[c.name] if c.name in known else known.get("before_rename") if c.added == 0 else c.default for c in table.columns])
             steps.append(Batch(order, rows, step.how))
+        elif isinstance(step, Maintain):
+            steps.append(step)
     return reduced(table, order, steps)
 
 
 def without(table, kept):
     steps = []
     for step in table.steps:
+        if isinstance(step, Maintain):
+            steps.append(step)
+            continue
         positions = [i for i, c in enumerate(step.columns) if c in kept]
         steps.append(Batch([step.columns[i] for i in positions], [[row[i] for i in positions] for row in step.rows], step.how))
     return reduced(table, kept, steps)

@@ -84,6 +84,12 @@ class Alter:
 
 
 @dataclass
+class Maintain:
+    """What changes a datasource's segments and no answer; nothing on the heap."""
+    sql: str
+
+
+@dataclass
 class Table:
     name: str
     columns: list
@@ -120,6 +126,9 @@ class Table:
         for step in self.steps:
             if isinstance(step, Alter):
                 yield step.sql.format(table=self.keyword(side))
+            elif isinstance(step, Maintain):
+                if side == BASALT:
+                    yield step.sql
             elif step.rows:
                 yield from transaction(self.name, step, script=True)
 
@@ -129,6 +138,9 @@ class Table:
         for step in self.steps:
             if isinstance(step, Alter):
                 connection.execute(step.sql.format(table=self.keyword(side)))
+            elif isinstance(step, Maintain):
+                if side == BASALT:
+                    connection.execute(step.sql)
             elif not step.rows:
                 continue
             elif step.how == "copy":
@@ -192,7 +204,7 @@ def make_tables(seed, count, segments):
     for i in range(normal):
         own = names[i::normal]
         extra = rng.sample(names, min(8, len(names)))
-        tables.append(make_table(seeded(seed, "table", i), f"t{i + 1}", own + [k for k in extra if k not in own], segments))
+        tables.append(make_table(seeded(seed, "table", i), f"t{i + 1}", own + [k for k in extra if k not in own], segments, i % 3 == 1))
     if count >= 3:
         tables.append(make_big_table(seeded(seed, "big"), f"t{count}"))
     return tables
@@ -207,7 +219,7 @@ def time_column(rng, name):
     return column
 
 
-def make_table(rng, name, kind_names, segments):
+def make_table(rng, name, kind_names, segments, maintained=False):
     key = Column("id", KINDS["int8"], "unique", not_null=True)
     join = make_column(rng, "k", KINDS["int4"], "moderate")
     join.pool = [str(n) for n in range(150)]
@@ -228,6 +240,8 @@ def make_table(rng, name, kind_names, segments):
     if rng.random() < 0.15:
         options = {}
     count = segments + rng.randrange(20)
+    maintenance = plan_maintenance(rng, name, segments, options) if maintained else {}
+    count += max(maintenance, default=0)
     alters = plan_alters(rng, columns, count)
     created = [c.declare() for c in columns if not c.added]
     for _, before, _ in alters.get("renamed", []):
@@ -240,6 +254,8 @@ def make_table(rng, name, kind_names, segments):
         for at, sql in alters["steps"]:
             if at == number:
                 steps.append(Alter(sql))
+        if number in maintenance:
+            steps.append(Maintain(maintenance[number]))
         present = [c for c in columns if c.added <= number]
         local = {c.name: rng.sample(c.pool, min(4, len(c.pool))) if c.profile == "clustered" else c.pool for c in present}
         if rng.random() < 0.7:
@@ -255,6 +271,19 @@ def make_table(rng, name, kind_names, segments):
         names_now = [alters["names"](c.name, number) for c in present]
         steps.append(Batch(names_now, rows, rng.choice(["values", "values", "values", "singles", "copy", "savepoint"])))
     return Table(name, columns, steps, options, created)
+
+
+def plan_maintenance(rng, name, segments, options):
+    """Compactions, and a replacement of a range of time by its own rows; by the number of the batch before which they happen."""
+    first = rng.randrange(5, segments // 4 + 6)
+    plan = {first: f"SELECT basalt.compact('{name}')"}
+    if options:
+        low, high = rng.randrange(1, 6), rng.randrange(6, 13)
+        start, end = f"2010-{low:02}-01", f"2010-{high:02}-15 12:30"
+        plan[first + rng.randrange(5, 40)] = (f"SELECT basalt.replace('{name}', '{start}', '{end}', $$SELECT * FROM {name} "
+                                              f"WHERE ts >= timestamptz '{start}' AND ts < timestamptz '{end}'$$)")
+        plan[first + rng.randrange(41, 60)] = f"SELECT basalt.compact('{name}')"
+    return plan
 
 
 def set_label(rng, columns, row):
