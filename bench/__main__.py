@@ -56,7 +56,7 @@ def compare_systems(options, cluster, result):
     for part in ("lineitem", "flights"):
         if part not in options.only:
             continue
-        dataset = data.lineitem(options.scale) if part == "lineitem" else data.flights()
+        dataset = data.lineitem(options.scale) if part == "lineitem" else data.flights(options.scale)
         say(f"\n{part}: {dataset.rows:,} rows")
         loads, sizes = {}, {"parquet zstd": dataset.parquet.stat().st_size}
         for system in systems:
@@ -91,7 +91,7 @@ def summary(options, result):
 def main():
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--scale", type=float, default=1, help="TPC-H scale factor")
+    parser.add_argument("--scale", type=float, default=1, help="TPC-H scale factor; below 1 that share of the flights too")
     parser.add_argument("--json", type=Path, help="write all measurements to this file")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--query", nargs="+", help="only the queries of these names")

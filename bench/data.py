@@ -98,8 +98,10 @@ def lineitem(scale):
     return counted(Dataset("lineitem", LINEITEM, "l_shipdate", "year", ["l_shipdate"], csv, parquet))
 
 
-def flights():
-    csv, parquet = derived("flights-by-time", flights_parquet(), 'SELECT date, delay, distance, origin, destination FROM \'{source}\' ORDER BY date')
+def flights(scale=1):
+    """All flights, or the first `scale` of them if it is less than 1."""
+    name, limit = ("flights", "") if scale >= 1 else (f"flights-{scale:g}", f" LIMIT {int(3_000_000 * scale)}")
+    csv, parquet = derived(f"{name}-by-time", flights_parquet(), "SELECT date, delay, distance, origin, destination FROM '{source}' ORDER BY date" + limit)
     return counted(Dataset("flights", FLIGHTS, "date", "month", ["date"], csv, parquet))
 
 

@@ -1,0 +1,22 @@
+"""The benchmarks run and their systems agree, at a hundredth of the size; this measures nothing."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from harness.system import REPOSITORY
+
+
+@pytest.mark.timeout(300)
+def test_benchmark_answers_agree(prefix, tmp_path):
+    report = tmp_path / "result.json"
+    command = [sys.executable, "-m", "bench", "--only", "lineitem", "flights", "--scale", "0.01", "--repetitions", "1", "--json", str(report)]
+    ended = subprocess.run(command, cwd=REPOSITORY, env=os.environ | {"BASALT_PREFIX": str(prefix.directory)}, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    result = json.loads(report.read_text())
+    queries = result["lineitem"]["queries"] | result["flights"]["queries"]
+    assert len(queries) >= 20
+    assert all(q["agree"] and set(q["medians"]) == {"basalt", "heap", "duckdb"} for q in queries.values())
