@@ -1,30 +1,201 @@
 //! The public face of grouped aggregation.
 
-use super::{ExecOptions, ExecStatistics, SegmentScan};
-use crate::Result;
-use crate::plan::{AggregateQuery, Host};
-use crate::types::Value;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::bits::Selection;
+use super::columns::BlockScratch;
+use super::digits::Digits;
+use super::filter::{self, HostMemo, Node};
+use super::floats::window_for;
+use super::global::{Global, Partial, SegmentPlan};
+use super::groups::{Groups, KeyPlan};
+use super::prepare::{Limits, SelectedRows};
+use super::primitives::{Measure, Program};
+use super::rowset::RowSet;
+use super::states::{StatePlan, States};
+use super::{ExecOptions, ExecStatistics, SegmentScan, panic_message, parallel};
+use crate::plan::{AggregateQuery, Host, Key};
+use crate::segment::Segment;
+use crate::types::{Physical, Value};
+use crate::{Budget, Error, Reservation, Result};
 
 /// An aggregation in progress. `scan` may be called many times, with as many segments at a time as
-/// the host wants open; the result does not depend on how they are divided, but floats' last digits depend on order.
-pub struct AggregateExecution {}
+/// the host wants open; the result does not depend on how they are divided nor on the number of threads: float
+/// sums are exact, rounded once.
+pub struct AggregateExecution {
+    query: AggregateQuery,
+    options: ExecOptions,
+    program: Arc<Program>,
+    /// Made with the first segments, whose statistics say in which window float sums are kept.
+    global: Option<Global>,
+    windows: Vec<i32>,
+    memo: HostMemo,
+    statistics: ExecStatistics,
+}
+
+/// One segment's share of a scan.
+pub(super) struct Task<'a> {
+    pub segment: &'a Arc<Segment>,
+    pub rows: SelectedRows<'a>,
+    /// FILTER clauses; the first is none.
+    filters: Vec<Node>,
+    plan: Arc<SegmentPlan>,
+    _memory: Reservation,
+}
 
 impl AggregateExecution {
-    pub fn new(_query: AggregateQuery, _options: ExecOptions) -> Result<Self> {
-        todo!()
+    /// Errors: `Invalid` if the plan does not fit its columns.
+    pub fn new(query: AggregateQuery, options: ExecOptions) -> Result<Self> {
+        let program = Arc::new(Program::new(&query)?);
+        let memo = HostMemo::new(&options.budget)?;
+        Ok(AggregateExecution {
+            query,
+            options,
+            program,
+            global: None,
+            windows: Vec::new(),
+            memo,
+            statistics: ExecStatistics::default(),
+        })
     }
 
     /// Aggregates the rows of `segments`. Threads live only during the call.
-    pub fn scan(&mut self, _segments: &[SegmentScan], _host: &mut dyn Host) -> Result<()> {
-        todo!()
+    pub fn scan(&mut self, segments: &[SegmentScan], host: &mut dyn Host) -> Result<()> {
+        if self.global.is_none() {
+            self.begin(segments)?;
+        }
+        let mut scratch = BlockScratch::new(self.query.columns.len());
+        let mut tasks = Vec::with_capacity(segments.len());
+        for scan in segments {
+            host.poll()?;
+            self.options.cancel.check()?;
+            let task = self.prepare(scan, &mut scratch, host)?;
+            if !task.rows.blocks.is_empty() {
+                tasks.push(task);
+            }
+        }
+        drop(scratch);
+        let blocks: usize = tasks.iter().map(|t| t.rows.blocks.len()).sum();
+        let Some(global) = &mut self.global else { return Err(Error::invalid("aggregation was not begun")) };
+        let threads = self.options.threads.clamp(1, blocks.max(1));
+        if threads == 1 || !parallel::run(&tasks, threads, &self.options, global, host, &mut self.statistics)? {
+            let mut worker = Worker::new(&self.options.budget)?;
+            for task in &tasks {
+                for &block in &task.rows.blocks {
+                    host.poll()?;
+                    self.options.cancel.check()?;
+                    worker.caught(task, block)?;
+                }
+                if let Some(partial) = worker.take() {
+                    global.add(task.segment, &task.rows.view, partial, host)?;
+                }
+            }
+            add_statistics(&mut self.statistics, &worker.statistics);
+        }
+        Ok(())
     }
 
-    pub fn finish(self, _host: &mut dyn Host) -> Result<AggregateResult> {
-        todo!()
+    fn begin(&mut self, segments: &[SegmentScan]) -> Result<()> {
+        self.windows = vec![window_for(0.0); self.program.primitives.len()];
+        for (window, primitive) in self.windows.iter_mut().zip(&self.program.primitives) {
+            let Some(column) = primitive.column.map(|c| &self.query.columns[c]) else { continue };
+            if primitive.measure != Measure::Sum || column.ty.physical() != Physical::F64 {
+                continue;
+            }
+            let mut largest = 0.0f64;
+            for scan in segments {
+                let statistics = scan.segment.statistics();
+                let of = statistics.columns.iter().find(|c| c.id == column.id);
+                for bound in of.iter().flat_map(|s| [&s.min, &s.max]) {
+                    if let Value::F64(v) = bound
+                        && v.is_finite()
+                    {
+                        largest = largest.max(v.abs());
+                    }
+                }
+            }
+            *window = window_for(largest);
+        }
+        self.global = Some(Global::new(&self.query, self.program.clone(), &self.windows, &self.options.budget)?);
+        Ok(())
+    }
+
+    fn prepare<'a>(
+        &mut self,
+        scan: &'a SegmentScan,
+        scratch: &mut BlockScratch,
+        host: &mut dyn Host,
+    ) -> Result<Task<'a>> {
+        let budget = &self.options.budget;
+        let (columns, memo, statistics) = (&self.query.columns, &mut self.memo, &mut self.statistics);
+        let rows = SelectedRows::new(scan, columns, &self.query.filter, budget, scratch, memo, host, statistics)?;
+        let mut memory = budget.reserve(0)?;
+        let mut filters = vec![Node::Const(true)];
+        for clause in &self.program.filters[1..] {
+            let node = if rows.blocks.is_empty() {
+                Node::Const(false)
+            } else {
+                rows.bind(clause, scratch, memo, host, &mut memory)?
+            };
+            memory.grow(node.bytes())?;
+            filters.push(node);
+        }
+        let mut limits = Limits::new(&rows, scratch);
+        let view = &rows.view;
+        let mut digits = Vec::with_capacity(self.query.keys.len());
+        for key in &self.query.keys {
+            digits.push(match key {
+                Key::Column(c) => Digits::of_column(view, *c, limits.ints(*c)?)?,
+                Key::Buckets { column, buckets } => Digits::of_buckets(*column, buckets, limits.ints(*column)?)?,
+            });
+        }
+        let keys = KeyPlan::new(digits, rows.limit());
+        let mut states: Vec<StatePlan> = Vec::with_capacity(self.program.primitives.len());
+        let mut null_free = Vec::new();
+        for primitive in &self.program.primitives {
+            if let Some(column) = primitive.column
+                && !limits.has_nulls(column)?
+            {
+                null_free.push(column);
+            }
+        }
+        for (nth, primitive) in self.program.primitives.iter().enumerate() {
+            let mut alias = None;
+            if let (Measure::Count, Some(column)) = (primitive.measure, primitive.column)
+                && null_free.contains(&column)
+            {
+                alias = (0..nth).find(|i| {
+                    let other: &StatePlan = &states[*i];
+                    other.alias.is_none()
+                        && other.primitive.measure == Measure::Count
+                        && other.primitive.filter == primitive.filter
+                        && other.primitive.column.is_none_or(|c| null_free.contains(&c))
+                });
+            }
+            let digits = match (primitive.measure, primitive.column) {
+                (Measure::Distinct | Measure::HostMin(_) | Measure::HostMax(_), Some(c)) => {
+                    Some(Digits::of_column(view, c, limits.ints(c)?)?)
+                }
+                _ => None,
+            };
+            states.push(StatePlan { primitive: *primitive, alias, digits, window: self.windows[nth] });
+        }
+        let plan = Arc::new(SegmentPlan { keys, states });
+        Ok(Task { segment: &scan.segment, rows, filters, plan, _memory: memory })
+    }
+
+    pub fn finish(mut self, host: &mut dyn Host) -> Result<AggregateResult> {
+        if self.global.is_none() {
+            self.begin(&[])?;
+        }
+        let Some(mut global) = self.global.take() else { return Err(Error::invalid("aggregation was not begun")) };
+        global.settle(false, host)?;
+        global.result(host)
     }
 
     pub fn statistics(&self) -> ExecStatistics {
-        todo!()
+        self.statistics
     }
 }
 
@@ -43,4 +214,86 @@ pub struct ResultColumn {
     pub values: Vec<Value>,
     /// Of `Avg`: how many values were summed; else empty.
     pub counts: Vec<i64>,
+}
+
+/// What one thread works with.
+pub(super) struct Worker {
+    scratch: BlockScratch,
+    /// One a FILTER.
+    sets: Vec<RowSet>,
+    partial: Option<Partial>,
+    budget: Budget,
+    pub statistics: ExecStatistics,
+}
+
+impl Worker {
+    pub fn new(budget: &Budget) -> Result<Self> {
+        Ok(Worker {
+            scratch: BlockScratch::new(0),
+            sets: Vec::new(),
+            partial: None,
+            budget: budget.clone(),
+            statistics: ExecStatistics::default(),
+        })
+    }
+
+    /// What was made since the last call.
+    pub fn take(&mut self) -> Option<Partial> {
+        self.partial.take()
+    }
+
+    /// [`Worker::block`]; a panic becomes `Error::Panic`.
+    pub fn caught(&mut self, task: &Task<'_>, block: u32) -> Result<()> {
+        catch_unwind(AssertUnwindSafe(|| self.block(task, block as usize)))
+            .unwrap_or_else(|panic| Err(Error::Panic(panic_message(&*panic))))
+    }
+
+    fn block(&mut self, task: &Task<'_>, block: usize) -> Result<()> {
+        let Task { rows: SelectedRows { view, filter, .. }, filters, plan, .. } = task;
+        let scratch = &mut self.scratch;
+        scratch.begin(view, block);
+        let rows = scratch.rows();
+        let selection = filter::evaluate(filter, view, scratch, &Selection::All)?;
+        let statistics = &mut self.statistics;
+        statistics.rows_selected += selection.count(rows) as u64;
+        if !selection.is_none() {
+            let partial = match &mut self.partial {
+                Some(partial) => partial,
+                none => {
+                    let groups = Groups::new(&plan.keys, view, &self.budget)?;
+                    let states = States::new(&plan.states, view, plan.keys.slots, &self.budget)?;
+                    none.insert(Partial { plan: plan.clone(), groups, states })
+                }
+            };
+            self.sets.resize_with(filters.len(), RowSet::new);
+            self.sets[0].set(selection, rows);
+            for (nth, clause) in filters.iter().enumerate().skip(1) {
+                let selected = filter::evaluate(clause, view, scratch, &self.sets[0].selection)?;
+                self.sets[nth].set(selected, rows);
+            }
+            let Partial { groups, states, .. } = partial;
+            let assigned = groups.assign(&plan.keys, view, scratch, &mut self.sets[0])?;
+            states.ensure(groups.len(&plan.keys))?;
+            let target = groups.target(&assigned);
+            for (nth, state) in plan.states.iter().enumerate() {
+                let set = &mut self.sets[state.primitive.filter];
+                states.update(nth, state, view, scratch, set, target)?;
+            }
+        }
+        if scratch.touched() {
+            statistics.rows_scanned += rows as u64;
+        } else {
+            statistics.blocks_from_headers += 1;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn add_statistics(total: &mut ExecStatistics, part: &ExecStatistics) {
+    total.segments_scanned += part.segments_scanned;
+    total.blocks_total += part.blocks_total;
+    total.blocks_skipped += part.blocks_skipped;
+    total.blocks_from_headers += part.blocks_from_headers;
+    total.rows_scanned += part.rows_scanned;
+    total.rows_selected += part.rows_selected;
 }

@@ -1,7 +1,24 @@
 //! Vectorized execution of plans over segments.
 
 mod aggregate;
+mod bits;
+mod columns;
+mod digits;
+mod filter;
+mod finish;
+mod floats;
+mod global;
+mod groups;
+mod hash;
+mod kernels;
+mod like;
+mod parallel;
+mod prepare;
+mod primitives;
 mod rows;
+mod rowset;
+mod states;
+mod values;
 
 pub use aggregate::{AggregateExecution, AggregateResult, ResultColumn};
 pub use rows::{BatchColumn, RowBatch, RowExecution};
@@ -10,8 +27,9 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use crate::plan::Host;
 use crate::segment::Segment;
-use crate::{Budget, Cancel, TimeRanges};
+use crate::{Budget, Cancel, Result, TimeRanges};
 
 /// One segment as a query sees it.
 pub struct SegmentScan {
@@ -41,4 +59,26 @@ pub struct ExecStatistics {
     pub blocks_from_headers: u64,
     pub rows_scanned: u64,
     pub rows_selected: u64,
+}
+
+/// Called every few milliseconds of work on the calling thread; an error ends the work.
+trait Pulse {
+    fn beat(&mut self) -> Result<()>;
+}
+
+struct HostPulse<'a>(&'a mut dyn Host);
+
+impl Pulse for HostPulse<'_> {
+    fn beat(&mut self) -> Result<()> {
+        self.0.poll()
+    }
+}
+
+/// What a caught panic says.
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_string(),
+        (_, Some(text)) => text.clone(),
+        _ => "unknown".into(),
+    }
 }

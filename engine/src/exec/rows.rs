@@ -1,33 +1,117 @@
 //! The public face of row scans: selected rows of a few columns, a block at a time.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::{ExecOptions, ExecStatistics, SegmentScan};
-use crate::Result;
+use super::bits::Selection;
+use super::columns::{BlockScratch, Kind, SegmentView};
+use super::filter::{self, HostMemo};
+use super::like::value;
+use super::prepare::SelectedRows;
+use super::rowset::{RowSet, for_rows};
+use super::{ExecOptions, ExecStatistics, SegmentScan, panic_message};
 use crate::plan::{Host, RowQuery};
 use crate::segment::BytesBlock;
 use crate::types::Value;
+use crate::{Error, Reservation, Result};
 
 /// Scans one segment after another on the calling thread.
-pub struct RowExecution {}
+pub struct RowExecution {
+    query: RowQuery,
+    options: ExecOptions,
+    memo: HostMemo,
+    statistics: ExecStatistics,
+    // Declared before the segment that it borrows, and so dropped before.
+    current: Option<Current>,
+}
+
+struct Current {
+    scan: SegmentScan,
+    filter: filter::Node,
+    blocks: std::vec::IntoIter<u32>,
+    dictionaries: Vec<Option<Arc<BytesBlock>>>,
+    columns: Vec<crate::plan::ColumnRef>,
+    memory: Reservation,
+    scratch: BlockScratch,
+    set: RowSet,
+}
+
+/// A whole dictionary is handed out with codes if it is not longer than this many rows of a batch.
+const DICTIONARY_SHARE: usize = 4;
 
 impl RowExecution {
-    pub fn new(_query: RowQuery, _options: ExecOptions) -> Result<Self> {
-        todo!()
+    /// Errors: `Invalid` if the plan does not fit its columns.
+    pub fn new(query: RowQuery, options: ExecOptions) -> Result<Self> {
+        filter::check(&query.filter, &query.columns)?;
+        if query.output.iter().any(|c| *c >= query.columns.len()) {
+            return Err(Error::invalid("an output names no column of the plan"));
+        }
+        let memo = HostMemo::new(&options.budget)?;
+        Ok(RowExecution { query, options, memo, statistics: ExecStatistics::default(), current: None })
     }
 
     /// Starts on the next segment; the one before must be exhausted.
-    pub fn start(&mut self, _segment: SegmentScan, _host: &mut dyn Host) -> Result<()> {
-        todo!()
+    pub fn start(&mut self, segment: SegmentScan, host: &mut dyn Host) -> Result<()> {
+        host.poll()?;
+        self.options.cancel.check()?;
+        self.current = None;
+        let mut scratch = BlockScratch::new(self.query.columns.len());
+        let RowQuery { columns, filter, output } = &self.query;
+        let rows = SelectedRows::new(
+            &segment,
+            columns,
+            filter,
+            &self.options.budget,
+            &mut scratch,
+            &mut self.memo,
+            host,
+            &mut self.statistics,
+        )?;
+        let SelectedRows { filter, blocks, columns, memory, .. } = rows;
+        self.current = Some(Current {
+            scan: segment,
+            filter,
+            blocks: blocks.into_iter(),
+            dictionaries: vec![None; output.len()],
+            columns,
+            memory,
+            scratch,
+            set: RowSet::new(),
+        });
+        Ok(())
     }
 
     /// The next non-empty batch of the segment started last; `None`: it is exhausted.
-    pub fn next(&mut self, _host: &mut dyn Host) -> Result<Option<RowBatch>> {
-        todo!()
+    pub fn next(&mut self, host: &mut dyn Host) -> Result<Option<RowBatch>> {
+        let Some(current) = &mut self.current else { return Ok(None) };
+        while let Some(block) = current.blocks.next() {
+            host.poll()?;
+            self.options.cancel.check()?;
+            let (output, statistics) = (&self.query.output, &mut self.statistics);
+            let Current { scan, filter, dictionaries, columns, memory, scratch, set, .. } = &mut *current;
+            let batch = catch_unwind(AssertUnwindSafe(|| {
+                let view = SegmentView::new(&scan.segment, columns)?;
+                scratch.begin(&view, block as usize);
+                let selection = filter::evaluate(filter, &view, scratch, &Selection::All)?;
+                statistics.rows_scanned += scratch.rows() as u64;
+                if selection.is_none() {
+                    return Ok(None);
+                }
+                set.set(selection, scratch.rows());
+                batch(&view, scratch, set, block, output, dictionaries, memory).map(Some)
+            }));
+            let batch = batch.unwrap_or_else(|panic| Err(Error::Panic(panic_message(&*panic))))?;
+            if let Some(batch) = batch {
+                self.statistics.rows_selected += batch.rows as u64;
+                return Ok(Some(batch));
+            }
+        }
+        self.current = None;
+        Ok(None)
     }
 
     pub fn statistics(&self) -> ExecStatistics {
-        todo!()
+        self.statistics
     }
 }
 
@@ -64,4 +148,99 @@ pub enum BatchColumn {
         values: BytesBlock,
         nulls: Vec<bool>,
     },
+}
+
+fn batch(
+    view: &SegmentView<'_>,
+    scratch: &mut BlockScratch,
+    set: &mut RowSet,
+    block: u32,
+    output: &[usize],
+    dictionaries: &mut [Option<Arc<BytesBlock>>],
+    memory: &mut Reservation,
+) -> Result<RowBatch> {
+    let first = block * crate::segment::BLOCK_ROWS as u32;
+    let mut row_numbers = Vec::with_capacity(set.count());
+    for_rows!(set, i, { row_numbers.push(first + i as u32) });
+    let mut columns = Vec::with_capacity(output.len());
+    for (nth, &column) in output.iter().enumerate() {
+        let of = &view.columns[column];
+        if let Some(value) = of.constant() {
+            columns.push(BatchColumn::Constant(value.clone()));
+            continue;
+        }
+        let nulls = match of.kind {
+            Kind::Codes => Vec::new(),
+            _ => nulls(view, scratch, set, column)?,
+        };
+        columns.push(match of.kind {
+            Kind::I64 | Kind::IntCodes => BatchColumn::I64 { values: gather(scratch.ints(view, column)?, set), nulls },
+            Kind::I128 => BatchColumn::I128 { values: gather(scratch.wide(view, column)?, set), nulls },
+            Kind::F64 => BatchColumn::F64 { values: gather(scratch.floats(view, column)?, set), nulls },
+            Kind::Codes => codes(view, scratch, set, column, &mut dictionaries[nth], memory)?,
+            Kind::Bytes => {
+                let from = scratch.bytes(view, column)?;
+                let mut values = BytesBlock::default();
+                for_rows!(set, i, {
+                    values.data.extend_from_slice(value(from, i));
+                    values.ends.push(values.data.len() as u32);
+                });
+                BatchColumn::Bytes { values, nulls }
+            }
+        });
+    }
+    Ok(RowBatch { rows: row_numbers.len(), row_numbers, columns })
+}
+
+fn gather<T: Copy>(values: &[T], set: &mut RowSet) -> Vec<T> {
+    match set.list() {
+        None => values.to_vec(),
+        Some(list) => list.iter().map(|i| values[usize::from(*i)]).collect(),
+    }
+}
+
+fn nulls(view: &SegmentView<'_>, scratch: &mut BlockScratch, set: &mut RowSet, column: usize) -> Result<Vec<bool>> {
+    if scratch.header(view, column)?.nulls == 0 {
+        return Ok(Vec::new());
+    }
+    let valid = scratch.validity(view, column)?;
+    let mut nulls = Vec::with_capacity(set.count());
+    for_rows!(set, i, { nulls.push(!valid.contains(i)) });
+    Ok(nulls)
+}
+
+/// Codes with the whole dictionary, or, where few rows meet a large dictionary, their values.
+fn codes(
+    view: &SegmentView<'_>,
+    scratch: &mut BlockScratch,
+    set: &mut RowSet,
+    column: usize,
+    dictionary: &mut Option<Arc<BytesBlock>>,
+    memory: &mut Reservation,
+) -> Result<BatchColumn> {
+    let of = &view.columns[column];
+    let null = of.dictionary_len()?;
+    let codes = gather(scratch.codes(view, column)?, set);
+    if dictionary.is_none() && null as usize > codes.len() * DICTIONARY_SHARE + 64 {
+        let mut values = BytesBlock::default();
+        let mut nulls = Vec::with_capacity(codes.len());
+        for code in codes {
+            nulls.push(code == null);
+            if code != null {
+                of.dictionary_get(code, &mut values.data)?;
+            }
+            let end = u32::try_from(values.data.len());
+            values.ends.push(end.map_err(|_| Error::OutOfRange { what: "size of a batch".into() })?);
+        }
+        return Ok(BatchColumn::Bytes { values, nulls });
+    }
+    let dictionary = match dictionary {
+        Some(known) => known.clone(),
+        none => {
+            let values = of.dictionary_range(0..null)?;
+            memory.grow(values.data.capacity() + values.ends.capacity() * 4)?;
+            none.insert(Arc::new(values)).clone()
+        }
+    };
+    Ok(BatchColumn::Dictionary { codes, dictionary })
 }

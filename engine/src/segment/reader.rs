@@ -155,6 +155,10 @@ pub struct ColumnReader<'a> {
 }
 
 impl<'a> ColumnReader<'a> {
+    pub(crate) fn id(&self) -> ColumnId {
+        self.entry.column.id
+    }
+
     pub fn ty(&self) -> LogicalType {
         self.entry.column.ty
     }

@@ -1,0 +1,320 @@
+//! Predicates that only the host knows, evaluated on the calling thread before a segment's threads start.
+//!
+//! A value is shown to the host only if it occurs in a row that the other conjuncts select, so that no error and
+//! no side effect comes from a row that the query does not reach.
+
+use std::collections::BTreeMap;
+
+use hashbrown::{HashMap, HashSet};
+
+use super::bind::set_leaf;
+use super::evaluate::evaluate;
+use super::{Check, Leaf, Node};
+use crate::exec::Pulse;
+use crate::exec::bits::{Bits, Selection};
+use crate::exec::columns::{BlockScratch, Kind, SegmentView};
+use crate::exec::like::value;
+use crate::plan::{Host, HostPredicate};
+use crate::segment::BytesBlock;
+use crate::{Budget, Error, Reservation, Result};
+
+/// Values shown to the host at once.
+const BATCH: usize = 1024;
+
+/// What the host said of values before, as far as memory allows.
+pub(in crate::exec) struct HostMemo {
+    known: HashMap<u32, HashMap<Box<[u8]>, bool>>,
+    memory: Reservation,
+    full: bool,
+}
+
+impl HostMemo {
+    pub fn new(budget: &Budget) -> Result<Self> {
+        Ok(HostMemo { known: HashMap::new(), memory: budget.reserve(0)?, full: false })
+    }
+
+    fn get(&self, predicate: HostPredicate, value: &[u8]) -> Option<bool> {
+        self.known.get(&predicate.0)?.get(value).copied()
+    }
+
+    /// Forgets nothing and learns nothing more once memory is short: a memo only saves time.
+    fn put(&mut self, predicate: HostPredicate, value: &[u8], answer: bool) {
+        if self.full || self.memory.grow(value.len() + 64).is_err() {
+            self.full = true;
+            return;
+        }
+        self.known.entry(predicate.0).or_default().insert(value.into(), answer);
+    }
+}
+
+pub(in crate::exec) fn has_host(node: &Node) -> bool {
+    match node {
+        Node::Const(_) => false,
+        Node::And(nodes) | Node::Or(nodes) => nodes.iter().any(has_host),
+        Node::Leaf(leaf) => matches!(leaf.check, Check::Host(_)),
+    }
+}
+
+/// What resolving needs besides the filter.
+pub(in crate::exec) struct Resolver<'a, 'h> {
+    pub view: &'a SegmentView<'a>,
+    pub scratch: &'a mut BlockScratch,
+    pub host: &'h mut dyn Host,
+    pub memo: &'a mut HostMemo,
+    pub memory: &'a mut Reservation,
+}
+
+impl Pulse for Resolver<'_, '_> {
+    fn beat(&mut self) -> Result<()> {
+        self.host.poll()
+    }
+}
+
+/// Replaces every host predicate by what the host says of the values in rows of `candidates` that reach it.
+pub(in crate::exec) fn resolve(node: Node, candidates: &[Selection], r: &mut Resolver<'_, '_>) -> Result<Node> {
+    if !has_host(&node) {
+        return Ok(node);
+    }
+    match node {
+        Node::And(nodes) => {
+            let (later, mut done): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(has_host);
+            let mut reach = candidates.to_vec();
+            for node in &done {
+                narrow(node, &mut reach, r)?;
+            }
+            for node in later {
+                let node = resolve(node, &reach, r)?;
+                narrow(&node, &mut reach, r)?;
+                done.push(node);
+            }
+            Ok(Node::and(done))
+        }
+        Node::Or(nodes) => {
+            let (later, mut done): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(has_host);
+            let mut reach = candidates.to_vec();
+            for node in &done {
+                exclude(node, &mut reach, r)?;
+            }
+            for node in later {
+                let node = resolve(node, &reach, r)?;
+                exclude(&node, &mut reach, r)?;
+                done.push(node);
+            }
+            Ok(Node::or(done))
+        }
+        Node::Leaf(Leaf { column, check: Check::Host(predicate), .. }) => {
+            resolve_leaf(column, predicate, candidates, r)
+        }
+        other => Ok(other),
+    }
+}
+
+/// Rows of `candidates` that the (resolved) filter selects.
+pub(in crate::exec) fn narrow(node: &Node, candidates: &mut [Selection], r: &mut Resolver<'_, '_>) -> Result<()> {
+    for (block, candidate) in candidates.iter_mut().enumerate() {
+        if !candidate.is_none() {
+            r.scratch.begin(r.view, block);
+            *candidate = evaluate(node, r.view, r.scratch, candidate)?;
+            r.host.poll()?;
+        }
+    }
+    Ok(())
+}
+
+fn exclude(node: &Node, candidates: &mut [Selection], r: &mut Resolver<'_, '_>) -> Result<()> {
+    for (block, candidate) in candidates.iter_mut().enumerate() {
+        if !candidate.is_none() {
+            r.scratch.begin(r.view, block);
+            let selected = evaluate(node, r.view, r.scratch, candidate)?;
+            let rest = std::mem::replace(candidate, Selection::None);
+            *candidate = rest.and_not(&selected, r.view.block_rows(block));
+            r.host.poll()?;
+        }
+    }
+    Ok(())
+}
+
+fn resolve_leaf(
+    column: usize,
+    predicate: HostPredicate,
+    candidates: &[Selection],
+    r: &mut Resolver<'_, '_>,
+) -> Result<Node> {
+    match r.view.columns[column].kind {
+        Kind::Codes => resolve_codes(column, predicate, candidates, r),
+        Kind::Bytes => resolve_plain(column, predicate, candidates, r),
+        _ => Err(Error::invalid("a host predicate on another type than byte strings")),
+    }
+}
+
+/// Codes that occur in `candidates`, without NULL's.
+fn occurring(column: usize, candidates: &[Selection], r: &mut Resolver<'_, '_>) -> Result<Bits> {
+    let of = &r.view.columns[column];
+    let len = of.dictionary_len()? as usize;
+    r.memory.grow(len / 4 + 16)?;
+    if of.stored().is_some() && candidates.iter().all(|c| *c == Selection::All) {
+        // A dictionary holds nothing that does not occur.
+        return Ok(Bits::ones(len));
+    }
+    let mut seen = Bits::zeros(len);
+    for (block, candidate) in candidates.iter().enumerate() {
+        if candidate.is_none() {
+            continue;
+        }
+        r.scratch.begin(r.view, block);
+        let rows = r.scratch.rows();
+        let nulls = r.scratch.header(r.view, column)?.nulls as usize;
+        if nulls == rows {
+            continue;
+        }
+        let codes = r.scratch.codes(r.view, column)?;
+        candidate.for_each(rows, |i| {
+            if (codes[i] as usize) < len {
+                seen.set(codes[i] as usize);
+            }
+        });
+        r.host.poll()?;
+    }
+    Ok(seen)
+}
+
+fn resolve_codes(
+    column: usize,
+    predicate: HostPredicate,
+    candidates: &[Selection],
+    r: &mut Resolver<'_, '_>,
+) -> Result<Node> {
+    let seen = occurring(column, candidates, r)?;
+    let of = &r.view.columns[column];
+    let mut selected = Bits::zeros(seen.rows());
+    let mut asked = Batch::default();
+    let mut codes = Vec::new();
+    seen.for_each(|code| codes.push(code as u32));
+    let mut buffer = Vec::new();
+    for code in codes {
+        buffer.clear();
+        of.dictionary_get(code, &mut buffer)?;
+        match r.memo.get(predicate, &buffer) {
+            Some(true) => selected.set(code as usize),
+            Some(false) => {}
+            None => {
+                asked.push(code, &buffer);
+                if asked.ready() {
+                    asked.ask(predicate, r, |code| selected.set(code as usize))?;
+                }
+            }
+        }
+    }
+    asked.ask(predicate, r, |code| selected.set(code as usize))?;
+    if of.stored().is_none() {
+        // Every row holds the one value.
+        return Ok(Node::Const(selected.count() > 0));
+    }
+    set_leaf(column, selected, of)
+}
+
+/// Plain byte strings: every distinct value of the rows that reach the test is asked once.
+fn resolve_plain(
+    column: usize,
+    predicate: HostPredicate,
+    candidates: &[Selection],
+    r: &mut Resolver<'_, '_>,
+) -> Result<Node> {
+    let mut blocks = Vec::with_capacity(candidates.len());
+    for (block, candidate) in candidates.iter().enumerate() {
+        if candidate.is_none() {
+            blocks.push(Selection::None);
+            continue;
+        }
+        r.scratch.begin(r.view, block);
+        let rows = r.scratch.rows();
+        let reach = candidate.clone().and(r.scratch.validity(r.view, column)?);
+        let mut selected = Bits::zeros(rows);
+        // Decoded apart: the host is asked while the values are borrowed.
+        let mut values = BytesBlock::default();
+        if let (false, Some(reader)) = (reach.is_none(), r.view.columns[column].stored()) {
+            reader.decode_bytes(block, &mut values)?;
+        }
+        let mut distinct: HashSet<&[u8]> = HashSet::new();
+        let mut answers: HashMap<&[u8], bool> = HashMap::new();
+        let mut order = Vec::new();
+        reach.for_each(rows, |i| {
+            let v = value(&values, i);
+            if distinct.insert(v) {
+                order.push(i as u32);
+            }
+        });
+        let mut asked = Batch::default();
+        let mut yes: BTreeMap<u32, bool> = BTreeMap::new();
+        for i in order {
+            let v = value(&values, i as usize);
+            match r.memo.get(predicate, v) {
+                Some(answer) => {
+                    answers.insert(v, answer);
+                }
+                None => {
+                    asked.push(i, v);
+                    yes.insert(i, false);
+                    if asked.ready() {
+                        asked.ask(predicate, r, |i| {
+                            yes.insert(i, true);
+                        })?;
+                    }
+                }
+            }
+        }
+        asked.ask(predicate, r, |i| {
+            yes.insert(i, true);
+        })?;
+        answers.extend(yes.iter().map(|(i, answer)| (value(&values, *i as usize), *answer)));
+        reach.for_each(rows, |i| {
+            if answers.get(value(&values, i)) == Some(&true) {
+                selected.set(i);
+            }
+        });
+        r.memory.grow(rows / 8)?;
+        r.host.poll()?;
+        blocks.push(Selection::of(selected));
+    }
+    Ok(Node::Leaf(Leaf { column, check: Check::Blocks(blocks), selectivity: 0.3 }))
+}
+
+/// Values to be shown to the host, each with a mark of the caller's.
+#[derive(Default)]
+struct Batch {
+    values: BytesBlock,
+    marks: Vec<u32>,
+}
+
+impl Batch {
+    fn push(&mut self, mark: u32, value: &[u8]) {
+        self.values.data.extend_from_slice(value);
+        self.values.ends.push(self.values.data.len() as u32);
+        self.marks.push(mark);
+    }
+
+    fn ready(&self) -> bool {
+        self.marks.len() >= BATCH || self.values.data.len() > 1 << 20
+    }
+
+    /// Calls `selected` with the marks of values of which the predicate is true; the batch is empty after.
+    fn ask(&mut self, predicate: HostPredicate, r: &mut Resolver<'_, '_>, mut selected: impl FnMut(u32)) -> Result<()> {
+        if self.marks.is_empty() {
+            return Ok(());
+        }
+        let answers = r.host.test(predicate, &self.values)?;
+        if answers.len() != self.marks.len() {
+            return Err(Error::invalid("the host answered another number of values than it was asked"));
+        }
+        for (i, (mark, answer)) in self.marks.iter().zip(&answers).enumerate() {
+            r.memo.put(predicate, value(&self.values, i), *answer);
+            if *answer {
+                selected(*mark);
+            }
+        }
+        self.marks.clear();
+        self.values.data.clear();
+        self.values.ends.clear();
+        r.host.poll()
+    }
+}

@@ -1,0 +1,94 @@
+//! From states to the values of a result.
+
+use super::columns::float_of_key;
+use super::global::{Global, GlobalState, out_of_range};
+use super::{AggregateResult, ResultColumn};
+use crate::plan::{AggregateFunction, Host};
+use crate::types::{LogicalType, Physical, Value};
+use crate::{Error, Result};
+
+impl Global {
+    /// The groups that have rows; without keys the one group, whether it has or not.
+    pub fn result(&mut self, host: &mut dyn Host) -> Result<AggregateResult> {
+        let GlobalState::Count(rows) = &self.states[0] else { return Err(Error::invalid("no count of rows")) };
+        let grouped = !self.key_values.is_empty();
+        let live: Vec<u32> =
+            (0..self.groups() as u32).filter(|g| !grouped || rows.get(*g as usize).is_some_and(|c| *c > 0)).collect();
+        let wanted = live.len() * (self.key_values.len() + self.program.outputs.len()) * size_of::<Value>();
+        self.memory.grow(wanted)?;
+        let mut keys: Vec<ResultColumn> = (0..self.key_values.len())
+            .map(|_| ResultColumn { values: Vec::with_capacity(live.len()), counts: Vec::new() })
+            .collect();
+        let mut key = Vec::new();
+        for (nth, &group) in live.iter().enumerate() {
+            if nth % 8192 == 0 {
+                host.poll()?;
+            }
+            self.key(group, &mut key);
+            for (column, value) in keys.iter_mut().zip(key.drain(..)) {
+                column.values.push(value);
+            }
+        }
+        let mut aggregates = Vec::with_capacity(self.program.outputs.len());
+        for output in &self.program.outputs {
+            host.poll()?;
+            let GlobalState::Count(counts) = &self.states[output.count] else {
+                return Err(Error::invalid("no count of values"));
+            };
+            let values = match output.function {
+                AggregateFunction::CountStar | AggregateFunction::Count(_) => {
+                    live.iter().map(|g| Value::I64(counts[*g as usize])).collect()
+                }
+                AggregateFunction::CountDistinct(_) => self.distinct_counts(output.value, &live)?,
+                _ => self.values(output.value, &live, counts)?,
+            };
+            let counts = match output.function {
+                AggregateFunction::Avg(_) => live.iter().map(|g| counts[*g as usize]).collect(),
+                _ => Vec::new(),
+            };
+            aggregates.push(ResultColumn { values, counts });
+        }
+        Ok(AggregateResult { groups: live.len(), keys, aggregates })
+    }
+
+    fn distinct_counts(&self, state: usize, live: &[u32]) -> Result<Vec<Value>> {
+        let counts = match &self.states[state] {
+            GlobalState::DistinctCounts(counts) => counts.clone(),
+            GlobalState::Distinct { pairs, .. } => {
+                let mut counts = vec![0; self.groups()];
+                pairs.keys().iter().for_each(|pair| counts[(pair >> 32) as usize] += 1);
+                counts
+            }
+            _ => return Err(Error::invalid("no distinct values")),
+        };
+        Ok(live.iter().map(|g| Value::I64(counts.get(*g as usize).copied().unwrap_or(0))).collect())
+    }
+
+    fn values(&self, state: usize, live: &[u32], counts: &[i64]) -> Result<Vec<Value>> {
+        let column = self.program.primitives[state].column.map(|c| self.columns[c].ty.physical());
+        let value = |group: usize| -> Result<Value> {
+            if counts[group] == 0 {
+                return Ok(Value::Null);
+            }
+            Ok(match &self.states[state] {
+                GlobalState::Sum { nan, .. } if nan[group] => Value::I128(LogicalType::NUMERIC_NAN_I128),
+                // The sentinel itself is no sum.
+                GlobalState::Sum { sums, .. } if sums[group] == LogicalType::NUMERIC_NAN_I128 => {
+                    return Err(out_of_range());
+                }
+                GlobalState::Sum { sums, .. } => Value::I128(sums[group]),
+                GlobalState::SumFloat(sums) => Value::F64(sums.get(group as u32).finish()?),
+                GlobalState::Int { values, .. } if column == Some(Physical::F64) => {
+                    Value::F64(float_of_key(values[group]))
+                }
+                GlobalState::Int { values, .. } => Value::I64(values[group]),
+                GlobalState::Wide { values, .. } => Value::I128(values[group]),
+                GlobalState::Bytes { values, .. } => {
+                    values[group].as_ref().map_or(Value::Null, |v| Value::Bytes(v.to_vec()))
+                }
+                _ => return Err(Error::invalid("a state without a value")),
+            })
+        };
+        live.iter().map(|g| value(*g as usize)).collect()
+    }
+}

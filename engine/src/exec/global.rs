@@ -1,0 +1,520 @@
+//! Groups of all segments: keys as numbers of distinct values, states by group. Lives on the calling thread.
+
+use std::sync::Arc;
+
+use super::columns::{Kind, SegmentView};
+use super::digits::{Digits, Source};
+use super::floats::FloatSums;
+use super::groups::{Groups, KeyPlan};
+use super::hash::U64Map;
+use super::primitives::{Measure, Primitive, Program};
+use super::states::{State, StatePlan, States, improve, reserve};
+use super::values::ValueMap;
+use crate::plan::{AggregateQuery, ColumnRef, Host, Key, OrderId};
+use crate::segment::{BytesBlock, Segment};
+use crate::types::{Physical, Value};
+use crate::{Budget, Error, Reservation, Result};
+
+/// How the rows of one segment are grouped and aggregated; shared by its threads.
+pub(super) struct SegmentPlan {
+    pub keys: KeyPlan,
+    pub states: Vec<StatePlan>,
+}
+
+/// What one thread made of one segment.
+pub(super) struct Partial {
+    pub plan: Arc<SegmentPlan>,
+    pub groups: Groups,
+    pub states: States,
+}
+
+pub(super) enum GlobalState {
+    Count(Vec<i64>),
+    /// Exact sums of I64 and I128 columns, and whether a NaN is in them.
+    Sum {
+        sums: Vec<i128>,
+        nan: Vec<bool>,
+    },
+    SumFloat(FloatSums),
+    /// I64 values or F64 keys.
+    Int {
+        values: Vec<i64>,
+        max: bool,
+    },
+    Wide {
+        values: Vec<i128>,
+        max: bool,
+    },
+    Bytes {
+        values: Vec<Option<Box<[u8]>>>,
+        max: bool,
+        order: Option<OrderId>,
+    },
+    Distinct {
+        values: ValueMap,
+        pairs: U64Map,
+    },
+    /// Counts of distinct values of groups that are all from one partial.
+    DistinctCounts(Vec<i64>),
+}
+
+pub(super) struct Global {
+    pub program: Arc<Program>,
+    pub columns: Vec<ColumnRef>,
+    pub key_values: Vec<ValueMap>,
+    /// One a key but the first: (number so far << 32 | number of the key's value) -> number of the combination.
+    pub folds: Vec<U64Map>,
+    pub states: Vec<GlobalState>,
+    pub memory: Reservation,
+    budget: Budget,
+    /// The only partial so far: if no other comes, its groups need no hash table.
+    lone: Option<(Arc<Segment>, Partial)>,
+}
+
+/// Groups handled between two polls.
+const STEP: usize = 8192;
+
+impl Global {
+    pub fn new(query: &AggregateQuery, program: Arc<Program>, windows: &[i32], budget: &Budget) -> Result<Self> {
+        let physical = |key: &Key| match key {
+            Key::Column(c) => query.columns[*c].ty.physical(),
+            Key::Buckets { .. } => Physical::I64,
+        };
+        let key_values = query.keys.iter().map(|k| ValueMap::new(physical(k), budget)).collect::<Result<Vec<_>>>()?;
+        let folds = query.keys.iter().skip(1).map(|_| U64Map::new(budget)).collect::<Result<Vec<_>>>()?;
+        let states = program
+            .primitives
+            .iter()
+            .zip(windows)
+            .map(|(p, window)| GlobalState::new(p, &query.columns, *window, budget))
+            .collect::<Result<Vec<_>>>()?;
+        let mut global = Global {
+            program,
+            columns: query.columns.clone(),
+            key_values,
+            folds,
+            states,
+            memory: budget.reserve(0)?,
+            budget: budget.clone(),
+            lone: None,
+        };
+        let groups = global.groups();
+        global.ensure(groups)?;
+        Ok(global)
+    }
+
+    /// Groups in use; some may have no rows.
+    pub fn groups(&self) -> usize {
+        match (self.folds.last(), self.key_values.first()) {
+            (Some(fold), _) => fold.len(),
+            (None, Some(values)) => values.len(),
+            (None, None) => 1,
+        }
+    }
+
+    pub fn ensure(&mut self, groups: usize) -> Result<()> {
+        for state in &mut self.states {
+            state.ensure(groups, &mut self.memory)?;
+        }
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(&self.states[0], GlobalState::Count(counts) if counts.iter().all(|c| *c == 0))
+    }
+
+    /// Takes a partial over. `view` is of its segment.
+    pub fn add(
+        &mut self,
+        segment: &Arc<Segment>,
+        view: &SegmentView<'_>,
+        mut partial: Partial,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        match self.lone.take() {
+            None if self.is_empty() => {
+                self.lone = Some((segment.clone(), partial));
+                return Ok(());
+            }
+            None => {}
+            Some((lone_segment, mut lone)) => {
+                if Arc::ptr_eq(&lone.plan, &partial.plan) && lone.combine(&mut partial)? {
+                    self.lone = Some((lone_segment, lone));
+                    return Ok(());
+                }
+                let lone_view = SegmentView::new(&lone_segment, &self.columns)?;
+                self.absorb(&lone_view, &lone, true, host)?;
+            }
+        }
+        self.absorb(view, &partial, true, host)
+    }
+
+    /// Merges what is still apart. Without `more` to come, groups need not be findable.
+    pub fn settle(&mut self, more: bool, host: &mut dyn Host) -> Result<()> {
+        if let Some((segment, lone)) = self.lone.take() {
+            let view = SegmentView::new(&segment, &self.columns)?;
+            self.absorb(&view, &lone, more, host)?;
+        }
+        Ok(())
+    }
+
+    fn absorb(&mut self, view: &SegmentView<'_>, partial: &Partial, hashed: bool, host: &mut dyn Host) -> Result<()> {
+        let Partial { plan, groups, states } = partial;
+        let counts = states.counts(0);
+        let mut live: Vec<u32> = Vec::new();
+        let held = self.budget.reserve(counts.len().min(groups.len(&plan.keys)) * 8)?;
+        let grouped = !plan.keys.digits.is_empty();
+        live.extend((0..counts.len() as u32).filter(|g| !grouped || counts[*g as usize] > 0));
+        let to = self.number(view, plan, groups, &live, hashed, host)?;
+        self.ensure(self.groups())?;
+        for (nth, state) in states.states.iter().enumerate() {
+            host.poll()?;
+            let primitive = self.program.primitives[nth];
+            let column = primitive.column.map(|c| &view.columns[c]);
+            let digits = plan.states[nth].digits.as_ref();
+            // Groups without a value of the column hold no state.
+            let counted =
+                self.program.primitives.iter().position(|p| *p == Primitive { measure: Measure::Count, ..primitive });
+            let counts = states.counts(counted.unwrap_or(0));
+            let memory = &mut self.memory;
+            match (&mut self.states[nth], state) {
+                (GlobalState::Count(all), State::Count(_) | State::Alias(_)) => {
+                    let counts = states.counts(nth);
+                    live.iter().zip(&to).for_each(|(g, t)| all[*t as usize] += counts[*g as usize]);
+                }
+                (GlobalState::Sum { sums, nan }, State::SumInt(from)) => {
+                    for (g, t) in live.iter().zip(&to) {
+                        let (sum, is_nan) = from.get(*g as usize);
+                        let slot = &mut sums[*t as usize];
+                        *slot = slot.checked_add(sum).ok_or_else(out_of_range)?;
+                        nan[*t as usize] |= is_nan;
+                    }
+                }
+                (GlobalState::Sum { sums, nan }, State::SumWide { sums: from, nan: from_nan }) => {
+                    for (g, t) in live.iter().zip(&to) {
+                        let slot = &mut sums[*t as usize];
+                        *slot = slot.checked_add(from[*g as usize]).ok_or_else(out_of_range)?;
+                        nan[*t as usize] |= from_nan[*g as usize];
+                    }
+                }
+                (GlobalState::SumFloat(all), State::SumFloat(from)) => {
+                    for (g, t) in live.iter().zip(&to) {
+                        all.merge(*t, &from.get(*g))?;
+                    }
+                }
+                (GlobalState::Int { values, max }, State::Extreme { values: from, .. }) => {
+                    for (g, t) in live.iter().zip(&to) {
+                        let (slot, v) = (&mut values[*t as usize], from[*g as usize]);
+                        *slot = if *max { v.max(*slot) } else { v.min(*slot) };
+                    }
+                }
+                (GlobalState::Wide { values, max }, State::ExtremeWide { values: from, .. }) => {
+                    for (g, t) in live.iter().zip(&to) {
+                        let (slot, v) = (&mut values[*t as usize], from[*g as usize]);
+                        *slot = if *max { v.max(*slot) } else { v.min(*slot) };
+                    }
+                }
+                (GlobalState::Bytes { values, max, .. }, State::ExtremeBytes { values: from, .. }) => {
+                    for (g, t) in live.iter().zip(&to) {
+                        if let Some(v) = &from[*g as usize] {
+                            improve(&mut values[*t as usize], v, *max, memory)?;
+                        }
+                    }
+                }
+                (GlobalState::Bytes { values, max, .. }, State::Extreme { values: codes, .. }) => {
+                    let column = column.ok_or_else(mismatch)?;
+                    let mut buffer = Vec::new();
+                    for (g, t) in live.iter().zip(&to) {
+                        if counts[*g as usize] > 0 {
+                            buffer.clear();
+                            column.dictionary_get(codes[*g as usize] as u32, &mut buffer)?;
+                            improve(&mut values[*t as usize], &buffer, *max, memory)?;
+                        }
+                    }
+                }
+                (GlobalState::Bytes { values, max, order: Some(order) }, State::Distinct(set)) => {
+                    let digits = digits.ok_or_else(mismatch)?;
+                    let place = places(&live, &to, states.counts(0).len());
+                    let mut reader = ValueReader::new(view, digits, set.interner.as_ref());
+                    let mut step = 0;
+                    set.each(|group, digit| {
+                        step += 1;
+                        if step % 256 == 0 {
+                            host.poll()?;
+                        }
+                        let Value::Bytes(candidate) = reader.value(digit)? else { return Ok(()) };
+                        let slot = &mut values[place[group as usize] as usize];
+                        improve_by(slot, &candidate, *order, *max, memory, host)
+                    })?;
+                }
+                (state @ GlobalState::Distinct { .. }, State::Distinct(set)) if !hashed => {
+                    let mut local = vec![0i64; states.counts(0).len()];
+                    set.each(|group, _| {
+                        local[group as usize] += 1;
+                        Ok(())
+                    })?;
+                    let mut all = vec![0; to.iter().map(|t| *t as usize + 1).max().unwrap_or(1)];
+                    live.iter().zip(&to).for_each(|(g, t)| all[*t as usize] = local[*g as usize]);
+                    *state = GlobalState::DistinctCounts(all);
+                }
+                (GlobalState::Distinct { values, pairs }, State::Distinct(set)) => {
+                    let digits = digits.ok_or_else(mismatch)?;
+                    let place = places(&live, &to, states.counts(0).len());
+                    let mut reader = ValueReader::new(view, digits, set.interner.as_ref());
+                    let mut known = Translation::new(digits, &self.budget)?;
+                    let mut step = 0;
+                    set.each(|group, digit| {
+                        step += 1;
+                        if step % STEP == 0 {
+                            host.poll()?;
+                        }
+                        let id = known.get(digit, || values.of_value(&reader.value(digit)?))?;
+                        pairs.number(u64::from(place[group as usize]) << 32 | u64::from(id)).map(drop)
+                    })?;
+                }
+                _ => return Err(mismatch()),
+            }
+        }
+        drop(held);
+        Ok(())
+    }
+
+    /// The global group of each of a partial's `live` groups.
+    fn number(
+        &mut self,
+        view: &SegmentView<'_>,
+        plan: &SegmentPlan,
+        groups: &Groups,
+        live: &[u32],
+        hashed: bool,
+        host: &mut dyn Host,
+    ) -> Result<Vec<u32>> {
+        let keys = plan.keys.digits.len();
+        if keys == 0 {
+            return Ok(vec![0; live.len()]);
+        }
+        let mut to = Vec::with_capacity(live.len());
+        let mut readers: Vec<_> =
+            plan.keys.digits.iter().enumerate().map(|(i, d)| ValueReader::new(view, d, groups.interner(i))).collect();
+        let mut known =
+            plan.keys.digits.iter().map(|d| Translation::new(d, &self.budget)).collect::<Result<Vec<_>>>()?;
+        let mut digits = Vec::new();
+        for chunk in live.chunks(STEP) {
+            host.poll()?;
+            for &group in chunk {
+                groups.digits_of(&plan.keys, group, &mut digits);
+                let mut number = 0;
+                for (key, &digit) in digits.iter().enumerate() {
+                    let (values, reader) = (&mut self.key_values[key], &mut readers[key]);
+                    let fresh = || {
+                        let value = reader.value(digit)?;
+                        if hashed { values.of_value(&value) } else { values.push_unhashed(&value) }
+                    };
+                    // Digits of a lone key never come twice.
+                    let id = if keys == 1 {
+                        let mut fresh = fresh;
+                        fresh()?
+                    } else {
+                        known[key].get(digit, fresh)?
+                    };
+                    number = match key {
+                        0 => id,
+                        _ => {
+                            let pair = u64::from(number) << 32 | u64::from(id);
+                            let fold = &mut self.folds[key - 1];
+                            // Only whole combinations are known to be distinct.
+                            if hashed || key + 1 < keys { fold.number(pair)? } else { fold.push_unhashed(pair)? }
+                        }
+                    };
+                }
+                to.push(number);
+            }
+        }
+        Ok(to)
+    }
+
+    /// The values of a group's keys.
+    pub fn key(&self, group: u32, out: &mut Vec<Value>) {
+        out.clear();
+        let mut number = group;
+        for (nth, fold) in self.folds.iter().enumerate().rev() {
+            let pair = fold.key(number);
+            out.push(self.key_values[nth + 1].value(pair as u32));
+            number = (pair >> 32) as u32;
+        }
+        if let Some(values) = self.key_values.first() {
+            out.push(values.value(number));
+        }
+        out.reverse();
+    }
+}
+
+fn mismatch() -> Error {
+    Error::invalid("states of two kinds for one aggregate")
+}
+
+pub(super) fn out_of_range() -> Error {
+    Error::OutOfRange { what: "numeric".into() }
+}
+
+/// `live[i] -> to[i]` as a table.
+fn places(live: &[u32], to: &[u32], groups: usize) -> Vec<u32> {
+    let mut places = vec![0; groups];
+    live.iter().zip(to).for_each(|(g, t)| places[*g as usize] = *t);
+    places
+}
+
+/// Replaces `best` if `candidate` is better in the host's order.
+pub(super) fn improve_by(
+    best: &mut Option<Box<[u8]>>,
+    candidate: &[u8],
+    order: OrderId,
+    max: bool,
+    memory: &mut Reservation,
+    host: &mut dyn Host,
+) -> Result<()> {
+    let better = match best {
+        None => true,
+        Some(old) if max => host.compare(order, candidate, old).is_gt(),
+        Some(old) => host.compare(order, candidate, old).is_lt(),
+    };
+    if better {
+        let held = best.as_ref().map_or(0, |b| b.len() + 16);
+        memory.grow((candidate.len() + 16).saturating_sub(held))?;
+        *best = Some(candidate.into());
+    }
+    Ok(())
+}
+
+/// Global numbers by digit, as far as they are known.
+enum Translation {
+    Table(Vec<u32>, #[allow(dead_code)] Reservation),
+    Map(U64Map, Vec<u32>),
+}
+
+impl Translation {
+    fn new(digits: &Digits, budget: &Budget) -> Result<Self> {
+        if digits.cardinality <= 1 << 16 {
+            let size = digits.cardinality as usize;
+            return Ok(Translation::Table(vec![u32::MAX; size], budget.reserve(size * 4)?));
+        }
+        Ok(Translation::Map(U64Map::new(budget)?, Vec::new()))
+    }
+
+    fn get(&mut self, digit: u64, mut fresh: impl FnMut() -> Result<u32>) -> Result<u32> {
+        match self {
+            Translation::Table(table, _) => {
+                let slot = &mut table[digit as usize];
+                if *slot == u32::MAX {
+                    *slot = fresh()?;
+                }
+                Ok(*slot)
+            }
+            Translation::Map(map, numbers) => {
+                let at = map.number(digit)? as usize;
+                if at == numbers.len() {
+                    numbers.push(fresh()?);
+                }
+                Ok(numbers[at])
+            }
+        }
+    }
+}
+
+/// Reads the values of digits; codes that come in ascending order are read from the dictionary in runs.
+struct ValueReader<'a> {
+    view: &'a SegmentView<'a>,
+    digits: &'a Digits,
+    interner: Option<&'a ValueMap>,
+    run: BytesBlock,
+    start: u64,
+    last: u64,
+}
+
+const RUN: u64 = 1024;
+
+impl<'a> ValueReader<'a> {
+    fn new(view: &'a SegmentView<'a>, digits: &'a Digits, interner: Option<&'a ValueMap>) -> Self {
+        ValueReader { view, digits, interner, run: BytesBlock::default(), start: 0, last: u64::MAX }
+    }
+
+    fn value(&mut self, digit: u64) -> Result<Value> {
+        let column = &self.view.columns[self.digits.column];
+        let codes = matches!(self.digits.source, Source::Codes) && column.kind == Kind::Codes;
+        if codes && digit != self.digits.null() {
+            let inside = |r: &Self| digit.checked_sub(r.start).filter(|i| *i < r.run.ends.len() as u64);
+            if inside(self).is_none() && digit.wrapping_sub(self.last) <= 16 {
+                let end = (digit + RUN).min(self.digits.null());
+                self.run = column.dictionary_range(digit as u32..end as u32)?;
+                self.start = digit;
+            }
+            self.last = digit;
+            if let Some(at) = inside(self) {
+                return Ok(Value::Bytes(super::like::value(&self.run, at as usize).to_vec()));
+            }
+        }
+        self.digits.value(digit, self.view, self.interner)
+    }
+}
+
+impl GlobalState {
+    pub fn new(primitive: &Primitive, columns: &[ColumnRef], window: i32, budget: &Budget) -> Result<Self> {
+        let physical = primitive.column.map(|c| columns[c].ty.physical());
+        Ok(match (primitive.measure, physical) {
+            (Measure::Count, _) => GlobalState::Count(Vec::new()),
+            (Measure::Sum, Some(Physical::F64)) => GlobalState::SumFloat(FloatSums::new(window, budget)?),
+            (Measure::Sum, _) => GlobalState::Sum { sums: Vec::new(), nan: Vec::new() },
+            (Measure::Min | Measure::Max, Some(physical)) => {
+                let max = primitive.measure == Measure::Max;
+                match physical {
+                    Physical::I64 | Physical::F64 => GlobalState::Int { values: Vec::new(), max },
+                    Physical::I128 => GlobalState::Wide { values: Vec::new(), max },
+                    Physical::Bytes => GlobalState::Bytes { values: Vec::new(), max, order: None },
+                }
+            }
+            (Measure::HostMin(order), _) => GlobalState::Bytes { values: Vec::new(), max: false, order: Some(order) },
+            (Measure::HostMax(order), _) => GlobalState::Bytes { values: Vec::new(), max: true, order: Some(order) },
+            (Measure::Distinct, Some(physical)) => {
+                GlobalState::Distinct { values: ValueMap::new(physical, budget)?, pairs: U64Map::new(budget)? }
+            }
+            _ => return Err(mismatch()),
+        })
+    }
+
+    fn ensure(&mut self, groups: usize, memory: &mut Reservation) -> Result<()> {
+        fn extend<T: Clone>(vec: &mut Vec<T>, groups: usize, value: T, memory: &mut Reservation) -> Result<()> {
+            if groups > vec.len() {
+                reserve(vec, groups, memory)?;
+                vec.resize(groups, value);
+            }
+            Ok(())
+        }
+        match self {
+            GlobalState::Count(counts) | GlobalState::DistinctCounts(counts) => extend(counts, groups, 0, memory),
+            GlobalState::Sum { sums, nan } => {
+                extend(sums, groups, 0, memory)?;
+                extend(nan, groups, false, memory)
+            }
+            GlobalState::SumFloat(sums) => sums.ensure(groups),
+            GlobalState::Int { values, max } => extend(values, groups, if *max { i64::MIN } else { i64::MAX }, memory),
+            GlobalState::Wide { values, max } => {
+                extend(values, groups, if *max { i128::MIN } else { i128::MAX }, memory)
+            }
+            GlobalState::Bytes { values, .. } => extend(values, groups, None, memory),
+            GlobalState::Distinct { .. } => Ok(()),
+        }
+    }
+}
+
+impl Partial {
+    /// Adds another thread's partial of the same segment, group by group, if groups have the same numbers in both.
+    fn combine(&mut self, other: &mut Partial) -> Result<bool> {
+        let alike = self.plan.keys.slots.is_some()
+            && (0..self.plan.keys.digits.len()).all(|i| self.groups.interner(i).is_none());
+        if !alike || !self.states.combinable(&other.states) {
+            return Ok(false);
+        }
+        self.states.combine(&mut other.states)?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,265 @@
+//! A segment made ready for a query: the filter bound and resolved, blocks pruned. Runs on the calling thread.
+
+use std::collections::BTreeMap;
+
+use super::bits::Selection;
+use super::columns::{BlockScratch, Kind, SegmentView};
+use super::filter::{self, Check, HostMemo, Leaf, Node, Resolver, Verdict};
+use super::{ExecStatistics, HostPulse, SegmentScan};
+use crate::interval::TimeInterval;
+use crate::plan::{ColumnRef, Filter, Host};
+use crate::types::{LogicalType, MICROS_PER_DAY, Value};
+use crate::{Budget, Error, Reservation, Result};
+
+/// The rows of one segment that a query selects.
+pub(super) struct SelectedRows<'a> {
+    pub view: SegmentView<'a>,
+    pub filter: Node,
+    /// Blocks of which headers do not exclude every row, ascending.
+    pub blocks: Vec<u32>,
+    /// The columns of `view`: the plan's, and perhaps the time column.
+    pub columns: Vec<ColumnRef>,
+    pub memory: Reservation,
+}
+
+impl<'a> SelectedRows<'a> {
+    /// At most so many rows are selected.
+    pub fn limit(&self) -> usize {
+        self.blocks.iter().map(|b| self.view.block_rows(*b as usize)).sum()
+    }
+
+    /// Binds `query_filter`, visibility and deletions to the segment.
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        scan: &'a SegmentScan,
+        columns: &[ColumnRef],
+        query_filter: &Filter,
+        budget: &Budget,
+        scratch: &mut BlockScratch,
+        memo: &mut HostMemo,
+        host: &mut dyn Host,
+        statistics: &mut ExecStatistics,
+    ) -> Result<Self> {
+        let (columns, visible) = visibility(scan, columns)?;
+        let view = SegmentView::new(&scan.segment, &columns)?;
+        let mut memory = budget.reserve(0)?;
+        let mut conjuncts = Vec::new();
+        for filter in [query_filter, &visible] {
+            conjuncts.push(filter::bind(filter, &view, &mut memory, &mut HostPulse(host))?);
+        }
+        if let Some(deleted) = scan.deleted.as_ref().filter(|d| !d.is_empty()) {
+            let check = Check::Rows { rows: deleted.clone(), negated: true };
+            conjuncts.push(Node::Leaf(Leaf { column: usize::MAX, check, selectivity: 0.95 }));
+        }
+        let mut filter = Node::and(conjuncts);
+        if filter::has_host(&filter) {
+            filter = resolve_host(filter, &view, scratch, memo, host, &mut memory)?;
+        }
+        memory.grow(filter.bytes())?;
+        let mut blocks = Vec::with_capacity(view.blocks);
+        for block in 0..view.blocks {
+            scratch.begin(&view, block);
+            if filter::quick(&filter, &view, scratch)? != Verdict::No {
+                blocks.push(block as u32);
+            }
+        }
+        statistics.segments_scanned += 1;
+        statistics.blocks_total += view.blocks as u64;
+        statistics.blocks_skipped += (view.blocks - blocks.len()) as u64;
+        Ok(SelectedRows { view, filter, blocks, columns, memory })
+    }
+
+    /// Binds a FILTER clause, whose host predicates see only rows that the query selects.
+    pub fn bind(
+        &self,
+        clause: &Filter,
+        scratch: &mut BlockScratch,
+        memo: &mut HostMemo,
+        host: &mut dyn Host,
+        memory: &mut Reservation,
+    ) -> Result<Node> {
+        let node = filter::bind(clause, &self.view, memory, &mut HostPulse(host))?;
+        if !filter::has_host(&node) {
+            return Ok(node);
+        }
+        let view = &self.view;
+        let mut candidates = vec![Selection::None; view.blocks];
+        for &block in &self.blocks {
+            candidates[block as usize] = Selection::All;
+        }
+        memory.grow(view.rows / 8)?;
+        let mut resolver = Resolver { view, scratch, host, memo, memory };
+        filter::narrow(&self.filter, &mut candidates, &mut resolver)?;
+        filter::resolve(node, &candidates, &mut resolver)
+    }
+}
+
+fn resolve_host(
+    filter: Node,
+    view: &SegmentView<'_>,
+    scratch: &mut BlockScratch,
+    memo: &mut HostMemo,
+    host: &mut dyn Host,
+    memory: &mut Reservation,
+) -> Result<Node> {
+    memory.grow(view.rows / 8)?;
+    let candidates = vec![Selection::All; view.blocks];
+    filter::resolve(filter, &candidates, &mut Resolver { view, scratch, host, memo, memory })
+}
+
+/// The plan's columns, with the time column behind them if rows must be tested for visibility; and the test.
+fn visibility(scan: &SegmentScan, columns: &[ColumnRef]) -> Result<(Vec<ColumnRef>, Filter)> {
+    let mut wanted = columns.to_vec();
+    let everything = scan.visibility.covers(i64::MIN, i64::MAX);
+    let span = if everything { None } else { scan.segment.statistics().time };
+    if everything || span.is_some_and(|(min, max)| scan.visibility.covers(min, max)) {
+        return Ok((wanted, Filter::Const(true)));
+    }
+    let time = scan.segment.time_column().ok_or_else(|| Error::invalid("visibility of a segment without time"))?;
+    let (id, ty) = (time.id(), time.ty());
+    let place = match wanted.iter().position(|c| c.id == id) {
+        Some(place) => place,
+        None => {
+            wanted.push(ColumnRef { id, ty, missing: Value::Null });
+            wanted.len() - 1
+        }
+    };
+    let intervals = scan.visibility.intervals();
+    let filter = Filter::Or(intervals.iter().map(|i| time_test(place, ty, i)).collect());
+    Ok((wanted, filter))
+}
+
+/// Extremes of columns over the blocks that a query reads.
+pub(super) struct Limits<'a, 'b> {
+    rows: &'b SelectedRows<'a>,
+    scratch: &'b mut BlockScratch,
+    known: BTreeMap<usize, Extent>,
+}
+
+#[derive(Clone, Copy)]
+struct Extent {
+    limits: Option<(i64, i64)>,
+    nulls: bool,
+}
+
+impl<'a, 'b> Limits<'a, 'b> {
+    pub fn new(rows: &'b SelectedRows<'a>, scratch: &'b mut BlockScratch) -> Self {
+        Limits { rows, scratch, known: BTreeMap::new() }
+    }
+
+    fn of(&mut self, column: usize) -> Result<Extent> {
+        if let Some(known) = self.known.get(&column) {
+            return Ok(*known);
+        }
+        let SelectedRows { view, blocks, .. } = self.rows;
+        let mut extent = Extent { limits: None, nulls: false };
+        let mut unknown = false;
+        for &block in blocks {
+            self.scratch.begin(view, block as usize);
+            let rows = self.scratch.rows() as u32;
+            let header = self.scratch.header(view, column)?;
+            extent.nulls |= header.nulls > 0;
+            if header.nulls == rows {
+                continue;
+            }
+            match (&header.min, &header.max) {
+                (Value::I64(min), Value::I64(max)) if min <= max => {
+                    let (low, high) = extent.limits.unwrap_or((*min, *max));
+                    extent.limits = Some((low.min(*min), high.max(*max)));
+                }
+                _ => unknown = true,
+            }
+        }
+        if unknown {
+            extent.limits = None;
+        } else if extent.limits.is_none() {
+            // NULLs only.
+            extent.limits = Some((0, 0));
+        }
+        if let (Kind::IntCodes, Some((low, high))) = (view.columns[column].kind, extent.limits) {
+            let values = &view.columns[column].int_values;
+            extent.limits = values.get(low as usize).copied().zip(values.get(high as usize).copied());
+        }
+        self.known.insert(column, extent);
+        Ok(extent)
+    }
+
+    /// Smallest and largest value of an integer column; `None`: unknown.
+    pub fn ints(&mut self, column: usize) -> Result<Option<(i64, i64)>> {
+        Ok(self.of(column)?.limits)
+    }
+
+    pub fn has_nulls(&mut self, column: usize) -> Result<bool> {
+        Ok(self.of(column)?.nulls)
+    }
+}
+
+/// `interval` as a test of a stored time.
+fn time_test(column: usize, ty: LogicalType, interval: &TimeInterval) -> Filter {
+    use crate::plan::{Bound, Predicate, Test};
+    // Microseconds; for dates the first day that begins at or after the bound.
+    let stored = |micros: i64| match ty {
+        LogicalType::Date => micros.div_euclid(MICROS_PER_DAY) + i64::from(micros.rem_euclid(MICROS_PER_DAY) != 0),
+        _ => micros,
+    };
+    let low = match interval.start {
+        i64::MIN => Bound::Unbounded,
+        // Infinity alone.
+        i64::MAX if ty == LogicalType::Date => Bound::Included(Value::I64(i64::from(i32::MAX))),
+        start => Bound::Included(Value::I64(stored(start))),
+    };
+    let high = match interval.end {
+        i64::MAX => Bound::Unbounded,
+        i64::MIN => return Filter::Const(false),
+        end => Bound::Excluded(Value::I64(stored(end))),
+    };
+    // A date's infinities lie outside of what microseconds of days reach.
+    Filter::Test(Predicate { column, test: Test::Range { low, high } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Bound, Test};
+
+    #[test]
+    fn intervals_become_tests_of_stored_times() {
+        let holds = |ty: LogicalType, interval: TimeInterval, stored: i64| match time_test(0, ty, &interval) {
+            Filter::Test(p) => match p.test {
+                Test::Range { low, high } => {
+                    let above = match low {
+                        Bound::Included(Value::I64(b)) => stored >= b,
+                        Bound::Unbounded => true,
+                        _ => panic!(),
+                    };
+                    above
+                        && match high {
+                            Bound::Excluded(Value::I64(b)) => stored < b,
+                            Bound::Unbounded => true,
+                            _ => panic!(),
+                        }
+                }
+                _ => panic!(),
+            },
+            Filter::Const(c) => c,
+            _ => panic!(),
+        };
+        let edges = [i64::MIN, -3 * MICROS_PER_DAY, -1, 0, 1, MICROS_PER_DAY, 5 * MICROS_PER_DAY + 7, i64::MAX];
+        let days = [i64::from(i32::MIN), -3, -1, 0, 1, 2, 5, 6, i64::from(i32::MAX)];
+        for start in edges {
+            for end in edges {
+                let interval = TimeInterval::new(start, end);
+                if interval.is_empty() {
+                    continue;
+                }
+                for day in days {
+                    let want = interval.contains(LogicalType::Date.to_micros(day));
+                    assert_eq!(holds(LogicalType::Date, interval, day), want, "{interval:?} {day}");
+                }
+                for time in edges {
+                    assert_eq!(holds(LogicalType::TimestampTz, interval, time), interval.contains(time));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Aggregate calls taken apart into the accumulators they share: sum(x), avg(x) and count(x) need two, not four.
+
+use super::filter;
+use crate::plan::{AggregateFunction, AggregateQuery, Filter, Key, OrderId};
+use crate::types::{LogicalType, Physical};
+use crate::{Error, Result};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Measure {
+    /// Rows, or non-NULL values of the column.
+    Count,
+    Sum,
+    Min,
+    Max,
+    Distinct,
+    /// Extremes in an order that only the host knows.
+    HostMin(OrderId),
+    HostMax(OrderId),
+}
+
+/// One accumulator array. Its groups' values mean nothing where the count of the same column and filter is zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Primitive {
+    pub measure: Measure,
+    /// `None`: rows.
+    pub column: Option<usize>,
+    /// Number of the FILTER; 0 is none.
+    pub filter: usize,
+}
+
+/// How an aggregate call is finished.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Output {
+    pub function: AggregateFunction,
+    pub value: usize,
+    pub count: usize,
+}
+
+pub(super) struct Program {
+    /// The first counts the rows of each group.
+    pub primitives: Vec<Primitive>,
+    /// Distinct FILTERs; the first is none.
+    pub filters: Vec<Filter>,
+    pub outputs: Vec<Output>,
+}
+
+impl Program {
+    /// Checks the whole query. Errors: `Invalid`.
+    pub fn new(query: &AggregateQuery) -> Result<Program> {
+        filter::check(&query.filter, &query.columns)?;
+        for key in &query.keys {
+            let (Key::Column(column) | Key::Buckets { column, .. }) = key;
+            let ty = type_of(query, *column)?;
+            if let Key::Buckets { buckets, .. } = key {
+                let ok = !buckets.starts.is_empty()
+                    && buckets.starts.len() == buckets.values.len()
+                    && buckets.starts.is_sorted();
+                if !ok || ty.physical() != Physical::I64 {
+                    return Err(Error::invalid("bucket keys need a time column and ascending starts"));
+                }
+            }
+        }
+        let rows = Primitive { measure: Measure::Count, column: None, filter: 0 };
+        let mut program = Program { primitives: vec![rows], filters: vec![Filter::Const(true)], outputs: Vec::new() };
+        for call in &query.aggregates {
+            filter::check(&call.filter, &query.columns)?;
+            let filter = match program.filters.iter().position(|f| *f == call.filter) {
+                Some(known) => known,
+                None => {
+                    program.filters.push(call.filter.clone());
+                    program.filters.len() - 1
+                }
+            };
+            let (measure, column) = measure(query, call.function)?;
+            let count = program.add(Primitive { measure: Measure::Count, column, filter });
+            let value = program.add(Primitive { measure, column, filter });
+            program.outputs.push(Output { function: call.function, value, count });
+        }
+        Ok(program)
+    }
+
+    fn add(&mut self, primitive: Primitive) -> usize {
+        match self.primitives.iter().position(|p| *p == primitive) {
+            Some(known) => known,
+            None => {
+                self.primitives.push(primitive);
+                self.primitives.len() - 1
+            }
+        }
+    }
+}
+
+fn type_of(query: &AggregateQuery, column: usize) -> Result<LogicalType> {
+    query.columns.get(column).map(|c| c.ty).ok_or_else(|| Error::invalid("an expression names no column of the plan"))
+}
+
+fn measure(query: &AggregateQuery, function: AggregateFunction) -> Result<(Measure, Option<usize>)> {
+    use AggregateFunction::*;
+    let number = |column: usize| match type_of(query, column)?.physical() {
+        Physical::Bytes => Err(Error::invalid("a sum of byte strings")),
+        _ => Ok(()),
+    };
+    let boolean = |column: usize| match type_of(query, column)? {
+        LogicalType::Bool => Ok(()),
+        _ => Err(Error::invalid("bool_and and bool_or need booleans")),
+    };
+    let ordered = |column: usize, order: Option<OrderId>| -> Result<Option<OrderId>> {
+        let bytes = type_of(query, column)?.physical() == Physical::Bytes;
+        Ok(order.filter(|_| bytes))
+    };
+    Ok(match function {
+        CountStar => (Measure::Count, None),
+        Count(c) => (type_of(query, c).map(|_| Measure::Count)?, Some(c)),
+        CountDistinct(c) => (type_of(query, c).map(|_| Measure::Distinct)?, Some(c)),
+        Sum(c) | Avg(c) => (number(c).map(|()| Measure::Sum)?, Some(c)),
+        Min(c, order) => (ordered(c, order)?.map_or(Measure::Min, Measure::HostMin), Some(c)),
+        Max(c, order) => (ordered(c, order)?.map_or(Measure::Max, Measure::HostMax), Some(c)),
+        BoolAnd(c) => (boolean(c).map(|()| Measure::Min)?, Some(c)),
+        BoolOr(c) => (boolean(c).map(|()| Measure::Max)?, Some(c)),
+    })
+}

@@ -1,0 +1,62 @@
+//! A host whose predicates and orders are simple functions of bytes, and which remembers what it was asked.
+
+use std::cmp::Ordering;
+
+use basalt_engine::plan::{Host, HostPredicate, OrderId, Wake};
+use basalt_engine::segment::BytesBlock;
+use basalt_engine::{Error, Result};
+
+#[derive(Default)]
+pub struct TestHost {
+    /// Values shown to `test`, in order.
+    pub asked: Vec<Vec<u8>>,
+    pub polls: usize,
+    /// `poll` fails from this call on.
+    pub fail_at: Option<usize>,
+    /// `test` fails on this value.
+    pub poison: Option<Vec<u8>>,
+}
+
+/// What predicate `number` says of a value.
+pub fn predicate(number: u32, value: &[u8]) -> bool {
+    value.iter().map(|b| u32::from(*b)).sum::<u32>() % (number + 2) == 0
+}
+
+/// Order 0: by length, then bytes descending. Order 1: without regard to case, then bytes.
+pub fn order(number: u32, left: &[u8], right: &[u8]) -> Ordering {
+    match number {
+        0 => left.len().cmp(&right.len()).then_with(|| right.cmp(left)),
+        _ => left.to_ascii_lowercase().cmp(&right.to_ascii_lowercase()).then_with(|| left.cmp(right)),
+    }
+}
+
+impl Host for TestHost {
+    fn test(&mut self, number: HostPredicate, values: &BytesBlock) -> Result<Vec<bool>> {
+        let mut answers = Vec::new();
+        for i in 0..values.len() {
+            let value = values.get(i);
+            if self.poison.as_deref() == Some(value) {
+                return Err(Error::Invalid("a value that must not be seen".into()));
+            }
+            self.asked.push(value.to_vec());
+            answers.push(predicate(number.0, value));
+        }
+        Ok(answers)
+    }
+
+    fn compare(&mut self, number: OrderId, left: &[u8], right: &[u8]) -> Ordering {
+        order(number.0, left, right)
+    }
+
+    fn poll(&mut self) -> Result<()> {
+        self.polls += 1;
+        match self.fail_at {
+            Some(at) if self.polls >= at => Err(Error::Canceled),
+            _ => Ok(()),
+        }
+    }
+
+    fn before_spawn(&mut self) -> Wake {
+        Box::new(())
+    }
+}

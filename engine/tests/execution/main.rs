@@ -1,0 +1,7 @@
+//! Whole queries over built segments against a row-at-a-time oracle.
+
+mod generate;
+mod host;
+mod oracle;
+mod properties;
+mod scenarios;

@@ -1,0 +1,202 @@
+//! The same queries, one row at a time, by the definitions.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+
+use basalt_engine::exec::AggregateResult;
+use basalt_engine::plan::{AggregateFunction, AggregateQuery, Bound, Filter, Key, Test};
+use basalt_engine::types::{LogicalType, Value};
+
+use crate::host;
+
+/// PostgreSQL's order of two values of one type, not NULL.
+pub fn compare(left: &Value, right: &Value) -> Ordering {
+    match (left, right) {
+        (Value::I64(a), Value::I64(b)) => a.cmp(b),
+        (Value::I128(a), Value::I128(b)) => a.cmp(b),
+        (Value::Bytes(a), Value::Bytes(b)) => a.cmp(b),
+        (Value::F64(a), Value::F64(b)) => match (a.is_nan(), b.is_nan()) {
+            (true, true) => Ordering::Equal,
+            (true, false) => Ordering::Greater,
+            (false, true) => Ordering::Less,
+            _ => a.partial_cmp(b).unwrap(),
+        },
+        _ => panic!("{left:?} and {right:?}"),
+    }
+}
+
+fn like(pattern: &[char], value: &[char]) -> bool {
+    match pattern.split_first() {
+        None => value.is_empty(),
+        Some(('%', rest)) => (0..=value.len()).any(|n| like(rest, &value[n..])),
+        Some(('_', rest)) => !value.is_empty() && like(rest, &value[1..]),
+        Some(('\\', rest)) => !value.is_empty() && value[0] == rest[0] && like(&rest[1..], &value[1..]),
+        Some((c, rest)) => value.first() == Some(c) && like(rest, &value[1..]),
+    }
+}
+
+fn chars(bytes: &[u8]) -> Vec<char> {
+    std::str::from_utf8(bytes).unwrap().chars().collect()
+}
+
+pub fn selects(filter: &Filter, row: &[Value]) -> bool {
+    match filter {
+        Filter::Const(all) => *all,
+        Filter::And(nodes) => nodes.iter().all(|n| selects(n, row)),
+        Filter::Or(nodes) => nodes.iter().any(|n| selects(n, row)),
+        Filter::Test(p) => {
+            let value = &row[p.column];
+            match &p.test {
+                Test::IsNull => value.is_null(),
+                Test::IsNotNull => !value.is_null(),
+                _ if value.is_null() => false,
+                Test::Range { low, high } => {
+                    let above = match low {
+                        Bound::Unbounded => true,
+                        Bound::Included(b) => compare(value, b).is_ge(),
+                        Bound::Excluded(b) => compare(value, b).is_gt(),
+                    };
+                    let below = match high {
+                        Bound::Unbounded => true,
+                        Bound::Included(b) => compare(value, b).is_le(),
+                        Bound::Excluded(b) => compare(value, b).is_lt(),
+                    };
+                    above && below
+                }
+                Test::In(list) => list.iter().any(|v| compare(value, v).is_eq()),
+                Test::NotIn(list) => !list.iter().any(|v| compare(value, v).is_eq()),
+                Test::Like { pattern, negated } => {
+                    let Value::Bytes(v) = value else { panic!() };
+                    like(&chars(pattern), &chars(v)) != *negated
+                }
+                Test::Host(number) => {
+                    let Value::Bytes(v) = value else { panic!() };
+                    host::predicate(number.0, v)
+                }
+            }
+        }
+    }
+}
+
+/// Text that is equal for values that group together.
+pub fn canonical(value: &Value) -> String {
+    match value {
+        Value::F64(v) if v.is_nan() => "NaN".into(),
+        Value::F64(v) => format!("{:?}", v + 0.0),
+        other => format!("{other:?}"),
+    }
+}
+
+fn key(key: &Key, row: &[Value]) -> String {
+    match key {
+        Key::Column(c) => canonical(&row[*c]),
+        Key::Buckets { column, buckets } => match &row[*column] {
+            Value::Null => canonical(&Value::Null),
+            Value::I64(time) => {
+                let piece = buckets.starts.iter().rposition(|s| s <= time).unwrap();
+                canonical(&Value::I64(i64::from(buckets.values[piece])))
+            }
+            other => panic!("{other:?}"),
+        },
+    }
+}
+
+/// Sum of values none of which is NULL.
+fn sum(values: &[&Value], ty: LogicalType) -> Value {
+    match values[0] {
+        Value::F64(_) => {
+            Value::F64(values.iter().map(|v| if let Value::F64(f) = v { *f } else { panic!() }).sum::<f64>())
+        }
+        _ => {
+            let numeric = matches!(ty, LogicalType::Numeric { .. });
+            let mut total = 0i128;
+            for v in values {
+                match v {
+                    Value::I64(LogicalType::NUMERIC_NAN_I64) if numeric => {
+                        return Value::I128(LogicalType::NUMERIC_NAN_I128);
+                    }
+                    Value::I128(LogicalType::NUMERIC_NAN_I128) if numeric => {
+                        return Value::I128(LogicalType::NUMERIC_NAN_I128);
+                    }
+                    Value::I64(v) => total += i128::from(*v),
+                    Value::I128(v) => total += v,
+                    other => panic!("{other:?}"),
+                }
+            }
+            Value::I128(total)
+        }
+    }
+}
+
+/// The aggregates of a group: one text each.
+fn aggregate(query: &AggregateQuery, rows: &[&Vec<Value>]) -> Vec<String> {
+    query
+        .aggregates
+        .iter()
+        .map(|call| {
+            let rows: Vec<&&Vec<Value>> = rows.iter().filter(|r| selects(&call.filter, r)).collect();
+            let values = |c: usize| rows.iter().map(|r| &r[c]).filter(|v| !v.is_null()).collect::<Vec<&Value>>();
+            let extreme = |c: usize, max: bool, order: Option<basalt_engine::plan::OrderId>| {
+                let by = |a: &&&Value, b: &&&Value| match (order, a, b) {
+                    (Some(o), Value::Bytes(a), Value::Bytes(b)) => host::order(o.0, a, b),
+                    _ => compare(a, b),
+                };
+                let values = values(c);
+                let found = if max { values.iter().max_by(by) } else { values.iter().min_by(by) };
+                found.map_or("Null".to_string(), |v| canonical(v))
+            };
+            use AggregateFunction::*;
+            match call.function {
+                CountStar => format!("{:?}", Value::I64(rows.len() as i64)),
+                Count(c) => format!("{:?}", Value::I64(values(c).len() as i64)),
+                CountDistinct(c) => {
+                    let distinct: BTreeSet<String> = values(c).into_iter().map(canonical).collect();
+                    format!("{:?}", Value::I64(distinct.len() as i64))
+                }
+                Sum(c) | Avg(c) => {
+                    let values = values(c);
+                    let total = if values.is_empty() { Value::Null } else { sum(&values, query.columns[c].ty) };
+                    match call.function {
+                        Avg(_) => format!("{} / {}", canonical(&total), values.len()),
+                        _ => canonical(&total),
+                    }
+                }
+                Min(c, order) => extreme(c, false, order),
+                Max(c, order) => extreme(c, true, order),
+                BoolAnd(c) => extreme(c, false, None),
+                BoolOr(c) => extreme(c, true, None),
+            }
+        })
+        .collect()
+}
+
+pub type Answer = BTreeMap<Vec<String>, Vec<String>>;
+
+pub fn answer(query: &AggregateQuery, rows: &[Vec<Value>]) -> Answer {
+    let mut groups: BTreeMap<Vec<String>, Vec<&Vec<Value>>> = BTreeMap::new();
+    if query.keys.is_empty() {
+        groups.insert(Vec::new(), Vec::new());
+    }
+    for row in rows.iter().filter(|r| selects(&query.filter, r)) {
+        groups.entry(query.keys.iter().map(|k| key(k, row)).collect()).or_default().push(row);
+    }
+    groups.into_iter().map(|(k, rows)| (k, aggregate(query, &rows))).collect()
+}
+
+/// The engine's result in the oracle's form.
+pub fn texts(result: &AggregateResult) -> Answer {
+    let mut answer = Answer::new();
+    for group in 0..result.groups {
+        let keys = result.keys.iter().map(|c| canonical(&c.values[group])).collect();
+        let aggregates = result
+            .aggregates
+            .iter()
+            .map(|c| match c.counts.as_slice() {
+                [] => canonical(&c.values[group]),
+                counts => format!("{} / {}", canonical(&c.values[group]), counts[group]),
+            })
+            .collect();
+        assert!(answer.insert(keys, aggregates).is_none(), "a group came twice");
+    }
+    answer
+}
