@@ -14,6 +14,12 @@ pub(crate) struct Interner {
 }
 
 impl Interner {
+    /// One without values, for as long as anyone wants.
+    pub fn none() -> &'static Interner {
+        static NONE: std::sync::LazyLock<Interner> = std::sync::LazyLock::new(Interner::default);
+        &NONE
+    }
+
     pub fn len(&self) -> usize {
         self.ends.len()
     }

@@ -10,7 +10,7 @@ mod tests;
 pub use read::Dictionary;
 
 pub(crate) use intern::Interner;
-pub(crate) use read::DictionaryMeta;
+pub(crate) use read::{DictionaryIter, DictionaryMeta};
 pub(crate) use write::DictionaryWriter;
 
 /// Values of a full chunk: the unit that has a checksum.

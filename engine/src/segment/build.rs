@@ -10,7 +10,7 @@ use super::file::PartWriter;
 use super::footer::{Footer, header};
 use super::held::{Held, HeldColumn};
 use super::sort::{self, Order};
-use super::{ColumnKind, ColumnStatistics};
+use super::{ColumnKind, ColumnStatistics, Segment, merge_runs, spill};
 use crate::rows::RowBuffer;
 use crate::types::{Column, LogicalType, Schema, Value};
 use crate::{Budget, Cancel, Error, Reservation, Result};
@@ -29,18 +29,24 @@ pub struct BuildOptions {
 pub(crate) const MAX_ROWS: usize = u32::MAX as usize - 1;
 
 /// Sorts rows by `schema.cluster_by` and time (stable), chooses encodings, writes the file.
+///
+/// Rows are held until a quarter of the budget is used; then they become a sorted run in
+/// `spill_directory`, and the runs are merged in the end.
 pub struct SegmentBuilder {
     schema: Arc<Schema>,
     options: BuildOptions,
     columns: Vec<HeldColumn>,
+    /// Held now.
     rows: usize,
     reservation: Option<Reservation>,
+    runs: Vec<Segment>,
+    spilled: usize,
 }
 
 impl SegmentBuilder {
     pub fn new(schema: Arc<Schema>, options: BuildOptions) -> Self {
-        let columns = schema.columns.iter().map(|c| HeldColumn::new(c.ty.physical())).collect();
-        SegmentBuilder { schema, options, columns, rows: 0, reservation: None }
+        let columns = hold_nothing(&schema);
+        SegmentBuilder { schema, options, columns, rows: 0, reservation: None, runs: Vec::new(), spilled: 0 }
     }
 
     /// Takes the rows over. Errors: `Budget`, `Io` (spilling), `Canceled`.
@@ -50,21 +56,30 @@ impl SegmentBuilder {
         if **rows.schema() != *self.schema {
             return Err(Error::invalid("rows of another schema"));
         }
-        if self.rows + rows.rows() > MAX_ROWS {
+        let added = rows.rows();
+        if self.spilled + self.rows + added > MAX_ROWS {
             return Err(Error::invalid("a segment of more than 2^32 - 2 rows"));
         }
-        // Growing doubles a buffer while the old one still exists.
-        self.reserve(rows.memory())?;
-        let added = rows.rows();
+        if self.reserve(rows.memory()).is_err() {
+            self.spill()?;
+            self.reserve(rows.memory())?;
+        }
         for (held, column) in self.columns.iter_mut().zip(rows.into_columns()) {
             held.append(self.rows, column);
         }
         self.rows += added;
-        self.reserve(0)
+        let fits = self.reserve(0);
+        let much = self.held_memory() > self.options.budget.limit() / 4;
+        if self.options.spill_directory.is_some() && (much || fits.is_err()) { self.spill() } else { fits }
     }
 
+    fn held_memory(&self) -> usize {
+        self.columns.iter().map(HeldColumn::memory).sum()
+    }
+
+    /// Makes the reservation what is held and `more`.
     fn reserve(&mut self, more: usize) -> Result<()> {
-        let memory = self.columns.iter().map(HeldColumn::memory).sum::<usize>() + more;
+        let memory = self.held_memory() + more;
         match &mut self.reservation {
             Some(reservation) => reservation.resize(memory),
             None => {
@@ -74,39 +89,80 @@ impl SegmentBuilder {
         }
     }
 
+    /// Writes what is held as a run. Errors: `Budget` without a directory for it.
+    fn spill(&mut self) -> Result<()> {
+        let budget = &self.options.budget;
+        let directory = self
+            .options
+            .spill_directory
+            .as_ref()
+            .ok_or(Error::Budget { requested: self.held_memory(), limit: budget.limit() })?;
+        if self.rows == 0 {
+            return Ok(());
+        }
+        let run = spill::run(directory, |out| self.write_held(true, out).map(|_| ()))?;
+        self.runs.push(run);
+        self.spilled += self.rows;
+        self.rows = 0;
+        self.columns = hold_nothing(&self.schema);
+        self.reservation = None;
+        Ok(())
+    }
+
     pub fn rows(&self) -> u64 {
-        self.rows as u64
+        (self.spilled + self.rows) as u64
     }
 
     /// Writes the whole segment front to back. A segment without rows is legal.
-    pub fn finish(self, out: &mut dyn Write) -> Result<SegmentStatistics> {
+    pub fn finish(mut self, out: &mut dyn Write) -> Result<SegmentStatistics> {
         check_schema(&self.schema)?;
+        if self.runs.is_empty() {
+            return self.write_held(false, out);
+        }
+        self.spill()?;
+        merge_runs(&self.schema, &self.runs, &self.options, out)
+    }
+
+    /// Memory that writing takes beside what is held: order, codes and index of all rows, order and
+    /// ranks of the distinct values.
+    fn working_memory(&self) -> usize {
+        let distinct = self.columns.iter().map(HeldColumn::distinct);
+        self.rows * 24 + distinct.clone().sum::<usize>() * 8 + distinct.max().unwrap_or(0) * 24
+    }
+
+    /// Writes what is held. A run keeps every byte string in a dictionary, so that the merge can tell
+    /// how many distinct ones there are, and has no index.
+    fn write_held(&self, run: bool, out: &mut dyn Write) -> Result<SegmentStatistics> {
         let cancel = &self.options.cancel;
-        // Order and codes of one column at a time, and the index's rows.
-        let _working = self.options.budget.reserve(self.rows * 16)?;
+        let _working = self.options.budget.reserve(self.working_memory())?;
         let sorted = self.columns.iter().map(HeldColumn::sorted_values).collect::<Vec<_>>();
         cancel.check()?;
         let order = sort::order(&self.schema, &self.columns, &sorted, self.rows);
         let mut writer = SegmentWriter::new(&self.schema, self.rows, out)?;
         for ((column, held), sorted) in self.schema.columns.iter().zip(&self.columns).zip(&sorted) {
+            let column = Column { indexed: column.indexed && !run, ..column.clone() };
             if let (Held::Bytes { values, ids }, Some(sorted)) = (&held.data, sorted)
-                && dictionary_pays(column, self.rows, values.len() as u64, values.data_len())
+                && (run || dictionary_pays(&column, self.rows, values.len() as u64, values.data_len()))
             {
                 let nulls = sorted.ranks.len() as u32;
-                let code = |id: u32| if id == u32::MAX { nulls } else { sorted.ranks[id as usize] };
+                let code = |id: u32| sorted.ranks.get(id as usize).copied().unwrap_or(nulls);
                 let codes: Vec<u32> = match &order {
                     Order::Arrival => ids.iter().map(|id| code(*id)).collect(),
                     Order::Permuted(rows) => rows.iter().map(|row| code(ids[*row as usize])).collect(),
                 };
                 let mut next = |push: Push| sorted.order.iter().try_for_each(|id| push(values.get(*id)));
-                writer.codes(column, nulls, &mut next, &codes, cancel)?;
+                writer.codes(&column, nulls, &mut next, &codes, cancel)?;
             } else {
                 let mut source = HeldSource { held, order: &order, nulls: held.null_words(self.rows), next: 0 };
-                writer.values(column, plain_kind(column.ty), &mut source, cancel)?;
+                writer.values(&column, plain_kind(column.ty), &mut source, cancel)?;
             }
         }
         writer.finish()
     }
+}
+
+fn hold_nothing(schema: &Schema) -> Vec<HeldColumn> {
+    schema.columns.iter().map(|c| HeldColumn::new(c.ty.physical())).collect()
 }
 
 /// Errors: `Invalid` for positions outside of the columns, a time column of another type, or two columns of one id.

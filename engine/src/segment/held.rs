@@ -74,6 +74,14 @@ impl HeldColumn {
         data + self.nulls.capacity() * 4
     }
 
+    /// Distinct byte strings; 0 for other kinds.
+    pub fn distinct(&self) -> usize {
+        match &self.data {
+            Held::Bytes { values, .. } => values.len(),
+            _ => 0,
+        }
+    }
+
     /// Bytes only.
     pub fn sorted_values(&self) -> Option<SortedValues> {
         let Held::Bytes { values, .. } = &self.data else { return None };

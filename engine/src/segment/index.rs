@@ -81,19 +81,25 @@ fn rows_by_code(values: u32, codes: &[u32]) -> (Vec<u32>, Vec<u32>) {
         sum += *start;
         *start = sum;
     }
-    let mut next = starts.clone();
     let mut rows = vec![0u32; codes.len()];
     for (row, code) in codes.iter().enumerate() {
-        let slot = &mut next[*code as usize];
+        let slot = &mut starts[*code as usize];
         rows[*slot as usize] = row as u32;
         *slot += 1;
     }
+    // Every start moved to the next code's.
+    starts.pop();
+    starts.insert(0, 0);
     (starts, rows)
 }
 
 /// Bitmaps are quicker to combine than postings; they pay up to twice the size. A bitmap takes at most two
 /// bytes a row, or 8 KiB, in each range of 65,536 rows where its code occurs, and 8 bytes a range.
 fn bitmaps_pay(values: u32, codes: &[u32]) -> bool {
+    // A range a value is too much already.
+    if values as usize > codes.len() / 2 {
+        return false;
+    }
     let mut last = vec![u32::MAX; values as usize + 1];
     let mut ranges = 0usize;
     for (range, chunk) in codes.chunks(65_536).enumerate() {

@@ -13,6 +13,7 @@ mod merge;
 mod meta;
 mod reader;
 mod sort;
+mod spill;
 mod statistics;
 mod verify;
 
@@ -29,6 +30,7 @@ pub use reader::{BlockHeader, BytesBlock, ColumnKind, ColumnReader, Segment, Val
 pub use statistics::{ColumnStatistics, SegmentStatistics};
 
 pub(crate) use file::{Part, PartWriter};
+use merge::merge_runs;
 
 /// Rows of a full block.
 pub const BLOCK_ROWS: usize = 65_536;
