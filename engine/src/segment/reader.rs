@@ -84,6 +84,10 @@ impl Segment {
         self.footer.statistics.clone()
     }
 
+    pub(crate) fn time_column(&self) -> Option<ColumnReader<'_>> {
+        self.column(self.columns.get(self.footer.time?)?.id)
+    }
+
     /// The time column and its smallest and largest time in microseconds, if it has any.
     pub(crate) fn time_bounds(&self) -> Option<(ColumnId, i64, i64)> {
         let (min, max) = self.footer.statistics.time?;
