@@ -62,7 +62,7 @@ struct Segment {
 
 struct Published {
     subxact: SubXact,
-    /// Snapshots of this transaction see the catalog's rows from the next command on.
+    /// At this command or a little before: later commands' snapshots see the catalog's rows.
     command: Command,
 }
 
@@ -317,7 +317,6 @@ fn publish_chunk(chunk: Chunk, current: SubXact) -> Result<Chunk> {
         }
     };
     let writes = WritesAllowed::new();
-    // The version is inserted under this or a later command.
     let version = publish::append(&datasource, &built, SegmentKind::Fresh, &[])?;
     drop(writes);
     // SAFETY: plain call.

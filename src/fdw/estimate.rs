@@ -50,7 +50,8 @@ unsafe extern "C-unwind" fn relation_statistics(
         {
             (*variable).statsTuple = tuple;
             (*variable).freefunc = Some(keep);
-            let user = if (*entry).checkAsUser == pg_sys::InvalidOid { pg_sys::GetUserId() } else { (*entry).checkAsUser };
+            let user =
+                if (*entry).checkAsUser == pg_sys::InvalidOid { pg_sys::GetUserId() } else { (*entry).checkAsUser };
             (*variable).acl_ok = pg_sys::pg_class_aclcheck((*entry).relid, user, pg_sys::ACL_SELECT.into())
                 == pg_sys::AclResult::ACLCHECK_OK;
             return true;
@@ -97,7 +98,8 @@ impl RelationState {
         let summary = Summary::of(self.segments.iter().map(|s| &*s.statistics), column.id);
         let (declared, typmod) = self.datasource.types[position];
         // SAFETY: the memory context is the planner's, as for the state itself.
-        let tuple = unsafe { statistic_tuple(&summary, self.datasource.relation, attribute, column.ty, declared, typmod) };
+        let tuple =
+            unsafe { statistic_tuple(&summary, self.datasource.relation, attribute, column.ty, declared, typmod) };
         self.statistics.borrow_mut().insert(attribute, tuple);
         Some(tuple)
     }

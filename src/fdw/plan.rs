@@ -81,7 +81,13 @@ pub unsafe extern "C-unwind" fn get_foreign_rel_size(
             }
         }
         (*relation).tuples = segments.iter().map(|s| s.rows as f64).sum();
-        let state = RelationState { datasource, segments, local, reasons: RefCell::new(Vec::new()), statistics: RefCell::default() };
+        let state = RelationState {
+            datasource,
+            segments,
+            local,
+            reasons: RefCell::new(Vec::new()),
+            statistics: RefCell::default(),
+        };
         (*relation).fdw_private = PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(state).cast();
         pg_sys::set_baserel_size_estimates(root, relation);
     }
