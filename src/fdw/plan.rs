@@ -117,11 +117,14 @@ const SEGMENT_COST: f64 = 0.5;
 /// Share of `cpu_operator_cost` that a value costs the engine.
 const ENGINE_SHARE: f64 = 0.02;
 
-/// Cost of selecting rows and doing something with `columns` of their values inside the engine.
-pub fn engine_cost(segments: usize, rows: f64, columns: usize) -> f64 {
+/// Cost of setting up the exchange of rows with PostgreSQL: an aggregation inside the engine is cheaper for any number of them.
+const EXCHANGE_COST: f64 = 1.0;
+
+/// Cost of selecting rows, or of aggregating them as well, inside the engine.
+pub fn engine_cost(segments: usize, rows: f64) -> f64 {
     // SAFETY: a plain setting.
     let operator = unsafe { pg_sys::cpu_operator_cost };
-    segments as f64 * SEGMENT_COST + rows * operator * ENGINE_SHARE * (columns as f64 + 1.0)
+    segments as f64 * SEGMENT_COST + rows * operator * ENGINE_SHARE
 }
 
 #[pg_guard]
@@ -134,8 +137,8 @@ pub unsafe extern "C-unwind" fn get_foreign_paths(
     unsafe {
         let Some(state) = RelationState::of(relation) else { return };
         let scanned = state.rows() as f64;
-        let startup = engine_cost(state.segments.len(), 0.0, 0);
-        let run = engine_cost(0, scanned, 1) + (*relation).rows * pg_sys::cpu_tuple_cost;
+        let startup = engine_cost(state.segments.len(), 0.0) + EXCHANGE_COST;
+        let run = engine_cost(0, scanned) + (*relation).rows * pg_sys::cpu_tuple_cost;
         let path = pg_sys::create_foreignscan_path(
             root,
             relation,

@@ -134,6 +134,9 @@ unsafe fn translate(
         if let Some(reason) = state.local.first() {
             return Err(reason.clone());
         }
+        if !(*input).lateral_relids.is_null() {
+            return Err("it refers to another table".into());
+        }
         let mut grouping = Grouping {
             builder: Builder::new((*input).relid, &state.datasource),
             keys: Vec::new(),
@@ -238,7 +241,7 @@ unsafe fn add_path(
                 std::ptr::null_mut(),
             )
         };
-        let startup = plan::engine_cost(state.segments.len(), state.rows() as f64, grouping.builder.columns.len());
+        let startup = plan::engine_cost(state.segments.len(), state.rows() as f64);
         let total = startup + groups * pg_sys::cpu_tuple_cost * 0.5;
         let template = PlanTemplate {
             version: template::VERSION,

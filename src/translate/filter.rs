@@ -102,6 +102,11 @@ impl<'p, 'd> Builder<'p, 'd> {
                     FilterTemplate::Or(parts)
                 })
             }
+            // True only where its argument is (false, for IS FALSE).
+            View::BooleanTest { arg, test } if !negated && test == BoolTestType::IS_TRUE => self.test(arg, false),
+            View::BooleanTest { arg, test } if !negated && test == BoolTestType::IS_FALSE => self.test(arg, true),
+            View::BooleanTest { arg, test } if negated && test == BoolTestType::IS_NOT_TRUE => self.test(arg, false),
+            View::BooleanTest { arg, test } if negated && test == BoolTestType::IS_NOT_FALSE => self.test(arg, true),
             _ => {
                 let Some(attribute) = self.single_column(node)? else {
                     shippable::evaluable(node)?;
