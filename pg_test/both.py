@@ -15,7 +15,7 @@ class Both:
         self.connection = database.connect()
         self.name = name
         self.execute(before or "SELECT 1")
-        self.execute(f"CREATE SCHEMA IF NOT EXISTS heap; CREATE SCHEMA IF NOT EXISTS store")
+        self.execute("CREATE SCHEMA IF NOT EXISTS heap; CREATE SCHEMA IF NOT EXISTS store")
         self.execute(f"CREATE TABLE heap.{name} ({columns})")
         options = f" OPTIONS ({options})" if options else ""
         self.execute(f"CREATE FOREIGN TABLE store.{name} ({columns}) SERVER basalt{options}")
@@ -25,13 +25,12 @@ class Both:
 
     def insert(self, query: str, segments: int = 1, ordinal: str = "i"):
         """Insert the rows of `query` into both, divided over `segments` by the column `ordinal`."""
+        self.execute(f"CREATE TEMP TABLE part (LIKE heap.{self.name}); INSERT INTO part {query}")
         for part in range(segments):
-            rows = f"SELECT * FROM ({query}) q"
             keep = f" WHERE {ordinal} % {segments} = {part}" if segments > 1 else ""
-            self.execute(f"CREATE TEMP TABLE part AS {rows}{keep}")
             for schema in ("heap", "store"):
-                self.execute(f"INSERT INTO {schema}.{self.name} SELECT * FROM part")
-            self.execute("DROP TABLE part")
+                self.execute(f"INSERT INTO {schema}.{self.name} SELECT * FROM part{keep}")
+        self.execute("DROP TABLE part")
 
     def answer(self, schema, sql, parameters=None):
         """Rows, or the error's SQLSTATE."""

@@ -146,7 +146,7 @@ def test_a_value_that_no_selected_row_holds_raises_no_error(both):
 
 def test_an_error_of_a_function_during_the_scan_is_an_error(both):
     assert both.same("SELECT count(*) FROM {t} WHERE 1 / (length(x) - length(x)) = 0") == "22012"
-    assert both.same("SELECT i FROM {t} WHERE x LIKE 'oops\\'") == "22025"
+    assert both.same("SELECT i FROM {t} WHERE x LIKE 'A\\'") == "22025"
     assert both.same("SELECT count(*) FROM {t} WHERE n > 5") != "22012"
 
 
@@ -162,7 +162,7 @@ def test_security_barrier(both):
     both.connection.add_notice_handler(lambda notice: seen.append(notice.message_primary))
     hidden = {f"saw {x}" for (x,) in both.execute("SELECT DISTINCT x FROM heap.t WHERE x NOT IN (SELECT x FROM heap.t WHERE n > 490 AND x IS NOT NULL)")}
     for view in ("barrier", "barrier_pushed"):
-        expected = both.execute("SELECT count(*) FROM heap.barrier WHERE x IS NOT NULL").fetchone()
+        expected = both.execute("SELECT count(*) FROM heap.barrier").fetchone()
         assert both.execute(f"SELECT count(*) FROM store.{view} WHERE leak(x)").fetchone() == expected
         assert seen and not hidden & set(seen)
         seen.clear()

@@ -28,6 +28,10 @@ pub unsafe extern "C-unwind" fn get_foreign_upper_paths(
         if stage != pg_sys::UpperRelationKind::UPPERREL_GROUP_AGG || !(*output).fdw_private.is_null() {
             return;
         }
+        // Nothing is scanned where a contradiction was found.
+        if pg_sys::is_dummy_rel(input) {
+            return;
+        }
         let extra = extra.cast::<pg_sys::GroupPathExtraData>();
         let state = RelationState::of(input);
         let result = match state {
@@ -146,7 +150,7 @@ unsafe fn translate(
             constants: Vec::new(),
         };
         let mut filters = Vec::new();
-        for rinfo in list::pointers::<pg_sys::RestrictInfo>((*input).baserestrictinfo) {
+        for rinfo in by_cost(root, list::pointers((*input).baserestrictinfo)) {
             filters.push(plan::push(&mut grouping.builder, rinfo, input)?);
         }
         let targets = (*output).reltarget;
@@ -192,6 +196,24 @@ unsafe fn translate(
         add_path(root, input, output, state, grouping, filters, having, drop_empty);
         Ok(())
     }
+}
+
+/// Cheap clauses first, as PostgreSQL orders those of a scan: an expensive one may raise errors of rows that another leaves out.
+unsafe fn by_cost(
+    root: *mut pg_sys::PlannerInfo,
+    clauses: Vec<*mut pg_sys::RestrictInfo>,
+) -> Vec<*mut pg_sys::RestrictInfo> {
+    let mut costed: Vec<(f64, *mut pg_sys::RestrictInfo)> = clauses
+        .into_iter()
+        .map(|clause| {
+            let mut cost = pg_sys::QualCost { startup: 0.0, per_tuple: 0.0 };
+            // SAFETY: the planner's own structures.
+            unsafe { pg_sys::cost_qual_eval_node(&mut cost, clause.cast(), root) }
+            (cost.per_tuple, clause)
+        })
+        .collect();
+    costed.sort_by(|a, b| a.0.total_cmp(&b.0));
+    costed.into_iter().map(|(_, clause)| clause).collect()
 }
 
 /// A function of time must not cut the times that are there into too many pieces.

@@ -91,3 +91,9 @@ pub fn compare_text(left: &[u8], right: &[u8], collation: Oid) -> std::cmp::Orde
     };
     order.cmp(&0)
 }
+
+/// Whether a function raises no error and tells nothing about its arguments but by its result.
+pub fn is_leakproof(function: Oid) -> bool {
+    // SAFETY: syscache lookup; raises for an unknown function.
+    unsafe { pg_sys::get_func_leakproof(function) }
+}

@@ -8,6 +8,7 @@ use pgrx::pg_sys::{self, Datum, NodeTag, Oid};
 use pgrx::prelude::*;
 
 use super::list::pointers;
+use super::lookup;
 
 /// An expression of the planner or of a plan. `'p`: its memory lives as long as the planning step or
 /// the executor state that it was taken from.
@@ -148,10 +149,18 @@ impl<'p> Node<'p> {
         unsafe { pg_sys::contain_nonstrict_functions(self.as_ptr()) }
     }
 
-    /// Whether evaluating it may tell something about its columns in an error.
-    pub fn is_leaky(self) -> bool {
-        // SAFETY: as above.
-        unsafe { pg_sys::contain_leaked_vars(self.as_ptr()) }
+    /// Whether evaluating it might raise an error: only leakproof functions surely don't.
+    pub fn may_fail(self) -> bool {
+        use NodeTag::*;
+        self.any(&mut |n| match n.view() {
+            View::Op(op) | View::Distinct(op) | View::ArrayOp { op, .. } => {
+                !lookup::is_leakproof(lookup::operator_function(op.operator))
+            }
+            View::Func(f) => !lookup::is_leakproof(f.function),
+            View::Other => !matches!(n.tag(), T_List | T_CaseExpr | T_CaseWhen | T_CoalesceExpr | T_ArrayExpr | T_CollateExpr),
+            View::Aggregate(_) => true,
+            _ => false,
+        })
     }
 
     pub fn returns_set(self) -> bool {

@@ -154,8 +154,8 @@ pub fn host_test(node: Node<'_>, ty: LogicalType) -> Result<bool, Reason> {
         return Ok(false);
     }
     // Whether NULL is selected must be found out before any row is seen: that may not raise an error.
-    if node.is_leaky() {
-        return Err("it may be true of NULL and is not leakproof".into());
+    if node.may_fail() {
+        return Err("it may be true of NULL, and its functions are not leakproof".into());
     }
     Ok(true)
 }
