@@ -23,12 +23,12 @@ AGGREGATES = [
     "sum(s)", "sum(n)", "sum(b)", "sum(m)", "avg(s)", "avg(n)", "avg(b)", "avg(m)", "sum(r) FILTER (WHERE r > 0 AND r < 1000)",
     "sum(f)", "avg(f)", "avg(r)", "sum(f) FILTER (WHERE f BETWEEN -1000 AND 5000)", "avg(f) FILTER (WHERE f > 0 AND f < 'NaN')",
     "min(s)", "max(n)", "min(b)", "max(b)", "min(r)", "max(r)", "min(f)", "max(f)", "min(m)", "max(m)", "min(w)", "max(w)",
-    "min(ts)", "max(ts)", "min(d)", "max(d)", "min(tl)", "max(tl)", "min(x)", "max(x)", "min(t)", "max(t)", "min(v)", "max(v)",
+    "min(ts)", "max(ts)", "min(d)::text", "max(d)::text", "min(tl)::text", "max(tl)::text", "min(x)", "max(x)", "min(t)", "max(t)", "min(v)", "max(v)",
     "bool_and(ok)", "bool_or(ok)", "every(ok)", "bool_or(ok) FILTER (WHERE n > 490)", "min(x COLLATE \"en-x-icu\")", "max(t COLLATE \"C\")",
     "count(*) FILTER (WHERE x LIKE 'A%')", "sum(n) FILTER (WHERE ok AND t IN ('a1', 'b0'))", "min(DISTINCT n)", "max(DISTINCT x)",
     "sum(n) + count(*) * 2", "coalesce(sum(n), 0)", "round(avg(n), 2)", "max(x) || min(t)", "sum(n)::float8 / count(*)",
 ]
-KEYS = ["ok", "s", "x", "t", "v", "m", "f", "r", "g", "k", "e", "y", "d", "a", "w", "b"]
+KEYS = ["ok", "s", "x", "t", "v", "m", "f", "r", "g", "k", "e", "y", "d::text", "a", "w", "b"]
 
 
 @pytest.mark.parametrize("aggregate", AGGREGATES)
@@ -43,9 +43,10 @@ def test_aggregates(both, aggregate):
 
 @pytest.mark.parametrize("key", KEYS)
 def test_keys(both, key):
-    both.pushed(f"SELECT {key}, count(*), sum(n), min(i) FROM {{t}} GROUP BY {key}")
-    both.pushed(f"SELECT count(*) FROM {{t}} GROUP BY {key}")
-    both.pushed(f"SELECT {key}, e, count(*) FROM {{t}} WHERE n < 0 GROUP BY 1, 2")
+    column = key.removesuffix("::text")
+    both.pushed(f"SELECT {key}, count(*), sum(n), min(i) FROM {{t}} GROUP BY {column}")
+    both.pushed(f"SELECT count(*) FROM {{t}} GROUP BY {column}")
+    both.pushed(f"SELECT {key}, e, count(*) FROM {{t}} WHERE n < 0 GROUP BY {column}, e")
     both.same(f"SELECT DISTINCT {key} FROM {{t}}")
     both.same(f"SELECT {key}, count(*) FROM {{t}} WHERE n > 485 GROUP BY ROLLUP ({key})")
 
@@ -147,7 +148,7 @@ FROM (SELECT i, CASE WHEN i % 50 = 0 THEN NULL ELSE base + i % 700 * interval '1
         '2012-10-26 20:00+00', '1969-12-30 00:00+00'])[1 + i / 701]::timestamptz base) b) q
 """
 ZONES = ["UTC", "America/St_Johns", "Australia/Lord_Howe", "Pacific/Apia", "Europe/London", "Asia/Kathmandu", "EST", "<+05:30>-05:30"]
-UNITS = ["second", "minute", "hour", "day", "week", "month", "quarter", "year", "decade", "century", "millennium"]
+UNITS = ["minute", "hour", "day", "week", "month", "quarter", "year", "decade", "century", "millennium"]
 FIELDS = ["minute", "hour", "day", "dow", "isodow", "doy", "week", "month", "quarter", "year", "isoyear", "decade", "century", "millennium",
           "timezone", "timezone_hour", "timezone_minute"]
 
@@ -156,7 +157,7 @@ FIELDS = ["minute", "hour", "day", "dow", "isodow", "doy", "week", "month", "qua
 def times(session_cluster):
     database = session_cluster.create_database()
     both = Both(database, TIME_COLUMNS)
-    both.insert(TIME_ROWS, segments=5)
+    both.insert(TIME_ROWS, segments=6, ordinal="(i / 701)")
     yield both
     both.connection.close()
     database.drop()
@@ -165,12 +166,13 @@ def times(session_cluster):
 @pytest.mark.parametrize("zone", ZONES)
 def test_buckets_of_time_in_any_zone(times, zone):
     times.execute(f"SET timezone = '{zone}'")
+    times.pushed("SELECT date_trunc('second', ts), count(*) FROM {t} WHERE ts BETWEEN '2010-11-07 03:00+00' AND now() - '5000 days'::interval AND ts < '2010-11-08 01:00+00' GROUP BY 1")
     for unit in UNITS:
         times.pushed(f"SELECT date_trunc('{unit}', ts), count(*), sum(n) FROM {{t}} GROUP BY 1")
         if not zone.startswith("<"):
             times.pushed(f"SELECT date_trunc('{unit}', ts, 'America/St_Johns'), count(*) FROM {{t}} GROUP BY 1")
             times.pushed(f"SELECT date_trunc('{unit}', ts AT TIME ZONE '{zone}'), count(*) FROM {{t}} GROUP BY 1")
-        if unit not in ("second", "minute", "hour"):
+        if unit not in ("minute", "hour"):
             times.pushed(f"SELECT date_trunc('{unit}', d), count(*) FROM {{t}} GROUP BY 1")
         times.pushed(f"SELECT date_trunc('{unit}', tl), count(*) FROM {{t}} GROUP BY 1")
     for field in FIELDS:
@@ -227,4 +229,4 @@ def test_infinite_times_are_left_to_postgresql(database):
     both.insert("SELECT 1, 'infinity'::timestamptz, '-infinity'::timestamp, 'infinity'::date, 1")
     both.same("SELECT extract(hour FROM ts), extract(year FROM d), count(*) FROM {t} GROUP BY 1, 2")
     assert "infinite" in both.reason("SELECT date_trunc('day', ts), count(*) FROM {t} GROUP BY 1")
-    both.pushed("SELECT ts, tl, d, count(*) FROM {t} GROUP BY 1, 2, 3")
+    both.pushed("SELECT ts::text, tl::text, d::text, count(*) FROM {t} GROUP BY ts, tl, d")

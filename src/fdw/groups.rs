@@ -125,31 +125,29 @@ fn bind_key(key: &KeyTemplate, start: &Start, inputs: &Inputs) -> Result<(Key, O
         return Ok((Key::Column(*column), None));
     };
     let reference = inputs.columns.get(*column).ok_or_else(malformed)?;
-    let mut range: Option<(i64, i64)> = None;
-    let mut extend = |low: i64, high: i64| {
-        range = Some(range.map_or((low, high), |(l, h): (i64, i64)| (l.min(low), h.max(high))));
-    };
-    for segment in &start.segments {
-        if let Some((low, high)) = prune::column_range(&segment.statistics, reference.id) {
-            extend(low, high);
-        } else if let Value::I64(missing) = reference.missing {
-            extend(missing, missing);
-        }
-    }
+    let statistics = start.segments.iter().map(|s| &*s.statistics);
+    let mut ranges = prune::column_ranges(statistics, reference.id, &reference.missing);
     // Times that are not selected need no bucket.
-    let limits = plan::bounds(&start.filter, *column);
-    let (low, high) = match (range, limits) {
-        (Some((low, high)), Some((l, h))) if low.max(l) <= high.min(h) => (low.max(l), high.min(h)),
-        _ => (0, 0),
+    match plan::bounds(&start.filter, *column) {
+        Some((least, greatest)) => {
+            ranges.retain_mut(|(low, high)| {
+                (*low, *high) = ((*low).max(least), (*high).min(greatest));
+                low <= high
+            });
+        }
+        None => ranges.clear(),
+    }
+    let infinite = |(low, high): &(i64, i64)| {
+        reference.ty.to_micros(*low) == i64::MIN || reference.ty.to_micros(*high) == i64::MAX
     };
-    if reference.ty.to_micros(low) == i64::MIN || reference.ty.to_micros(high) == i64::MAX {
+    if ranges.iter().any(infinite) {
         return Err(Error::new(
             pgrx::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             "infinite times came into the table after this query was planned",
         )
         .hint("Run DISCARD PLANS and execute the query again."));
     }
-    let (buckets, values) = time::bind(&inputs.expressions, *expression, pieces, reference.ty, low, high)?;
+    let (buckets, values) = time::bind(&inputs.expressions, *expression, pieces, reference.ty, &ranges)?;
     Ok((Key::Buckets { column: *column, buckets }, Some(values)))
 }
 

@@ -78,3 +78,27 @@ pub fn column_range(statistics: &SegmentStatistics, id: ColumnId) -> Option<(i64
         _ => None,
     }
 }
+
+/// The stored values of I64 column `id` that segments may hold, as ascending, disjoint ranges with both ends inclusive.
+pub fn column_ranges<'s>(
+    segments: impl Iterator<Item = &'s SegmentStatistics>,
+    id: ColumnId,
+    missing: &Value,
+) -> Vec<(i64, i64)> {
+    let mut ranges: Vec<(i64, i64)> = segments
+        .filter_map(|statistics| match (column_range(statistics, id), missing) {
+            (Some(range), _) => Some(range),
+            (None, Value::I64(value)) => Some((*value, *value)),
+            (None, _) => None,
+        })
+        .collect();
+    ranges.sort_unstable();
+    let mut joined: Vec<(i64, i64)> = Vec::with_capacity(ranges.len());
+    for (low, high) in ranges {
+        match joined.last_mut() {
+            Some(last) if low <= last.1.saturating_add(1) => last.1 = last.1.max(high),
+            _ => joined.push((low, high)),
+        }
+    }
+    joined
+}

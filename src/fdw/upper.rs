@@ -1,14 +1,16 @@
 //! Aggregation above a scan, done by the engine.
 
+use basalt_engine::plan::Filter;
 use pgrx::prelude::*;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::plan::{self, RelationState};
+use super::prune;
 use crate::error::Error;
 use crate::guc;
 use crate::pg::list;
 use crate::pg::node::{self, Node, View, Walk};
-use crate::translate::filter::Builder;
+use crate::translate::filter::{self, Builder};
 use crate::translate::shippable::Reason;
 use crate::translate::template::{
     self, AggregateTemplate, FilterTemplate, Finish, Function, GroupsTemplate, KeyTemplate, PlanTemplate, Shape, Target,
@@ -184,7 +186,7 @@ unsafe fn translate(
         for condition in &having {
             grouping.cover(*condition)?;
         }
-        check_pieces(&grouping.keys, &grouping.builder, state)?;
+        check_pieces(root, input, &grouping.keys, &grouping.builder, state)?;
         let drop_empty = grouping.keys.is_empty() && !(*query).groupClause.is_null();
         if drop_empty {
             grouping.aggregates.push(AggregateTemplate {
@@ -217,21 +219,49 @@ unsafe fn by_cost(
 }
 
 /// A function of time must not cut the times that are there into too many pieces.
-fn check_pieces(keys: &[KeyTemplate], builder: &Builder<'_, '_>, state: &RelationState) -> Result<(), Reason> {
+unsafe fn check_pieces<'p>(
+    root: *mut pg_sys::PlannerInfo,
+    input: *mut pg_sys::RelOptInfo,
+    keys: &[KeyTemplate],
+    builder: &Builder<'p, '_>,
+    state: &RelationState,
+) -> Result<(), Reason> {
+    let constant = |node: Node<'p>| {
+        // SAFETY: the planner's own structures; the result is a node.
+        let estimated = unsafe { Node::from_ptr(pg_sys::estimate_expression_value(root, node.as_ptr())) };
+        match estimated.map(Node::view) {
+            Some(View::Const { null: false, value }) => Some(value),
+            _ => None,
+        }
+    };
     for key in keys {
         let KeyTemplate::Buckets { column, pieces, .. } = key else { continue };
-        let column = &builder.datasource.schema.columns[builder.columns[*column]];
-        let mut range: Option<(i64, i64)> = None;
-        for segment in &state.segments {
-            let Some((low, high)) = super::prune::column_range(&segment.statistics, column.id) else { continue };
-            range = Some(range.map_or((low, high), |(l, h)| (l.min(low), h.max(high))));
+        let position = builder.columns[*column];
+        let column = &builder.datasource.schema.columns[position];
+        let statistics = state.segments.iter().map(|s| &*s.statistics);
+        let attribute = state.datasource.attributes.iter().position(|a| *a == Some(position)).unwrap_or(0) as i16 + 1;
+        // SAFETY: the planner's own structures.
+        let limits = unsafe {
+            list::pointers::<pg_sys::RestrictInfo>((*input).baserestrictinfo)
+                .into_iter()
+                .filter_map(|r| Node::from_ptr((*r).clause))
+                .map(|clause| filter::estimate(builder, clause, attribute, column.ty, &constant))
+                .collect()
+        };
+        let Some((least, greatest)) = basalt_engine::plan::bounds(&Filter::And(limits), 0) else { continue };
+        let mut count = 0i64;
+        for (low, high) in prune::column_ranges(statistics, column.id, &builder.datasource.missing[position]) {
+            let (low, high) = (low.max(least), high.min(greatest));
+            if low > high {
+                continue;
+            }
+            let (low, high) = (column.ty.to_micros(low), column.ty.to_micros(high));
+            if low == i64::MIN || high == i64::MAX {
+                return Err("the time column holds infinite times".into());
+            }
+            count = count.saturating_add(time::estimate(pieces, low, high));
         }
-        let Some((low, high)) = range else { continue };
-        let (low, high) = (column.ty.to_micros(low), column.ty.to_micros(high));
-        if low == i64::MIN || high == i64::MAX {
-            return Err("the time column holds infinite times".into());
-        }
-        if time::estimate(pieces, low, high) > time::MAX_PLANNED_PIECES {
+        if count > time::MAX_PLANNED_PIECES {
             return Err(format!("its times would be cut into more than {} pieces", time::MAX_PLANNED_PIECES));
         }
     }

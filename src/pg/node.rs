@@ -157,7 +157,9 @@ impl<'p> Node<'p> {
                 !lookup::is_leakproof(lookup::operator_function(op.operator))
             }
             View::Func(f) => !lookup::is_leakproof(f.function),
-            View::Other => !matches!(n.tag(), T_List | T_CaseExpr | T_CaseWhen | T_CoalesceExpr | T_ArrayExpr | T_CollateExpr),
+            View::Other => {
+                !matches!(n.tag(), T_List | T_CaseExpr | T_CaseWhen | T_CoalesceExpr | T_ArrayExpr | T_CollateExpr)
+            }
             View::Aggregate(_) => true,
             _ => false,
         })

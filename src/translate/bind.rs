@@ -176,7 +176,7 @@ fn host_test(leaf: &Leaf, column: BoundColumn, expressions: &Expressions, host: 
 }
 
 /// Where an operand stands among the values of a column.
-fn point(column: LogicalType, domain: Domain, datum: Datum, ty: Oid) -> Result<Point> {
+pub fn point(column: LogicalType, domain: Domain, datum: Datum, ty: Oid) -> Result<Point> {
     let exactly = |v: i64| Ok(Point::Exactly(Value::I64(v)));
     match domain {
         Domain::Integer => exactly(integer(datum, ty)?),

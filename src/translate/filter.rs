@@ -1,8 +1,10 @@
 //! WHERE clauses into filter templates.
 
+use basalt_engine::plan::{self, Filter};
 use basalt_engine::types::LogicalType;
-use pgrx::pg_sys::{BoolTestType, Oid};
+use pgrx::pg_sys::{BoolTestType, Datum, Oid};
 
+use super::bind;
 use super::shippable::{self, ColumnSide, Reason};
 use super::template::{Comparison, FilterTemplate, Leaf, LeafTest};
 use crate::catalog::datasource::Datasource;
@@ -199,4 +201,26 @@ impl<'p, 'd> Builder<'p, 'd> {
         let plain = self.single_column(other).ok()?.is_none() && shippable::evaluable(other).is_ok();
         plain.then_some((side, operand))
     }
+}
+
+/// What a clause says about a column while planning: `column op constant` with an operand that `constant` can tell. The result's column is 0.
+pub fn estimate<'p>(
+    builder: &Builder<'p, '_>,
+    clause: Node<'p>,
+    attribute: i16,
+    ty: LogicalType,
+    constant: &dyn Fn(Node<'p>) -> Option<Datum>,
+) -> Filter {
+    let known = || {
+        let View::Op(op) = clause.view() else { return None };
+        let (side, operand) = builder.sides(&op)?;
+        let other = op.args[operand];
+        let (mut comparison, domain) = shippable::comparison(ty, side, op.operator, other.ty(), op.collation)?;
+        if operand == 0 {
+            comparison = comparison.commute()?;
+        }
+        let point = bind::point(ty, domain, constant(other)?, other.ty()).ok()?;
+        (side.attribute == attribute).then(|| plan::select(0, comparison, point))
+    };
+    known().unwrap_or(Filter::Const(true))
 }

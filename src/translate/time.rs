@@ -239,18 +239,24 @@ pub fn estimate(pieces: &[Pieces], low: i64, high: i64) -> i64 {
 /// What a bucket's number stands for.
 pub struct BucketValues(pub Vec<(Datum, bool)>);
 
-/// Cuts times from `low` to `high` (stored, both inclusive) and evaluates the key's expression on each piece. `column`: type of the time column.
+/// Cuts the times in `ranges` (stored, ascending, both ends inclusive) and evaluates the key's expression on each piece.
+/// `column`: type of the time column.
 pub fn bind(
     expressions: &Expressions,
     expression: usize,
     pieces: &[Pieces],
     column: LogicalType,
-    low: i64,
-    high: i64,
+    ranges: &[(i64, i64)],
 ) -> Result<(Arc<Buckets>, BucketValues)> {
-    let mut starts = vec![low];
-    for p in pieces {
-        cut(expressions, p, column, low, high, &mut starts)?;
+    let mut starts = Vec::new();
+    for (low, high) in ranges {
+        starts.push(*low);
+        for p in pieces {
+            cut(expressions, p, column, *low, *high, &mut starts)?;
+        }
+    }
+    if starts.is_empty() {
+        starts.push(0);
     }
     starts.sort_unstable();
     starts.dedup();
