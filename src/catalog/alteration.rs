@@ -12,13 +12,15 @@ use crate::pg::expression::{ColumnDefault, column_default};
 
 /// What rows that are there already hold in a column that is being added: its default's value now, if any.
 pub fn missing_of_new(relation: pg_sys::Oid, column: &TableColumn) -> Result<Option<String>> {
-    let generated = is_generated(relation, column.attribute);
-    match column_default(relation, column.attribute) {
-        _ if generated => Err(Error::new(
+    // First of all: a generation expression reads a row, which column_default has none of.
+    if is_generated(relation, column.attribute) {
+        return Err(Error::new(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             format!("cannot add generated column \"{}\" to a datasource that holds rows", column.name),
         )
-        .hint("Add a plain column, or make a new table and copy the rows.")),
+        .hint("Add a plain column, or make a new table and copy the rows."));
+    }
+    match column_default(relation, column.attribute) {
         ColumnDefault::Value(text) => Ok(Some(text)),
         ColumnDefault::Volatile => Err(Error::new(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
