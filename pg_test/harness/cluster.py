@@ -26,7 +26,7 @@ DEFAULTS = {
 }
 
 # What no test may leave in the log. XX000 is PostgreSQL's code for errors that should not occur, and a Rust panic's.
-CRASH = re.compile(r"was terminated by signal|PANIC: |because of crash of another server process|panicked at|stack overflow")
+CRASH = re.compile(r"\(PID \d+\) was terminated by signal|PANIC: |because of crash of another server process|panicked at|stack overflow")
 INTERNAL = re.compile(r" XX000 (ERROR|FATAL): ")
 
 
