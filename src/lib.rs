@@ -25,5 +25,6 @@ pgrx::extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap)
 pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog");
 pgrx::extension_sql_file!("../sql/fdw.sql", name = "fdw", requires = ["catalog"]);
 pgrx::extension_sql_file!("../sql/functions.sql", name = "functions", requires = ["fdw"]);
+pgrx::extension_sql_file!("../sql/ingestion.sql", name = "ingestion", requires = ["functions"]);
 pgrx::extension_sql_file!("../sql/views.sql", name = "views", requires = ["catalog"]);
 pgrx::extension_sql_file!("../sql/privileges.sql", name = "privileges", finalize);

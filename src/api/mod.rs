@@ -1,7 +1,7 @@
 //! SQL-callable functions.
 
-mod admin;
 mod events;
+mod ingestion;
 
 use pgrx::pg_sys;
 

@@ -1,5 +1,6 @@
 //! Options of wrappers, servers, user mappings, tables and columns: what is allowed where.
 
+use basalt_background::kafka;
 use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
 
 use crate::api::VERSION_1;
@@ -40,27 +41,8 @@ const ALLOWED: &[Allowed] = &[
         ],
     },
     Allowed { wrapper: "basalt", object: Object::Column, names: &["index", "aggregate", "column_id", "missing"] },
-    Allowed {
-        wrapper: "basalt_kafka",
-        object: Object::Server,
-        names: &[
-            "bootstrap_servers",
-            "security_protocol",
-            "sasl_mechanism",
-            "ssl_ca_location",
-            "ssl_endpoint_identification_algorithm",
-            "client_id",
-            "group_id",
-            "session_timeout_ms",
-            "socket_timeout_ms",
-            "fetch_max_bytes",
-            "max_partition_fetch_bytes",
-            "fetch_wait_max_ms",
-            "queued_max_messages_kbytes",
-            "broker_address_family",
-        ],
-    },
-    Allowed { wrapper: "basalt_kafka", object: Object::UserMapping, names: &["sasl_username", "sasl_password"] },
+    Allowed { wrapper: "basalt_kafka", object: Object::Server, names: kafka::SERVER_OPTIONS },
+    Allowed { wrapper: "basalt_kafka", object: Object::UserMapping, names: kafka::USER_OPTIONS },
     Allowed {
         wrapper: "basalt_s3",
         object: Object::Server,
@@ -120,8 +102,34 @@ fn check(wrapper: &str, object: Object, options: &[(String, String)]) -> Result<
     match (wrapper, object) {
         ("basalt", Object::Table) => TableOptions::parse(options).map(drop),
         ("basalt", Object::Column) => ColumnOptions::parse(options).map(drop),
+        ("basalt_kafka", _) => options.iter().try_for_each(|(name, value)| check_kafka(name, value)),
         _ => Ok(()),
     }
+}
+
+/// Errors: `InvalidParameterValue`; `InsufficientPrivilege` for a file of the server's.
+fn check_kafka(name: &str, value: &str) -> Result<()> {
+    if let Err(what) = kafka::check_option(name, value) {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("invalid value for option \"{name}\""),
+        )
+        .hint(what));
+    }
+    // SAFETY: plain permission checks.
+    let may_read_files = || unsafe {
+        pg_sys::superuser()
+            || pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_SERVER_FILES))
+    };
+    if kafka::FILE_OPTIONS.contains(&name) && !may_read_files() {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("permission denied to set option \"{name}\""),
+        )
+        .detail("It names a file on the server: only roles with privileges of pg_read_server_files may set it.")
+        .hint("Option \"ssl_ca_pem\" takes the certificates themselves."));
+    }
+    Ok(())
 }
 
 /// Body of a validator: `(options text[], catalog oid) -> void`.

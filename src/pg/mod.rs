@@ -1,11 +1,11 @@
 //! Safe wrappers over PostgreSQL's C interfaces.
 
 pub mod array;
-pub mod cast;
 pub mod classes;
 pub mod ddl;
 pub mod eval;
 pub mod expression;
+pub mod foreign;
 pub mod interrupts;
 pub mod list;
 pub mod lock;
@@ -21,7 +21,6 @@ pub mod scan;
 pub mod settings;
 pub mod snapshot;
 pub mod spi;
-pub mod thread;
 pub mod time;
 pub mod types;
 pub mod values;

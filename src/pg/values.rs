@@ -305,3 +305,15 @@ pub fn input(type_oid: pg_sys::Oid, typmod: i32, text: &str) -> Result<pg_sys::D
 pub fn output(type_oid: pg_sys::Oid, datum: pg_sys::Datum) -> String {
     TextForm::new(base_type(type_oid, -1).0).output(datum, |bytes| String::from_utf8_lossy(bytes).into_owned())
 }
+
+/// A `uuid[]` in the current memory context. The elements are copied.
+pub fn uuid_array(ids: &[[u8; 16]]) -> pg_sys::Datum {
+    let mut elements: Vec<pg_sys::Datum> = ids.iter().map(|id| pg_sys::Datum::from(id.as_ptr())).collect();
+    // SAFETY: as many elements as it says, each a pointer to 16 bytes; uuid is passed by reference, aligned as char.
+    unsafe {
+        let alignment = pg_sys::TYPALIGN_CHAR as std::ffi::c_char;
+        let array =
+            pg_sys::construct_array(elements.as_mut_ptr(), elements.len() as i32, pg_sys::UUIDOID, 16, false, alignment);
+        pg_sys::Datum::from(array)
+    }
+}
