@@ -162,7 +162,10 @@ mod tests {
         assert!(policy().choose(&[open], now + 600, hour).is_some());
         let young = segment(1, 10, (HOUR, 2 * HOUR), now - 599);
         assert_eq!(policy().choose(std::slice::from_ref(&young), now, hour), None);
-        assert!(policy().choose(&[Candidate { rows: 1000, ..young }], now, hour).is_some(), "there is enough for a final");
+        assert!(
+            policy().choose(&[Candidate { rows: 1000, ..young }], now, hour).is_some(),
+            "there is enough for a final"
+        );
     }
 
     #[test]

@@ -23,7 +23,10 @@ pub enum Event<'a> {
     Message(Message<'a>),
     /// Nothing more for now: all before `offset` was handed over, or will never be (aborted
     /// transactions, markers, compacted messages).
-    End { partition: i32, offset: i64 },
+    End {
+        partition: i32,
+        offset: i64,
+    },
 }
 
 /// A topic as it is now.

@@ -11,13 +11,14 @@ use pgrx::{PgSqlErrorCode, ereport, pg_sys};
 
 use super::{Arguments, function, require_ownership, void};
 use crate::catalog::ingestion::{self, Ingestion};
+use crate::catalog::ingestion_options::{IngestionOptions, Start, connection};
 use crate::catalog::{datasource, fields, publish, tables};
 use crate::error::{Error, Result};
 use crate::pg::interrupts::{self, SignalsBlocked};
 use crate::pg::lock::{self, Mode};
-use crate::pg::values::varlena_datum;
 use crate::pg::random_uuid;
-use crate::worker::{IngestionOptions, Kind, Start, call_at_commit, connection, is_preloaded};
+use crate::pg::values::varlena_datum;
+use crate::pg::workers::{Kind, call_at_commit, is_preloaded};
 
 /// How long the cluster may take to answer.
 const QUESTION: Duration = Duration::from_secs(10);
@@ -44,9 +45,8 @@ unsafe fn create(call: pg_sys::FunctionCallInfo) -> Result<pg_sys::Datum> {
     let relation = arguments.relation(0)?;
     require_ownership(relation)?;
     let table = datasource::open(relation)?;
-    let null = |what: &str| {
-        Error::new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("the {what} must not be NULL"))
-    };
+    let null =
+        |what: &str| Error::new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("the {what} must not be NULL"));
     let server = name_argument(&arguments, 1).ok_or_else(|| null("server"))?;
     let topic = arguments.text(2).ok_or_else(|| null("topic"))?;
     let format = arguments.text(3).unwrap_or_else(|| "json".into());
@@ -204,7 +204,8 @@ fn target(text: &str) -> Result<Target> {
 
 fn offsets_of(text: &str) -> Result<Target> {
     let bad = |what: &str| {
-        parameter(format!("invalid offsets: {what}")).hint("Offsets are given by partition, such as {\"0\": 42, \"1\": 17}.")
+        parameter(format!("invalid offsets: {what}"))
+            .hint("Offsets are given by partition, such as {\"0\": 42, \"1\": 17}.")
     };
     let map: std::collections::BTreeMap<String, i64> = serde_json::from_str(text).map_err(|e| bad(&e.to_string()))?;
     let one = |(partition, offset): (String, i64)| match partition.parse::<i32>() {

@@ -84,7 +84,9 @@ fn field(relation: pg_sys::Oid, column: &TableColumn, facts: &ColumnFacts) -> Re
     }
     let default = match facts {
         ColumnFacts::Plain => Value::Null,
-        ColumnFacts::Default(datum, is_null) => Codec::new(column.type_oid, column.typmod).to_value(*datum, *is_null)?,
+        ColumnFacts::Default(datum, is_null) => {
+            Codec::new(column.type_oid, column.typmod).to_value(*datum, *is_null)?
+        }
         ColumnFacts::Generated => {
             let detail = format!("Column \"{name}\" is generated.");
             return Err(unsupported(relation, &detail, "Compute it in a view."));

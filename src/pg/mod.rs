@@ -24,6 +24,7 @@ pub mod spi;
 pub mod time;
 pub mod types;
 pub mod values;
+pub mod workers;
 
 use pgrx::pg_sys;
 

@@ -312,8 +312,14 @@ pub fn uuid_array(ids: &[[u8; 16]]) -> pg_sys::Datum {
     // SAFETY: as many elements as it says, each a pointer to 16 bytes; uuid is passed by reference, aligned as char.
     unsafe {
         let alignment = pg_sys::TYPALIGN_CHAR as std::ffi::c_char;
-        let array =
-            pg_sys::construct_array(elements.as_mut_ptr(), elements.len() as i32, pg_sys::UUIDOID, 16, false, alignment);
+        let array = pg_sys::construct_array(
+            elements.as_mut_ptr(),
+            elements.len() as i32,
+            pg_sys::UUIDOID,
+            16,
+            false,
+            alignment,
+        );
         pg_sys::Datum::from(array)
     }
 }

@@ -83,9 +83,8 @@ impl AsRole {
         // SAFETY: out parameters are valid.
         unsafe {
             pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-            let restricted = context
-                | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32
-                | pg_sys::SECURITY_RESTRICTED_OPERATION as i32;
+            let restricted =
+                context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32 | pg_sys::SECURITY_RESTRICTED_OPERATION as i32;
             pg_sys::SetUserIdAndSecContext(role, restricted);
         }
         AsRole { user, context }

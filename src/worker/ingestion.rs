@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use basalt_background::ingest::Runner;
 use pgrx::{pg_guard, pg_sys};
 
-use super::board::{self, Kind};
 use super::process;
 use super::task::{Next, Task};
 use crate::catalog::{datasource, ingestion};
 use crate::pg::interrupts::SignalsBlocked;
+use crate::pg::workers::{self, Kind};
 
 /// How often the catalog is read without being told to.
 const RELOAD: Duration = Duration::from_secs(5);
@@ -66,7 +66,8 @@ struct Tasks {
 impl Tasks {
     /// Takes the catalog's ingestions over; a changed one starts anew.
     fn reconcile(&mut self, wanted: Vec<ingestion::Ingestion>) {
-        let keep = |task: &Task| wanted.iter().any(|w| w.id == task.ingestion.id && w.generation == task.ingestion.generation);
+        let keep =
+            |task: &Task| wanted.iter().any(|w| w.id == task.ingestion.id && w.generation == task.ingestion.generation);
         let gone: Vec<[u8; 16]> = self.running.iter().filter(|(_, t)| !keep(t)).map(|(id, _)| *id).collect();
         for id in gone {
             if let Some(runner) = self.running.remove(&id).and_then(Task::into_runner) {
@@ -125,7 +126,7 @@ fn work(slot: usize, bell: &Bell) {
             match wanted() {
                 Ok(Some(wanted)) => TASKS.with_borrow_mut(|tasks| tasks.reconcile(wanted)),
                 Ok(None) => {
-                    board::want(slot, Kind::Ingestion, false);
+                    workers::want(slot, Kind::Ingestion, false);
                     return;
                 }
                 Err(failure) => process::warn(&failure, "basalt could not read its ingestions"),

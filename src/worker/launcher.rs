@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use pgrx::bgworkers::DynamicBackgroundWorker;
 use pgrx::{pg_guard, pg_sys};
 
-use super::board::{self, Kind};
 use super::process;
+use crate::pg::workers::{self, Kind};
 
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LAST_BACKOFF: Duration = Duration::from_secs(60);
@@ -36,12 +36,12 @@ pub extern "C-unwind" fn basalt_launcher(_argument: pg_sys::Datum) {
     // SAFETY: no database: shared catalogs only.
     unsafe {
         pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0);
-        board::set_launcher(pg_sys::MyProcPid);
+        workers::set_launcher(pg_sys::MyProcPid);
     }
     // After a start every database may have ingestions: its maintenance worker looks.
     for database in databases() {
-        if let Some(slot) = board::slot(database) {
-            board::want(slot, Kind::Maintenance, true);
+        if let Some(slot) = workers::slot(database) {
+            workers::want(slot, Kind::Maintenance, true);
         }
     }
     let mut started: HashMap<(usize, u32, u8), Started> = HashMap::new();
@@ -52,9 +52,9 @@ pub extern "C-unwind" fn basalt_launcher(_argument: pg_sys::Datum) {
             forget_dropped();
         }
         let mut next = ROUND;
-        for (slot, database) in board::slots() {
+        for (slot, database) in workers::slots() {
             for kind in Kind::ALL {
-                if !board::is_wanted(slot, kind) || board::is_running(slot, kind) {
+                if !workers::is_wanted(slot, kind) || workers::is_running(slot, kind) {
                     continue;
                 }
                 let key = (slot, u32::from(database), kind as u8);
@@ -141,10 +141,10 @@ fn forget_dropped() {
     if existing.is_empty() {
         return;
     }
-    for (slot, database) in board::slots().collect::<Vec<_>>() {
-        let running = Kind::ALL.iter().any(|kind| board::is_running(slot, *kind));
+    for (slot, database) in workers::slots().collect::<Vec<_>>() {
+        let running = Kind::ALL.iter().any(|kind| workers::is_running(slot, *kind));
         if !existing.contains(&database) && !running {
-            board::release(slot);
+            workers::release(slot);
         }
     }
 }

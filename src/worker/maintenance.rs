@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use pgrx::{pg_guard, pg_sys};
 
-use super::board::{self, Kind};
 use super::process;
 use crate::catalog::ingestion;
+use crate::pg::workers::{self, Kind};
 
 #[pg_guard]
 #[unsafe(no_mangle)]
@@ -18,11 +18,11 @@ pub extern "C-unwind" fn basalt_maintenance_worker(slot: pg_sys::Datum) {
 
 fn work(slot: usize) {
     if !process::has_extension() {
-        board::want(slot, Kind::Maintenance, false);
+        workers::want(slot, Kind::Maintenance, false);
         return;
     }
     match process::transaction(|| Ok(ingestion::exist())) {
-        Ok(true) => board::call(&[Kind::Ingestion]),
+        Ok(true) => workers::call(&[Kind::Ingestion]),
         Ok(false) => {}
         Err(failure) => process::warn(&failure, "basalt maintenance worker"),
     }

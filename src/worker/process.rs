@@ -3,6 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use crate::pg::workers;
 use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, ereport, pg_sys};
@@ -42,7 +43,10 @@ pub fn take_signals() {
 /// Whether the worker was asked to end.
 pub fn must_end() -> bool {
     // SAFETY: flags that signal handlers set.
-    unsafe { (&raw const pg_sys::ProcDiePending).read_volatile() != 0 || (&raw const pg_sys::ShutdownRequestPending).read_volatile() != 0 }
+    unsafe {
+        (&raw const pg_sys::ProcDiePending).read_volatile() != 0
+            || (&raw const pg_sys::ShutdownRequestPending).read_volatile() != 0
+    }
 }
 
 /// Waits for the latch, for `readable` (a descriptor) or for the timeout, and handles what PostgreSQL wants of an idle process
@@ -148,11 +152,9 @@ fn failure(error: CaughtError) -> Failure {
             message: report.message().to_owned(),
             hint: report.hint().map(str::to_owned),
         },
-        CaughtError::RustPanic { ereport, .. } => Failure {
-            code: PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-            message: ereport.message().to_owned(),
-            hint: None,
-        },
+        CaughtError::RustPanic { ereport, .. } => {
+            Failure { code: PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, message: ereport.message().to_owned(), hint: None }
+        }
     }
 }
 
@@ -188,7 +190,7 @@ pub fn is_database_wanted() -> bool {
 }
 
 /// The one worker of a kind in the database, for as long as the session lives. False: there is one already.
-pub fn become_the_only(kind: super::Kind) -> bool {
+pub fn become_the_only(kind: workers::Kind) -> bool {
     // SAFETY: a plain call. The class of advisory locks that users cannot name: their fourth field is 1 or 2.
     unsafe {
         let mut tag = std::mem::zeroed::<pg_sys::LOCKTAG>();
@@ -219,7 +221,7 @@ pub fn has_extension() -> bool {
 }
 
 /// Connects a database worker and makes it the only one of its kind. `None`: it should end.
-pub fn begin(argument: pg_sys::Datum, kind: super::Kind) -> Option<usize> {
+pub fn begin(argument: pg_sys::Datum, kind: workers::Kind) -> Option<usize> {
     let slot = argument.value();
     take_signals();
     let database = pgrx::bgworkers::BackgroundWorker::get_extra().parse::<u32>().unwrap_or(0);
@@ -232,12 +234,12 @@ pub fn begin(argument: pg_sys::Datum, kind: super::Kind) -> Option<usize> {
         return None;
     }
     // SAFETY: a plain global.
-    super::board::set_pid(slot, kind, unsafe { pg_sys::MyProcPid });
+    workers::set_pid(slot, kind, unsafe { pg_sys::MyProcPid });
     Some(slot)
 }
 
 /// Before a database worker ends by itself.
-pub fn finish(slot: usize, kind: super::Kind) {
-    super::board::set_pid(slot, kind, 0);
-    super::board::wake_launcher();
+pub fn finish(slot: usize, kind: workers::Kind) {
+    workers::set_pid(slot, kind, 0);
+    workers::wake_launcher();
 }

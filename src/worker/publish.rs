@@ -7,10 +7,10 @@ use basalt_background::ingest::{Outcome, Prepared, Publisher, Status};
 use pgrx::pg_sys;
 
 use super::process::{self, Failure};
+use crate::catalog::datasource;
 use crate::catalog::ingestion::{self, Ingestion, Progress};
 use crate::catalog::publish::{self, Built, SegmentSource};
 use crate::catalog::segment::SegmentKind;
-use crate::catalog::datasource;
 use crate::error::Result;
 use crate::pg::lock::Mode;
 

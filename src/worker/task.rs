@@ -7,52 +7,24 @@ use basalt_background::Error as SourceError;
 use basalt_background::ingest::{Limits, Outcome, Output, Prepared, Publisher, Runner, Spec};
 use basalt_background::kafka::{KafkaSource, Options};
 use basalt_background::source::Source;
-use pgrx::{PgSqlErrorCode, pg_sys};
+use pgrx::PgSqlErrorCode;
 
 use super::convert;
 use super::process::{self, Failure};
 use super::publish::CatalogPublisher;
 use crate::catalog::datasource::{self, Datasource};
 use crate::catalog::ingestion::{self, Ingestion};
+use crate::catalog::ingestion_options::{IngestionOptions, Policy, check_owner, connection};
 use crate::catalog::{cache, fields};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::guc;
 use crate::pg::interrupts::SignalsBlocked;
-use crate::pg::{self, foreign};
+use crate::pg;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const LAST_BACKOFF: Duration = Duration::from_secs(60);
 /// Bytes of memory that building one segment may take.
 const BUILD_MEMORY: usize = 512 << 20;
-
-/// What the user wants done when the topic is not what it was.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IngestionOptions {
-    #[serde(default)]
-    pub start: Start,
-    #[serde(default)]
-    pub on_offset_out_of_range: Policy,
-    #[serde(default)]
-    pub on_topic_recreated: Policy,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Start {
-    #[default]
-    Earliest,
-    Latest,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Policy {
-    #[default]
-    Stop,
-    Earliest,
-    Latest,
-}
 
 pub struct Task {
     pub ingestion: Ingestion,
@@ -297,45 +269,6 @@ fn is_permanent(failure: &Failure) -> bool {
             | ERRCODE_FDW_INVALID_OPTION_NAME
             | ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
     )
-}
-
-/// Connection options of a server for a role. Errors: `UndefinedObject`, `WrongObjectType`, `InsufficientPrivilege`.
-pub fn connection(server: &str, role: pg_sys::Oid) -> Result<Options> {
-    let found = foreign::server(server).ok_or_else(|| {
-        Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, format!("server \"{server}\" does not exist"))
-            .hint("CREATE SERVER ... FOREIGN DATA WRAPPER basalt_kafka OPTIONS (bootstrap_servers 'host:9092');")
-    })?;
-    if found.wrapper != "basalt_kafka" {
-        return Err(Error::new(
-            PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
-            format!("server \"{server}\" is not of wrapper \"basalt_kafka\""),
-        ));
-    }
-    // SAFETY: a plain permission check.
-    let allowed = unsafe { pg_sys::pg_foreign_server_aclcheck(found.oid, role, pg_sys::ACL_USAGE.into()) };
-    if allowed != pg_sys::AclResult::ACLCHECK_OK {
-        return Err(Error::new(
-            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            format!("permission denied for foreign server {server}"),
-        )
-        .hint("GRANT USAGE ON FOREIGN SERVER ... TO ...;"));
-    }
-    let mut values = found.options;
-    values.extend(foreign::user_options(found.oid, role));
-    Options::new(values)
-        .map_err(|e| Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("server \"{server}\": {e}")))
-}
-
-/// Errors unless the role owns the table, or may act as its owner.
-pub fn check_owner(relation: pg_sys::Oid, role: pg_sys::Oid) -> Result<()> {
-    // SAFETY: a plain permission check.
-    if unsafe { pg_sys::pg_class_ownercheck(relation, role) } {
-        return Ok(());
-    }
-    Err(Error::new(
-        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-        format!("must be owner of foreign table {}", datasource::name(relation)),
-    ))
 }
 
 /// Everything that the threads need, out of the catalog.

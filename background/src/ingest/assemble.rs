@@ -140,8 +140,7 @@ impl Assembler {
         }
         let mut sealed = std::mem::replace(&mut self.open, Decoded::new(self.schema.clone()));
         self.bytes = 0;
-        sealed.new_partitions =
-            sealed.delta.iter().map(|(p, _)| p).filter(|p| self.unknown.remove(p)).collect();
+        sealed.new_partitions = sealed.delta.iter().map(|(p, _)| p).filter(|p| self.unknown.remove(p)).collect();
         Some(sealed)
     }
 }

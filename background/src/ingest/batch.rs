@@ -172,12 +172,10 @@ fn copy_row(
             ColumnData::I64(v) => to.push_i64(column, v[row])?,
             ColumnData::I128(v) => to.push_i128(column, v[row])?,
             ColumnData::F64(v) => to.push_f64(column, v[row])?,
-            ColumnData::Bytes { .. } if host.contains(&column) => {
-                match convert(column, values.bytes(row)) {
-                    Ok(bytes) => to.push_bytes(column, &bytes)?,
-                    Err(error) => refused = Some(error),
-                }
-            }
+            ColumnData::Bytes { .. } if host.contains(&column) => match convert(column, values.bytes(row)) {
+                Ok(bytes) => to.push_bytes(column, &bytes)?,
+                Err(error) => refused = Some(error),
+            },
             ColumnData::Bytes { .. } => to.push_bytes(column, values.bytes(row))?,
         }
     }

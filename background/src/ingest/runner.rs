@@ -301,12 +301,7 @@ struct Link {
     converted: Receiver<Decoded>,
 }
 
-fn build(
-    mut builder: Builder,
-    shared: &Shared,
-    describers: &Receiver<Box<dyn Describe>>,
-    link: &Link,
-) -> Result<()> {
+fn build(mut builder: Builder, shared: &Shared, describers: &Receiver<Box<dyn Describe>>, link: &Link) -> Result<()> {
     let Some(mut describe) = wait_for(shared, describers) else { return Ok(()) };
     if !confirm(&mut builder, shared, describe.as_mut())? {
         return Ok(());

@@ -15,22 +15,34 @@ use super::value::{self, Bad};
 pub enum Parse {
     Bool,
     /// Bounds are inclusive.
-    Int { min: i64, max: i64 },
+    Int {
+        min: i64,
+        max: i64,
+    },
     Float4,
     Float8,
-    Numeric { precision: u8, scale: u8 },
+    Numeric {
+        precision: u8,
+        scale: u8,
+    },
     Date,
     Timestamp,
     TimestampTz,
     /// At most so many characters; blanks beyond are cut, as PostgreSQL does.
-    Text { max_characters: Option<u32> },
+    Text {
+        max_characters: Option<u32>,
+    },
     /// Blank-padded to so many characters.
-    BpChar { characters: u32 },
+    BpChar {
+        characters: u32,
+    },
     Uuid,
     Bytea,
     NumericText,
     /// Only the host's input function knows; `array`: JSON arrays become array literals first.
-    Host { array: bool },
+    Host {
+        array: bool,
+    },
 }
 
 impl Parse {
@@ -167,7 +179,8 @@ impl Decoder {
         self.scratch.clear();
         let text = match token.kind {
             Kind::Escaped => {
-                unescape(token.bytes(message), &mut self.scratch).map_err(|e| format!("column \"{}\": {e}", field.name))?;
+                unescape(token.bytes(message), &mut self.scratch)
+                    .map_err(|e| format!("column \"{}\": {e}", field.name))?;
                 self.scratch.as_slice()
             }
             _ => token.bytes(message),
@@ -217,7 +230,9 @@ fn describe(field: &Field, refused: Refused, text: &[u8]) -> String {
         Refused::Bad(Bad::Syntax) => format!("column \"{name}\": \"{shown}\" is not a value of type {type_name}"),
         Refused::Bad(Bad::OutOfRange) => format!("column \"{name}\": {shown} is out of range for type {type_name}"),
         Refused::Bad(Bad::NotAnInteger) => format!("column \"{name}\": {shown} is not an integer"),
-        Refused::TooLong(limit) => format!("column \"{name}\": value too long for type {type_name} ({limit} characters)"),
+        Refused::TooLong(limit) => {
+            format!("column \"{name}\": value too long for type {type_name} ({limit} characters)")
+        }
         Refused::NulCharacter => format!("column \"{name}\": text may not hold the character \\u0000"),
         Refused::Engine(error) => format!("column \"{name}\": {error}"),
     }

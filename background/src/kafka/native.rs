@@ -71,8 +71,7 @@ impl Client {
                         return Err(e);
                     }
                 };
-                let set =
-                    rd_kafka_conf_set(conf, c_name.as_ptr(), c_value.as_ptr(), reason.as_mut_ptr(), reason.len());
+                let set = rd_kafka_conf_set(conf, c_name.as_ptr(), c_value.as_ptr(), reason.as_mut_ptr(), reason.len());
                 if set != rd_kafka_conf_res_t::RD_KAFKA_CONF_OK {
                     rd_kafka_conf_destroy(conf);
                     // The library's reason repeats the value, which may be a secret.
@@ -81,8 +80,7 @@ impl Client {
             }
             rd_kafka_conf_set_log_cb(conf, Some(discard_log));
             rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR);
-            let handle =
-                rd_kafka_new(rd_kafka_type_t::RD_KAFKA_CONSUMER, conf, reason.as_mut_ptr(), reason.len());
+            let handle = rd_kafka_new(rd_kafka_type_t::RD_KAFKA_CONSUMER, conf, reason.as_mut_ptr(), reason.len());
             if handle.is_null() {
                 rd_kafka_conf_destroy(conf);
                 return Err(Error::Configuration(owned(reason.as_ptr())));
@@ -234,8 +232,7 @@ impl Client {
         // SAFETY: each object is created, used and destroyed here; the result belongs to the event.
         unsafe {
             let answers = rd_kafka_queue_new(self.handle);
-            let options =
-                rd_kafka_AdminOptions_new(self.handle, rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+            let options = rd_kafka_AdminOptions_new(self.handle, rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
             let mut reason = [0 as c_char; 128];
             rd_kafka_AdminOptions_set_request_timeout(
                 options,
@@ -302,10 +299,9 @@ impl Client {
         match code {
             RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
             | RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
-            | RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => Error::UnknownTopic {
-                topic: self.topic_name.to_string_lossy().into_owned(),
-                reason: message_of(code),
-            },
+            | RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => {
+                Error::UnknownTopic { topic: self.topic_name.to_string_lossy().into_owned(), reason: message_of(code) }
+            }
             _ => Error::Transient(message_of(code)),
         }
     }

@@ -48,7 +48,9 @@ pub fn check_option(name: &str, value: &str) -> Result<(), String> {
         _ => Err(format!("a whole number from {low} to {high} is expected")),
     };
     match name {
-        "bootstrap_servers" if value.trim().is_empty() => Err("a list of host:port, separated by commas, is expected".into()),
+        "bootstrap_servers" if value.trim().is_empty() => {
+            Err("a list of host:port, separated by commas, is expected".into())
+        }
         "security_protocol" => one_of(&["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]),
         "sasl_mechanism" => one_of(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
         "ssl_endpoint_identification_algorithm" => one_of(&["none", "https"]),
@@ -144,7 +146,9 @@ mod tests {
     #[test]
     fn only_listed_options_pass() {
         assert!(options(&[("bootstrap_servers", "a:1"), ("sasl_password", "x")]).is_ok());
-        for bad in ["plugin_library_paths", "sasl_kerberos_kinit_cmd", "group_id", "isolation_level", "ssl_key_location"] {
+        for bad in
+            ["plugin_library_paths", "sasl_kerberos_kinit_cmd", "group_id", "isolation_level", "ssl_key_location"]
+        {
             assert!(options(&[(bad, "x")]).is_err(), "{bad}");
         }
         assert!(options(&[("security_protocol", "telnet")]).is_err());

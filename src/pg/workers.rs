@@ -137,3 +137,8 @@ pub fn call(kinds: &[Kind]) {
     }
     wake_launcher();
 }
+
+/// Has the database's workers look at the catalog once this transaction has committed.
+pub fn call_at_commit(kinds: &'static [Kind]) {
+    pgrx::register_xact_callback(pgrx::PgXactCallbackEvent::Commit, move || call(kinds));
+}
