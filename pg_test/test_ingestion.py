@@ -275,7 +275,7 @@ def test_types_that_only_postgresql_reads(database, kafka, topic):
     rows = "SELECT r::text FROM {} r ORDER BY 1"
     assert database.query(rows.format("numbers")) == database.query(rows.format("heap"))
     (offset, _, error), = dead_letters(database)
-    assert offset == 1 and 'invalid input value for enum mood: "happy"' in error
+    assert offset == 1 and 'invalid input value for enum public.mood: "happy"' in error
 
 
 def test_privileges_and_options(sink, kafka, topic):
