@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from harness import prefix as prefixes  # noqa: E402
 from harness.cluster import Cluster  # noqa: E402
 from harness.kafka import Kafka  # noqa: E402
+from harness.twins import twins_of  # noqa: E402
 
 
 def pytest_configure(config):
@@ -68,6 +69,13 @@ def database(cluster):
     database = cluster.create_database()
     yield database
     database.drop()
+
+
+@pytest.fixture
+def twins(database):
+    """Schemas `store` and `heap` of a new database, for tables that get the same statements."""
+    with twins_of(database) as twins:
+        yield twins
 
 
 @pytest.fixture

@@ -27,8 +27,9 @@ def server_account() -> dict:
 
 
 def server_environment() -> dict:
-    """The environment without variables that would steer a server or client to another place."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
+    """The environment without variables that would steer a server or client to another place, or add stack traces to
+    the details of errors."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "RUST_"))}
     environment |= {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
     if os.geteuid() == 0:
         environment |= {"HOME": "/", "USER": "postgres", "LOGNAME": "postgres"}
