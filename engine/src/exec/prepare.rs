@@ -7,7 +7,7 @@ use super::columns::{BlockScratch, Kind, SegmentView};
 use super::filter::{self, Check, HostMemo, Leaf, Node, Resolver, Verdict};
 use super::{ExecStatistics, HostPulse, SegmentScan};
 use crate::interval::TimeInterval;
-use crate::plan::{ColumnRef, Filter, Host};
+use crate::plan::{Bound, ColumnRef, Filter, Host, Predicate, Test};
 use crate::types::{LogicalType, MICROS_PER_DAY, Value};
 use crate::{Budget, Error, Reservation, Result};
 
@@ -125,7 +125,10 @@ fn visibility(scan: &SegmentScan, columns: &[ColumnRef]) -> Result<(Vec<ColumnRe
         }
     };
     let intervals = scan.visibility.intervals();
-    let filter = Filter::Or(intervals.iter().map(|i| time_test(place, ty, i)).collect());
+    // Rows without a time are in no interval that could be hidden.
+    let timeless = Filter::Test(Predicate { column: place, test: Test::IsNull });
+    let tests = intervals.iter().map(|i| time_test(place, ty, i)).chain([timeless]);
+    let filter = Filter::Or(tests.collect());
     Ok((wanted, filter))
 }
 
@@ -196,7 +199,6 @@ impl<'a, 'b> Limits<'a, 'b> {
 
 /// `interval` as a test of a stored time.
 fn time_test(column: usize, ty: LogicalType, interval: &TimeInterval) -> Filter {
-    use crate::plan::{Bound, Predicate, Test};
     // Microseconds; for dates the first day that begins at or after the bound.
     let stored = |micros: i64| match ty {
         LogicalType::Date => micros.div_euclid(MICROS_PER_DAY) + i64::from(micros.rem_euclid(MICROS_PER_DAY) != 0),

@@ -152,10 +152,13 @@ fn read_index(input: &mut Cursor, values: u32, rows: u32, at: &mut u64) -> Resul
         }
         index::POSTINGS => {
             let starts = (values as usize).checked_add(2).ok_or_else(|| Error::corrupt("an index"))?;
-            IndexMeta::Postings {
-                starts: PackedArray::read(input, starts, at)?,
-                rows: PackedArray::read(input, rows as usize, at)?,
+            let starts = PackedArray::read(input, starts, at)?;
+            let postings = PackedArray::read(input, rows as usize, at)?;
+            // Distinct row numbers need so many bits: the entries' bytes justify their count.
+            if u64::from(rows) > 1 << postings.width {
+                return Err(Error::corrupt("an index"));
             }
+            IndexMeta::Postings { starts, rows: postings }
         }
         other => return Err(Error::Unsupported { what: format!("index layout {other}") }),
     })
