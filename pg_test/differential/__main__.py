@@ -23,7 +23,7 @@ def main():
     report = run(**options)
     for state, message in report.examples.items():
         print(f"failed alike, for example: {state} {message.splitlines()[0]}")
-    for line, count in report.reasons.most_common(20):
+    for line, count in report.reasons.most_common(40):
         print(f"{count:6} {line}")
     print(report.closing())
     sys.exit(1 if report.differences else 0)

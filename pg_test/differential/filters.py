@@ -46,6 +46,8 @@ def leaf(rng, alias, column, table):
     group = column.kind.group
     if rng.random() < 0.1:
         return sql(c, rng.choice([" IS NULL", " IS NOT NULL"]))
+    if table.plain:
+        return plain(rng, c, column)
     special = SPECIAL.get(group)
     if special and (not column.kind.ordered or rng.random() < 0.4):
         made = special(rng, c, column)
@@ -54,6 +56,24 @@ def leaf(rng, alias, column, table):
     if not column.kind.ordered:
         return sql(c, rng.choice([" IS NULL", " IS NOT NULL"]))
     return ordered(rng, c, column, table, alias)
+
+
+def plain(rng, c, column):
+    """The operators that every filter of a dashboard is made of."""
+    one = lambda: literal(rng, column)
+    r = rng.random()
+    if column.kind.group == "bool":
+        return of_bool(rng, c, column)
+    if column.kind.group == "text" and r < 0.4:
+        if rng.random() < 0.6:
+            return sql(c, rng.choice([" LIKE ", " LIKE ", " NOT LIKE ", " ILIKE "]), text_lit(rng, lambda: pattern(rng, column)))
+        return sql(c, rng.choice([" ~ ", " ~* ", " !~ "]), text_lit(rng, lambda: regex(rng, column)))
+    if r < 0.65:
+        return sql(c, f" {rng.choice(COMPARE)} ", one())
+    if r < 0.8:
+        return sql(c, rng.choice([" BETWEEN ", " BETWEEN ", " NOT BETWEEN "]), one(), " AND ", one())
+    values = [one() if rng.random() < 0.95 else Lit(None, column.kind.cast, (None,)) for _ in range(rng.choice([1, 2, 3, 8]))]
+    return sql(c, rng.choice([" IN (", " IN (", " NOT IN ("]), *[x for v in values for x in (", ", v)][1:], ")")
 
 
 def ordered(rng, c, column, table, alias):
@@ -295,7 +315,7 @@ def time_range(rng, column, alias):
 def where(rng, table, alias=""):
     """A condition for WHERE, often several conjuncts."""
     parts = [tree(rng, table, alias) for _ in range(rng.choice([1, 1, 1, 2, 3]))]
-    if not table.big and rng.random() < 0.04:
+    if not table.big and not table.plain and rng.random() < 0.04:
         # First, so that PostgreSQL evaluates the guard before it.
         return guarded(rng, alias)
     return parts[0] if len(parts) == 1 else Bool("AND", parts)

@@ -26,6 +26,10 @@ class Kind:
     opaque_class: bool = False
 
     @property
+    def native(self):
+        return self.name in NATIVE
+
+    @property
     def compare(self):
         """How a representative of a group of this type is compared."""
         return "any" if self.opaque_class else "loose" if self.loose else "exact"
@@ -33,6 +37,11 @@ class Kind:
     @property
     def cast(self):
         return self.literal or self.sql
+
+
+# Types whose equality, order and sums the engine knows.
+NATIVE = {"bool", "int2", "int4", "int8", "float4", "float8", "numeric_9_2", "numeric_18_0", "numeric_18_6", "numeric_38_10", "numeric_4_4", "date", "timestamp",
+          "timestamp_0", "timestamptz", "text", "text_c", "varchar", "uuid"}
 
 
 def kinds():
