@@ -25,7 +25,7 @@ def make_query(seed, number, tables):
     form = rng.choices(list(FORMS), weights=[w for w, _ in FORMS_WEIGHTS], k=1)[0]
     big = [t for t in tables if t.big]
     small = [t for t in tables if not t.big]
-    table = rng.choice(big) if big and form in BIG_FORMS and rng.random() < 0.08 else rng.choice(small)
+    table = rng.choice(big) if big and form in BIG_FORMS and rng.random() < 0.12 else rng.choice(small)
     # Two of three aggregate queries are made of what should be pushed whole.
     source = table.natively() if form in ("global", "grouped", "ranges") and rng.random() < 0.67 else table
     select = FORMS[form](rng, source, small)

@@ -268,7 +268,7 @@ def make_table(rng, name, kind_names, segments, maintained=False):
             # Most batches hold a narrow range of time, some replay all of it.
             local["ts"] = rng.sample(ts.pool, 3)
         rows = []
-        for _ in range(rng.choice([1, 2, 3, 8, 15, 30]) if rng.random() < 0.97 else 150):
+        for _ in range(rng.choice([1, 2, 3, 8, 15, 30]) if rng.random() < 0.94 else rng.choice([64, 129, 300])):
             row = [c.value(rng, local[c.name]) for c in present]
             row[0] = str(next_id)
             next_id += 1
