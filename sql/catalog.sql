@@ -31,7 +31,9 @@ CREATE TABLE basalt.segment (
     -- Schema that a derived segment is merged to: equal sources and an equal schema give equal bytes.
     merge_schema text,
     -- Version that retired the segment.
-    retired_version bigint
+    retired_version bigint,
+    -- Version of the replace that wrote the segment; NULL: it was appended.
+    created_version bigint
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500, fillfactor = 80);
 ALTER TABLE basalt.segment ALTER COLUMN statistics SET STORAGE EXTERNAL;
 CREATE INDEX segment_datasource ON basalt.segment (datasource) WHERE used;
@@ -75,6 +77,26 @@ CREATE TABLE basalt.segment_deletion (
     PRIMARY KEY (segment, delta)
 );
 
+-- Replaces that can be undone: how many segments each wrote, retired and clipped.
+CREATE TABLE basalt.datasource_version (
+    datasource uuid NOT NULL,
+    version bigint NOT NULL,
+    reason text NOT NULL,
+    created bigint NOT NULL,
+    retired bigint NOT NULL,
+    clipped bigint NOT NULL,
+    at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    PRIMARY KEY (datasource, version)
+);
+
+-- What was visible of a segment before a version clipped it.
+CREATE TABLE basalt.segment_clip (
+    segment uuid NOT NULL,
+    version bigint NOT NULL,
+    visibility tstzmultirange NOT NULL,
+    PRIMARY KEY (segment, version)
+);
+
 CREATE TABLE basalt.rule (
     datasource uuid NOT NULL,
     ordinal int NOT NULL,
@@ -113,6 +135,8 @@ SELECT pg_catalog.pg_extension_config_dump('basalt.segment_data', '');
 SELECT pg_catalog.pg_extension_config_dump('basalt.segment_part', '');
 SELECT pg_catalog.pg_extension_config_dump('basalt.segment_source', '');
 SELECT pg_catalog.pg_extension_config_dump('basalt.segment_deletion', '');
+SELECT pg_catalog.pg_extension_config_dump('basalt.datasource_version', '');
+SELECT pg_catalog.pg_extension_config_dump('basalt.segment_clip', '');
 SELECT pg_catalog.pg_extension_config_dump('basalt.rule', '');
 SELECT pg_catalog.pg_extension_config_dump('basalt.load_history', '');
 SELECT pg_catalog.pg_extension_config_dump('basalt.job', '');

@@ -1,5 +1,6 @@
 //! SQL-callable functions.
 
+mod admin;
 mod events;
 mod ingestion;
 

@@ -8,8 +8,8 @@ use super::cache::{self, NewFile};
 use super::publish::build_options;
 use super::segment::{self, SegmentEntry};
 use crate::error::{Error, Result};
-use crate::pg::multirange;
 use crate::pg::spi::{self, Statement};
+use crate::pg::{multirange, thread};
 
 static SCHEMA: Statement =
     Statement { sql: "SELECT merge_schema FROM basalt.segment WHERE id = $1", types: &[pg_sys::UUIDOID] };
@@ -41,6 +41,7 @@ pub fn rebuild(entry: &SegmentEntry, out: &mut NewFile) -> Result<()> {
     for (source, visibility) in parts {
         sources.push(MergeSource { segment: cache::open(&source)?, visibility, deleted: None });
     }
-    merge(schema.into(), &sources, build_options()?, out)?;
-    Ok(())
+    let options = build_options()?;
+    let cancel = options.cancel.clone();
+    thread::run(&cancel, || merge(schema.into(), &sources, options, out).map(drop))
 }

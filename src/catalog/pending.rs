@@ -17,6 +17,7 @@ use basalt_engine::rows::RowBuffer;
 use basalt_engine::segment::SegmentBytes;
 use pgrx::{pg_guard, pg_sys};
 
+use super::collect;
 use super::datasource::Datasource;
 use super::publish::{self, Built};
 use super::segment::{SegmentEntry, SegmentKind};
@@ -88,8 +89,11 @@ pub fn insert(
     datasource: &Arc<Datasource>,
     command: Command,
     timeless: bool,
-    push: impl FnOnce(&mut RowBuffer) -> Result<()>,
+    mut push: impl FnMut(&mut RowBuffer) -> Result<()>,
 ) -> Result<()> {
+    if let Some(taken) = collect::insert(datasource, timeless, &mut push) {
+        return taken;
+    }
     // SAFETY: plain call.
     let owner = unsafe { pg_sys::GetCurrentSubTransactionId() };
     let full = STATE.with_borrow_mut(|state| {

@@ -17,7 +17,7 @@ use crate::guc;
 use crate::pg::lock::{self, Mode};
 use crate::pg::spi::{self, Statement};
 use crate::pg::values::varlena_datum;
-use crate::pg::{multirange, random_uuid};
+use crate::pg::{multirange, random_uuid, thread};
 
 /// Bytes of one row of `basalt.segment_data`.
 pub const CHUNK: usize = 1 << 20;
@@ -78,12 +78,22 @@ pub fn build_options() -> Result<BuildOptions> {
     })
 }
 
-/// Builds a segment of rows, on this thread.
+/// Rows beyond which a build is worth a thread, which can be canceled.
+const THREAD_ROWS: usize = 20_000;
+
+/// Builds a segment of rows.
 pub fn build(schema: Arc<Schema>, rows: RowBuffer) -> Result<Built> {
-    let mut builder = SegmentBuilder::new(schema, build_options()?);
-    builder.append(rows)?;
+    let options = build_options()?;
+    let cancel = options.cancel.clone();
     let mut file = NewFile::create(&cache::directory()?)?;
-    let statistics = builder.finish(&mut file)?;
+    let many = rows.rows() > THREAD_ROWS;
+    let out = &mut file;
+    let work = move || {
+        let mut builder = SegmentBuilder::new(schema, options);
+        builder.append(rows)?;
+        builder.finish(out)
+    };
+    let statistics = if many { thread::run(&cancel, work)? } else { work()? };
     Ok(Built { id: random_uuid(), file: file.finish()?, statistics })
 }
 

@@ -74,6 +74,9 @@ mod column {
     pub const STATISTICS: i16 = 12;
 }
 
+/// Attribute number of `used`.
+pub const USED_COLUMN: i16 = column::USED;
+
 /// Segments whose decoded statistics one session keeps.
 const CACHED_STATISTICS: usize = 65_536;
 

@@ -1,6 +1,7 @@
 //! Safe wrappers over PostgreSQL's C interfaces.
 
 pub mod array;
+pub mod cast;
 pub mod classes;
 pub mod ddl;
 pub mod eval;
@@ -21,6 +22,7 @@ pub mod scan;
 pub mod settings;
 pub mod snapshot;
 pub mod spi;
+pub mod thread;
 pub mod time;
 pub mod types;
 pub mod values;

@@ -36,3 +36,37 @@ pub fn active_command() -> Option<u32> {
     // SAFETY: the active snapshot, if set, is valid.
     unsafe { if pg_sys::ActiveSnapshotSet() { Some((*pg_sys::GetActiveSnapshot()).curcid) } else { None } }
 }
+
+/// A snapshot held for longer than one statement.
+pub struct Registered(pg_sys::Snapshot);
+
+impl Registered {
+    /// The transaction's snapshot: newest under read committed.
+    pub fn transaction() -> Self {
+        // SAFETY: inside a transaction; unregistered by Drop, or by the resource owner on abort.
+        unsafe { Registered(pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot())) }
+    }
+
+    pub fn as_ptr(&self) -> pg_sys::Snapshot {
+        self.0
+    }
+
+    /// Runs `work` with it as the active snapshot.
+    pub fn active<T>(&self, work: impl FnOnce() -> T) -> T {
+        // SAFETY: the snapshot is registered; popped below, or by abort processing.
+        unsafe { pg_sys::PushActiveSnapshot(self.0) }
+        let active = ActiveSnapshot(());
+        let result = work();
+        drop(active);
+        result
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: registered by the constructor.
+            unsafe { pg_sys::UnregisterSnapshot(self.0) }
+        }
+    }
+}

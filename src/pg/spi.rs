@@ -7,7 +7,8 @@ use std::ffi::CString;
 use pgrx::pg_sys;
 
 use super::owner::AsOwner;
-use crate::error::Error;
+use super::snapshot::Registered;
+use crate::error::{Error, Result};
 
 thread_local! {
     /// By the address of the static SQL text. Plans are PostgreSQL's, kept in its cache memory for the session.
@@ -151,6 +152,40 @@ pub fn execute_text(sql: &str, as_owner: bool) {
     connection.close();
 }
 
+/// Runs a statement of the user's, as the user, under `snapshot` (with the commands counted that the transaction ran
+/// since). Returns the rows processed. Errors: more or less than one statement in the text.
+pub fn execute_under(sql: &str, snapshot: &Registered) -> Result<u64> {
+    let connection = Connection::open();
+    let text = CString::new(sql)
+        .map_err(|_| Error::new(pgrx::PgSqlErrorCode::ERRCODE_SYNTAX_ERROR, "NUL byte in the query"))?;
+    // SAFETY: inside an SPI connection, which frees the plan; the snapshot is registered while the plan runs.
+    let processed = unsafe {
+        let plan = pg_sys::SPI_prepare(text.as_ptr(), 0, std::ptr::null_mut());
+        if plan.is_null() {
+            internal("SPI_prepare", pg_sys::SPI_result).raise();
+        }
+        if (*pg_sys::SPI_plan_get_plan_sources(plan)).length != 1 {
+            Error::new(pgrx::PgSqlErrorCode::ERRCODE_SYNTAX_ERROR, "the query must be a single statement").raise();
+        }
+        let code = pg_sys::SPI_execute_snapshot(
+            plan,
+            std::ptr::null_mut(),
+            std::ptr::null(),
+            snapshot.as_ptr(),
+            std::ptr::null_mut(),
+            false,
+            true,
+            0,
+        );
+        if code < 0 {
+            internal("SPI_execute_snapshot", code).raise();
+        }
+        pg_sys::SPI_processed
+    };
+    connection.close();
+    Ok(processed)
+}
+
 /// An SPI connection. When an error unwinds, PostgreSQL's abort processing closes it.
 pub struct Connection(());
 
@@ -182,4 +217,21 @@ pub fn text(value: &str) -> Argument {
 /// The uuid must live until the statement has run.
 pub fn uuid(value: &[u8; 16]) -> Argument {
     Some(pg_sys::Datum::from(value.as_ptr()))
+}
+
+/// A `uuid[]`.
+pub fn uuid_array(values: &[[u8; 16]]) -> Argument {
+    let mut elements: Vec<pg_sys::Datum> = values.iter().map(|v| pg_sys::Datum::from(v.as_ptr())).collect();
+    // SAFETY: each datum points to a uuid (16 bytes, by reference, alignment char); the array copies them.
+    let array = unsafe {
+        pg_sys::construct_array(
+            elements.as_mut_ptr(),
+            elements.len() as i32,
+            pg_sys::UUIDOID,
+            16,
+            false,
+            pg_sys::TYPALIGN_CHAR as std::ffi::c_char,
+        )
+    };
+    Some(pg_sys::Datum::from(array))
 }

@@ -1,0 +1,80 @@
+//! Administration of datasources: replace, compact, restore, sweep.
+
+use basalt_engine::TimeInterval;
+use basalt_engine::types::LogicalType;
+use pgrx::{PgSqlErrorCode, pg_sys};
+
+use super::{Arguments, function, require_ownership};
+use crate::catalog::{compact, datasource, replace, restore, sweep};
+use crate::error::{Error, Result};
+use crate::pg::{cast, types};
+
+function!(pg_finfo_basalt_replace, basalt_replace, |call| {
+    // SAFETY: declared with four arguments, none of them necessarily given.
+    let arguments = unsafe { Arguments::new(call) };
+    let relation = arguments.relation(0)?;
+    require_ownership(relation)?;
+    let opened = datasource::open(relation)?;
+    let query = arguments
+        .text(3)
+        .ok_or_else(|| Error::new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, "the query must not be NULL"))?;
+    let mut within = TimeInterval::ALL;
+    if let Some(position) = opened.schema.time {
+        let (type_oid, typmod) = opened.types[position];
+        let base = types::base_type(type_oid, typmod).0;
+        let ty = opened.schema.columns[position].ty;
+        if let Some(start) = bound(call, &arguments, 1, base, ty)? {
+            within.start = start;
+        }
+        if let Some(end) = bound(call, &arguments, 2, base, ty)? {
+            within.end = end;
+        }
+    } else if arguments.get(1).is_some() || arguments.get(2).is_some() {
+        // Any range will do: it is refused, with the table's name.
+        within = TimeInterval::new(0, 1);
+    }
+    Ok(pg_sys::Datum::from(replace::replace(relation, within, &query)? as i64))
+});
+
+/// An end of the range in microseconds: the argument, cast to the time column's type.
+fn bound(
+    call: pg_sys::FunctionCallInfo,
+    arguments: &Arguments,
+    at: usize,
+    time_type: pg_sys::Oid,
+    ty: LogicalType,
+) -> Result<Option<i64>> {
+    let Some(given) = arguments.get(at) else { return Ok(None) };
+    // SAFETY: the call's function information is PostgreSQL's.
+    let given_type = unsafe { pg_sys::get_fn_expr_argtype((*call).flinfo, at as i32) };
+    let value = cast::cast(given, given_type, time_type)?;
+    let stored = crate::pg::values::Codec::with_type(ty, time_type, -1).to_value(value, false)?;
+    match stored {
+        basalt_engine::types::Value::I64(time) => Ok(Some(ty.to_micros(time))),
+        _ => Err(basalt_engine::Error::invalid("time of another type").into()),
+    }
+}
+
+function!(pg_finfo_basalt_compact, basalt_compact, |call| {
+    // SAFETY: declared with one argument.
+    let relation = unsafe { Arguments::new(call) }.relation(0)?;
+    require_ownership(relation)?;
+    Ok(pg_sys::Datum::from(compact::compact(relation)? as i64))
+});
+
+function!(pg_finfo_basalt_restore_version, basalt_restore_version, |call| {
+    // SAFETY: declared with two arguments.
+    let arguments = unsafe { Arguments::new(call) };
+    let relation = arguments.relation(0)?;
+    require_ownership(relation)?;
+    let version = arguments
+        .i64(1)
+        .ok_or_else(|| Error::new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, "the version must not be NULL"))?;
+    Ok(pg_sys::Datum::from(restore::restore(relation, version)?))
+});
+
+// Returns `{segments, datasources, files}`.
+function!(pg_finfo_basalt_sweep, basalt_sweep, |_call| {
+    let swept = sweep::sweep()?;
+    Ok(cast::int8_array(&[swept.segments as i64, swept.datasources as i64, swept.files as i64]))
+});
