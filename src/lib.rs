@@ -15,6 +15,7 @@ use pgrx::pg_guard;
 
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    pg::leave_backtraces_out();
     guc::define();
     catalog::register_callbacks();
     fdw::register();

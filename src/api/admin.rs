@@ -4,7 +4,7 @@ use basalt_engine::TimeInterval;
 use basalt_engine::types::LogicalType;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
-use super::{Arguments, function, require_ownership};
+use super::{Arguments, function, require_ownership, require_writes};
 use crate::catalog::{compact, datasource, replace, restore, sweep};
 use crate::error::{Error, Result};
 use crate::pg::{cast, types};
@@ -12,6 +12,7 @@ use crate::pg::{cast, types};
 function!(pg_finfo_basalt_replace, basalt_replace, |call| {
     // SAFETY: declared with four arguments, none of them necessarily given.
     let arguments = unsafe { Arguments::new(call) };
+    require_writes(c"basalt.replace()");
     let relation = arguments.relation(0)?;
     require_ownership(relation)?;
     let opened = datasource::open(relation)?;
@@ -56,6 +57,7 @@ fn bound(
 }
 
 function!(pg_finfo_basalt_compact, basalt_compact, |call| {
+    require_writes(c"basalt.compact()");
     // SAFETY: declared with one argument.
     let relation = unsafe { Arguments::new(call) }.relation(0)?;
     require_ownership(relation)?;
@@ -65,6 +67,7 @@ function!(pg_finfo_basalt_compact, basalt_compact, |call| {
 function!(pg_finfo_basalt_restore_version, basalt_restore_version, |call| {
     // SAFETY: declared with two arguments.
     let arguments = unsafe { Arguments::new(call) };
+    require_writes(c"basalt.restore_version()");
     let relation = arguments.relation(0)?;
     require_ownership(relation)?;
     let version = arguments

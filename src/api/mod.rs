@@ -84,3 +84,9 @@ pub fn require_ownership(relation: pg_sys::Oid) -> crate::error::Result<()> {
         format!("must be owner of foreign table {}", crate::catalog::datasource::name(relation)),
     ))
 }
+
+/// Raises in a read-only transaction, hence on a standby.
+pub fn require_writes(command: &'static std::ffi::CStr) {
+    // SAFETY: a static C string.
+    unsafe { pg_sys::PreventCommandIfReadOnly(command.as_ptr()) }
+}

@@ -194,6 +194,13 @@ fn no_column(option: &str, name: &str, columns: &[TableColumn]) -> Error {
 }
 
 fn read(relation: pg_sys::Oid) -> Result<Datasource> {
+    // SAFETY: plain call; no kind: the table was dropped while its lock was awaited.
+    if unsafe { pg_sys::get_rel_relkind(relation) } == 0 {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+            format!("relation with OID {} does not exist", u32::from(relation)),
+        ));
+    }
     if !is_datasource(relation) {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,

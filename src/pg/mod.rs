@@ -30,6 +30,15 @@ pub mod workers;
 
 use pgrx::pg_sys;
 
+/// Called first in `_PG_init`. Errors are raised as Rust panics on their way to PostgreSQL; a RUST_BACKTRACE in the
+/// server's environment would put a backtrace into each one's DETAIL. RUST_LIB_BACKTRACE still asks for it.
+pub fn leave_backtraces_out() {
+    if std::env::var_os("RUST_LIB_BACKTRACE").is_none() {
+        // SAFETY: the process has a single thread while it loads the library.
+        unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") }
+    }
+}
+
 /// A random (version 4) uuid.
 pub fn random_uuid() -> [u8; 16] {
     let mut bytes = [0u8; 16];
