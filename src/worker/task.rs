@@ -18,8 +18,8 @@ use crate::catalog::ingestion_options::{IngestionOptions, Policy, check_owner, c
 use crate::catalog::{cache, fields};
 use crate::error::Result;
 use crate::guc;
-use crate::pg::interrupts::SignalsBlocked;
 use crate::pg;
+use crate::pg::interrupts::SignalsBlocked;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const LAST_BACKOFF: Duration = Duration::from_secs(60);
