@@ -13,7 +13,7 @@ fn percent_null() -> impl Strategy<Value = u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn any_rows_come_back(
@@ -81,7 +81,7 @@ fn spilling(limit: usize) -> BuildOptions {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn spilled_rows_give_the_same_bytes(
@@ -134,7 +134,7 @@ fn merge_model(schema: &Schema, sources: &[(Vec<Vec<Value>>, MergeSource)]) -> V
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn a_merge_is_a_build_of_what_is_visible(

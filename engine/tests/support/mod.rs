@@ -1,5 +1,5 @@
 //! Segments with a bit of everything, and all that one holds as text.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::manual_is_multiple_of)]
 
 use std::sync::Arc;
 

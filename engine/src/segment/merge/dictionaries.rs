@@ -40,6 +40,9 @@ pub(super) enum SourceValues<'a> {
     },
 }
 
+/// Takes a value, the number of its source, and its code there.
+type Give<'a> = &'a mut dyn FnMut(&[u8], usize, usize) -> Result<()>;
+
 /// The values of one source that are used, in order.
 enum Values<'a> {
     Stored(DictionaryIter<'a>),
@@ -128,7 +131,7 @@ impl<'a> MergedDictionary<'a> {
     }
 
     /// Gives every used value of every source, in order, with the source and its code there.
-    fn walk(&self, give: &mut dyn FnMut(&[u8], usize, usize) -> Result<()>) -> Result<()> {
+    fn walk(&self, give: Give) -> Result<()> {
         let mut walks: Vec<Walk> = self.sources.iter().map(SourceDictionary::walk).collect();
         let mut live = Vec::new();
         for (source, walk) in walks.iter_mut().enumerate() {
