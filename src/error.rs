@@ -1,6 +1,7 @@
 //! One error type for the extension, and the one place where it becomes PostgreSQL's: SQLSTATE, message, detail, hint.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use basalt_engine as engine;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -12,6 +13,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     Engine(engine::Error),
     Sql(Box<SqlError>),
+}
+
+/// Called before a corruption is reported.
+static ON_CORRUPTION: OnceLock<fn()> = OnceLock::new();
+
+/// Says what to do, once a process, before a corruption is reported: whatever was damaged is to be dropped.
+pub fn on_corruption(act: fn()) {
+    let _ = ON_CORRUPTION.set(act);
 }
 
 /// An error that already knows its SQLSTATE.
@@ -64,6 +73,11 @@ impl Error {
 
     /// Reports the error to PostgreSQL; destructors of the caller's frames run on the way.
     pub fn raise(self) -> ! {
+        if matches!(self, Error::Engine(engine::Error::Corrupt { .. }))
+            && let Some(act) = ON_CORRUPTION.get()
+        {
+            act();
+        }
         let SqlError { code, message, detail, hint } = self.into_sql();
         let mut report = ErrorReport::new(code, message, "basalt");
         if let Some(detail) = detail {

@@ -24,14 +24,14 @@ use crate::pg::values::with_varlena;
 use crate::pg::{interrupts, uuid_text};
 
 thread_local! {
-    /// Mapped segments, kept between queries.
-    static OPEN: RefCell<Lru<[u8; 16], Arc<Segment>>> = RefCell::new(Lru::new());
+    /// Mapped segments, kept between queries, with the checksum of their files.
+    static OPEN: RefCell<Lru<[u8; 16], (u32, Arc<Segment>)>> = RefCell::new(Lru::new());
 }
 
 /// Maps a segment that the active snapshot sees, recreating its file first if it is missing or damaged. Errors: `Corrupt`
 /// if the catalog's own bytes are not what they were, and errors of the file system.
 pub fn open(entry: &SegmentEntry) -> Result<Arc<Segment>> {
-    if let Some(known) = OPEN.with_borrow_mut(|open| open.get(&entry.id).cloned()) {
+    if let Some((_, known)) = OPEN.with_borrow_mut(|open| open.get(&entry.id).cloned()) {
         return Ok(known);
     }
     let segment = match pending::bytes_of(&entry.id) {
@@ -39,14 +39,9 @@ pub fn open(entry: &SegmentEntry) -> Result<Arc<Segment>> {
         None => open_file(entry)?,
     };
     let segment = Arc::new(segment);
-    remember(entry.id, segment.clone());
-    Ok(segment)
-}
-
-/// Keeps a mapped segment for later queries of the session.
-pub fn remember(id: [u8; 16], segment: Arc<Segment>) {
     let limit = usize::try_from(guc::MAX_OPEN_SEGMENTS.get()).unwrap_or(16);
-    OPEN.with_borrow_mut(|open| open.insert(id, segment, limit));
+    OPEN.with_borrow_mut(|open| open.insert(entry.id, (entry.checksum, segment.clone()), limit));
+    Ok(segment)
 }
 
 /// Unmaps a segment as soon as no query uses it.
@@ -57,15 +52,28 @@ pub fn forget(id: &[u8; 16]) {
 fn open_file(entry: &SegmentEntry) -> Result<Segment> {
     let directory = directory()?;
     let path = directory.join(file_name(&entry.id, entry.checksum));
-    let bytes = match map(&path, entry.bytes) {
-        Ok(bytes) => bytes,
-        Err(_) => {
-            // Missing, or of another length: whatever it is, the home has the bytes.
-            recreate(entry, &directory)?;
-            map(&path, entry.bytes)?
+    if let Ok(segment) = map(&path, entry.bytes).and_then(|bytes| Ok(Segment::open(bytes)?)) {
+        return Ok(segment);
+    }
+    // Missing, of another length, or damaged: whatever it is, the home has the bytes.
+    recreate(entry, &directory)?;
+    Ok(Segment::open(map(&path, entry.bytes)?)?)
+}
+
+/// After damage was found in a segment: verifies those that this session has mapped, and removes the files of damaged
+/// ones, so that the next query makes them again from their home.
+pub fn drop_damaged() {
+    let Ok(directory) = directory() else { return };
+    let open: Vec<_> = OPEN.with_borrow(|open| open.iter().map(|(id, (sum, seg))| (*id, *sum, seg.clone())).collect());
+    for (id, checksum, segment) in open {
+        if interrupts::stop_requested() {
+            return;
         }
-    };
-    Ok(Segment::open(bytes)?)
+        if segment.verify().is_err() {
+            let _ = fs::remove_file(directory.join(file_name(&id, checksum)));
+            forget(&id);
+        }
+    }
 }
 
 /// Brings the file of a segment back.

@@ -25,6 +25,7 @@ pub mod tables;
 pub fn register_callbacks() {
     datasource::register_callbacks();
     pending::register_callbacks();
+    crate::error::on_corruption(cache::drop_damaged);
 }
 
 /// Holds off appends and other commits to the datasource until the transaction ends.

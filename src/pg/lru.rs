@@ -36,6 +36,11 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         }
     }
 
+    /// All entries, in no particular order; that does not count as use.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.entries.iter().map(|(key, (_, value))| (key, value))
+    }
+
     pub fn remove(&mut self, key: &K) {
         if let Some((used, _)) = self.entries.remove(key) {
             self.order.remove(&used);
