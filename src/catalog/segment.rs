@@ -13,6 +13,7 @@ use crate::error::{OrRaise, Result};
 use crate::pg::lru::Lru;
 use crate::pg::multirange;
 use crate::pg::scan::{IndexScan, Key};
+use crate::pg::snapshot::Contents;
 use crate::pg::spi::Rows;
 use crate::pg::values::with_varlena;
 
@@ -83,6 +84,24 @@ const CACHED_STATISTICS: usize = 65_536;
 thread_local! {
     /// A segment is immutable, hence so are its statistics.
     static STATISTICS: RefCell<Lru<[u8; 16], Arc<SegmentStatistics>>> = RefCell::new(Lru::new());
+}
+
+/// Lists of segments that one session keeps, each as some snapshot saw it.
+const CACHED_LISTS: usize = 16;
+
+thread_local! {
+    static LISTS: RefCell<Lru<[u8; 16], (Contents, Arc<[SegmentEntry]>)>> = RefCell::new(Lru::new());
+}
+
+/// All of [`visible`], for planning and executing queries: read once for both, and again only when some transaction has ended.
+pub fn list(datasource: &[u8; 16]) -> Arc<[SegmentEntry]> {
+    let Some(contents) = Contents::active() else { return visible(datasource, None).into() };
+    let known = LISTS.with_borrow_mut(|lists| lists.get(datasource).filter(|(of, _)| *of == contents).map(|(_, l)| l.clone()));
+    known.unwrap_or_else(|| {
+        let list: Arc<[SegmentEntry]> = visible(datasource, None).into();
+        LISTS.with_borrow_mut(|lists| lists.insert(*datasource, (contents, list.clone()), CACHED_LISTS));
+        list
+    })
 }
 
 /// Used segments of a datasource under the active snapshot, those that cannot hold a visible row in `within` left out.

@@ -21,7 +21,7 @@ use crate::translate::template::{self, FilterTemplate, PlanTemplate, Shape};
 /// What planning knows of a datasource: `fdw_private` of its `RelOptInfo`.
 pub struct RelationState {
     pub datasource: Arc<Datasource>,
-    pub segments: Vec<SegmentEntry>,
+    pub segments: Arc<[SegmentEntry]>,
     /// Clauses of `baserestrictinfo` that PostgreSQL has to evaluate, with the reasons.
     pub local: Vec<String>,
     /// Why aggregates above were not pushed down.
@@ -69,7 +69,7 @@ pub unsafe extern "C-unwind" fn get_foreign_rel_size(
     let datasource = datasource::open(table).or_raise();
     // SAFETY: PostgreSQL reads the flag set by this backend.
     let snapshot = (!unsafe { pg_sys::ActiveSnapshotSet() }).then(ActiveSnapshot::transaction);
-    let segments = segment::visible(&datasource.id, None);
+    let segments = segment::list(&datasource.id);
     drop(snapshot);
     // SAFETY: the planner's own structures, alive during the callback; the state is dropped with the planner's memory.
     unsafe {

@@ -42,7 +42,7 @@ pub struct Inputs {
     pub columns: Vec<ColumnRef>,
     pub bound: Vec<BoundColumn>,
     /// The segments of the execution's snapshot, once they were read.
-    segments: Option<Vec<SegmentEntry>>,
+    segments: Option<Arc<[SegmentEntry]>>,
 }
 
 /// What produces tuples.
@@ -93,7 +93,7 @@ impl Scan {
         let inputs = &mut self.inputs;
         self.host.clear();
         let filter = bind::bind(&inputs.template.filter, &inputs.bound, &inputs.expressions, &mut self.host)?;
-        let segments = inputs.segments.get_or_insert_with(|| segment::visible(&inputs.datasource.id, None));
+        let segments = inputs.segments.get_or_insert_with(|| segment::list(&inputs.datasource.id));
         let time = inputs.datasource.schema.time.and_then(|position| {
             let id = inputs.datasource.schema.columns[position].id;
             inputs.columns.iter().position(|c| c.id == id)

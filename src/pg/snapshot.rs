@@ -70,3 +70,37 @@ impl Drop for Registered {
         }
     }
 }
+
+/// What a snapshot sees, apart from changes of its own transaction: equal contents see equal rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    limits: (u32, u32),
+    running: Vec<u32>,
+    running_below: Vec<u32>,
+    flags: (bool, bool),
+}
+
+impl Contents {
+    /// Of the active snapshot; `None` if this transaction has changed something, or there is no ordinary active snapshot.
+    pub fn active() -> Option<Contents> {
+        // SAFETY: the active snapshot is valid, its arrays are as long as it says.
+        unsafe {
+            if !pg_sys::ActiveSnapshotSet() || u32::from(pg_sys::GetTopTransactionIdIfAny()) != 0 {
+                return None;
+            }
+            let snapshot = &*pg_sys::GetActiveSnapshot();
+            if snapshot.snapshot_type != pg_sys::SnapshotType::SNAPSHOT_MVCC {
+                return None;
+            }
+            let ids = |from: *mut pg_sys::TransactionId, count: usize| -> Vec<u32> {
+                (0..count).map(|i| u32::from(*from.add(i))).collect()
+            };
+            Some(Contents {
+                limits: (u32::from(snapshot.xmin), u32::from(snapshot.xmax)),
+                running: ids(snapshot.xip, snapshot.xcnt as usize),
+                running_below: ids(snapshot.subxip, usize::try_from(snapshot.subxcnt).unwrap_or(0)),
+                flags: (snapshot.suboverflowed, snapshot.takenDuringRecovery),
+            })
+        }
+    }
+}
