@@ -96,7 +96,8 @@ thread_local! {
 /// All of [`visible`], for planning and executing queries: read once for both, and again only when some transaction has ended.
 pub fn list(datasource: &[u8; 16]) -> Arc<[SegmentEntry]> {
     let Some(contents) = Contents::active() else { return visible(datasource, None).into() };
-    let known = LISTS.with_borrow_mut(|lists| lists.get(datasource).filter(|(of, _)| *of == contents).map(|(_, l)| l.clone()));
+    let known =
+        LISTS.with_borrow_mut(|lists| lists.get(datasource).filter(|(of, _)| *of == contents).map(|(_, l)| l.clone()));
     known.unwrap_or_else(|| {
         let list: Arc<[SegmentEntry]> = visible(datasource, None).into();
         LISTS.with_borrow_mut(|lists| lists.insert(*datasource, (contents, list.clone()), CACHED_LISTS));

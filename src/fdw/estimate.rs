@@ -4,6 +4,7 @@
 //! number of distinct values and, where stored order is SQL order, smallest and largest value as a histogram of one bucket.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 
 use basalt_engine::segment::SegmentStatistics;
 use basalt_engine::types::{ColumnId, LogicalType, Value};
@@ -118,6 +119,7 @@ impl Summary {
     fn of<'a>(segments: impl Iterator<Item = &'a SegmentStatistics>, id: ColumnId) -> Summary {
         let mut summary = Summary { rows: 0, nulls: 0, distinct: 0.0, limits: None };
         let (mut largest, mut sum, mut lengths, mut unknown) = (0.0f64, 0.0f64, 0.0f64, false);
+        let mut ends: HashSet<&[u8]> = HashSet::new();
         for segment in segments {
             summary.rows += segment.rows;
             let Some(column) = segment.columns.iter().find(|c| c.id == id) else {
@@ -136,6 +138,11 @@ impl Summary {
                 unknown = true;
                 continue;
             }
+            for end in [&column.min, &column.max] {
+                if let Value::Bytes(bytes) = end {
+                    ends.insert(bytes);
+                }
+            }
             lengths += length(&column.min, &column.max).unwrap_or(0.0);
             summary.limits = Some(match summary.limits.take() {
                 None => (column.min.clone(), column.max.clone()),
@@ -152,7 +159,8 @@ impl Summary {
             _ if largest > 0.0 && summary.rows as f64 / sum < 2.0 => 1.0,
             _ => 0.0,
         };
-        summary.distinct = largest + (sum - largest) * apart;
+        // Different smallest and largest strings are different values at least.
+        summary.distinct = (largest + (sum - largest) * apart).max(ends.len() as f64);
         if let Some(whole) = whole {
             summary.distinct = summary.distinct.min(whole);
         }

@@ -167,7 +167,8 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
 ) -> *mut pg_sys::ForeignScan {
     // SAFETY: the planner's own structures.
     unsafe {
-        if (*relation).reloptkind == pg_sys::RelOptKind::RELOPT_UPPER_REL {
+        let upper = [pg_sys::RelOptKind::RELOPT_UPPER_REL, pg_sys::RelOptKind::RELOPT_OTHER_UPPER_REL];
+        if upper.contains(&(*relation).reloptkind) {
             return upper::plan(path, target);
         }
         let Some(state) = RelationState::of(relation) else {
