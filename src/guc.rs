@@ -11,7 +11,7 @@ pub static INSERT_MEMORY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(256 << 
 pub static REQUIRE_PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(false);
 pub static PUBLISH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(100);
 pub static SEGMENT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(24 * 60 * 60);
-pub static MAX_OPEN_SEGMENTS: GucSetting<i32> = GucSetting::<i32>::new(1024);
+pub static MAX_OPEN_SEGMENTS: GucSetting<i32> = GucSetting::<i32>::new(4096);
 
 pub fn define() {
     GucRegistry::define_string_guc(

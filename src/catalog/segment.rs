@@ -1,6 +1,8 @@
 //! Which segments a snapshot sees.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use basalt_engine::segment::SegmentStatistics;
@@ -10,7 +12,6 @@ use roaring::RoaringBitmap;
 
 use super::{pending, tables};
 use crate::error::{OrRaise, Result};
-use crate::pg::lru::Lru;
 use crate::pg::multirange;
 use crate::pg::scan::{IndexScan, Key};
 use crate::pg::snapshot::Contents;
@@ -81,9 +82,27 @@ pub const USED_COLUMN: i16 = column::USED;
 /// Segments whose decoded statistics one session keeps.
 const CACHED_STATISTICS: usize = 65_536;
 
+/// Ids are random: some of their bits are hash enough.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk::<8>() {
+            self.0 ^= u64::from_le_bytes(*first);
+        }
+    }
+}
+
+type Statistics = HashMap<[u8; 16], Arc<SegmentStatistics>, BuildHasherDefault<IdHasher>>;
+
 thread_local! {
-    /// A segment is immutable, hence so are its statistics.
-    static STATISTICS: RefCell<Lru<[u8; 16], Arc<SegmentStatistics>>> = RefCell::new(Lru::new());
+    /// A segment is immutable, hence so are its statistics. Emptied when it is full.
+    static STATISTICS: RefCell<Statistics> = RefCell::new(Statistics::default());
 }
 
 /// Lists of segments that one session keeps, each as some snapshot saw it.
@@ -149,12 +168,17 @@ fn read(scan: &IndexScan) -> Result<SegmentEntry> {
     debug_assert_eq!(scan.get(column::USED).map(|d| d.value() as u8), Some(1));
     // SAFETY: column `id` is a uuid: 16 bytes.
     let id = unsafe { *get(column::ID)?.cast_mut_ptr::<[u8; 16]>() };
-    let statistics = match STATISTICS.with_borrow_mut(|cache| cache.get(&id).cloned()) {
+    let statistics = match STATISTICS.with_borrow(|cache| cache.get(&id).cloned()) {
         Some(known) => known,
         None => {
             let decoded = with_varlena(get(column::STATISTICS)?, SegmentStatistics::decode)?;
             let decoded = Arc::new(decoded);
-            STATISTICS.with_borrow_mut(|cache| cache.insert(id, decoded.clone(), CACHED_STATISTICS));
+            STATISTICS.with_borrow_mut(|cache| {
+                if cache.len() >= CACHED_STATISTICS {
+                    cache.clear();
+                }
+                cache.insert(id, decoded.clone());
+            });
             decoded
         }
     };
