@@ -12,6 +12,7 @@ use roaring::RoaringBitmap;
 
 use super::{pending, tables};
 use crate::error::{OrRaise, Result};
+use crate::pg::lru::Lru;
 use crate::pg::multirange;
 use crate::pg::scan::{IndexScan, Key};
 use crate::pg::snapshot::Contents;
