@@ -2,6 +2,7 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use super::{CHUNK_VALUES, GROUP_VALUES};
 use crate::encoding::cursor::Cursor;
@@ -71,6 +72,38 @@ impl<'a> Values<'a> {
         value.truncate(shared);
         value.extend_from_slice(self.input.take(length)?);
         Ok(true)
+    }
+}
+
+impl Values<'_> {
+    /// Appends the group's values `skip..end` to `out`.
+    fn append(mut self, skip: usize, end: usize, out: &mut BytesBlock) -> Result<()> {
+        // Values before `skip` are only what later ones share a beginning with.
+        let keep = out.data.len();
+        let (mut start, mut length) = (keep, 0);
+        for nth in 0..end.min(self.left) {
+            let shared = if nth == 0 { 0 } else { self.input.length()? };
+            if shared > length {
+                return Err(corrupt());
+            }
+            let own = self.input.length()?;
+            let bytes = self.input.take(own)?;
+            let before = start;
+            start = out.data.len();
+            out.data.extend_from_within(before..before + shared);
+            out.data.extend_from_slice(bytes);
+            length = shared + own;
+            if nth <= skip && start > keep {
+                // The value before was skipped.
+                out.data.copy_within(start.., keep);
+                out.data.truncate(keep + length);
+                start = keep;
+            }
+            if nth >= skip {
+                out.ends.push(u32::try_from(out.data.len()).map_err(|_| too_big())?);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -144,6 +177,31 @@ impl<'a> Dictionary<'a> {
             values.next(&mut value)?;
         }
         out.extend_from_slice(&value);
+        Ok(())
+    }
+
+    /// Puts the values of `codes` into `out`, which is emptied first. Errors: `Invalid` past the end; `Unsupported` if they
+    /// exceed 4 GiB.
+    pub fn range(&self, codes: Range<u32>, out: &mut BytesBlock) -> Result<()> {
+        out.data.clear();
+        out.ends.clear();
+        if codes.end > self.len() {
+            return Err(Error::invalid("code outside of its dictionary"));
+        }
+        let (mut code, end) = (codes.start as usize, codes.end as usize);
+        out.ends.reserve(end.saturating_sub(code));
+        while code < end {
+            let chunk_index = code / CHUNK_VALUES;
+            let chunk = self.chunk(chunk_index)?;
+            let chunk_end = end.min((chunk_index + 1) * CHUNK_VALUES);
+            while code < chunk_end {
+                let group = code % CHUNK_VALUES / GROUP_VALUES;
+                let first = chunk_index * CHUNK_VALUES + group * GROUP_VALUES;
+                let last = chunk_end.min(first + GROUP_VALUES);
+                chunk.group(group)?.append(code - first, last - first, out)?;
+                code = last;
+            }
+        }
         Ok(())
     }
 

@@ -117,9 +117,13 @@ impl<'a> SegmentColumn<'a> {
     /// The values of `codes`, which are in the dictionary.
     pub fn dictionary_range(&self, codes: Range<u32>) -> Result<BytesBlock> {
         let mut values = BytesBlock::default();
-        for code in codes {
-            self.dictionary_get(code, &mut values.data)?;
-            values.ends.push(values.data.len() as u32);
+        match (&self.source, self.dictionary()?) {
+            (_, Some(dictionary)) => dictionary.range(codes, &mut values)?,
+            (Source::Missing(Value::Bytes(bytes)), None) if codes == (0..1) => {
+                values = BytesBlock { ends: vec![bytes.len() as u32], data: bytes.clone() };
+            }
+            _ if codes.is_empty() => {}
+            _ => return Err(Error::invalid("code past the end of a dictionary")),
         }
         Ok(values)
     }

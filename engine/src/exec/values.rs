@@ -153,11 +153,17 @@ impl BytesMap {
             }
             at = (at + 1) & mask;
         }
+        // Nothing changes on an error: the table is never more than half full.
+        if (self.ends.len() + 1) * 2 > self.slots.len() {
+            self.grow()?;
+            let mask = self.slots.len() - 1;
+            at = hash as usize & mask;
+            while self.slots[at].1 != 0 {
+                at = (at + 1) & mask;
+            }
+        }
         let number = self.push_unhashed(value)?;
         self.slots[at] = (hash, number + 1);
-        if self.ends.len() * 2 > self.slots.len() {
-            self.grow()?;
-        }
         Ok(number)
     }
 
