@@ -56,8 +56,7 @@ fn open_file(entry: &SegmentEntry) -> Result<Segment> {
         return Ok(segment);
     }
     // Missing, of another length, or damaged: whatever it is, the home has the bytes.
-    recreate(entry, &directory)?;
-    Ok(Segment::open(map(&path, entry.bytes)?)?)
+    Ok(Segment::open(recreate(entry, &directory)?)?)
 }
 
 /// After damage was found in a segment: verifies those that this session has mapped, and removes the files of damaged
@@ -76,10 +75,10 @@ pub fn drop_damaged() {
     }
 }
 
-/// Brings the file of a segment back.
-fn recreate(entry: &SegmentEntry, directory: &Path) -> Result<()> {
+/// Brings the file of a segment back and maps it.
+fn recreate(entry: &SegmentEntry, directory: &Path) -> Result<SegmentBytes> {
     if adopt_from_earlier_boot(entry, directory) {
-        return Ok(());
+        return map(&directory.join(file_name(&entry.id, entry.checksum)), entry.bytes);
     }
     let mut file = NewFile::create(directory)?;
     match entry.kind {
@@ -95,7 +94,9 @@ fn recreate(entry: &SegmentEntry, directory: &Path) -> Result<()> {
             ),
         ));
     }
-    written.persist(&entry.id)
+    written.persist(&entry.id)?;
+    // Not mapped by its name again: a sweep may have removed the file of a retired segment meanwhile.
+    Ok(written.bytes.clone())
 }
 
 /// Reads the chunks of `basalt.segment_data` in order.
