@@ -80,6 +80,11 @@ CREATE FUNCTION basalt.reset_ingestion(name text, "to" text) RETURNS jsonb
 COMMENT ON FUNCTION basalt.reset_ingestion IS
     'Moves an ingestion to earliest, latest, a time, or offsets by partition such as {"0": 42}. Going back retires the segments that hold what will be read again. Returns the next offset of each partition.';
 
+CREATE FUNCTION basalt.handoff(datasource regclass) RETURNS bigint
+    LANGUAGE c AS 'MODULE_PATHNAME', 'basalt_handoff';
+COMMENT ON FUNCTION basalt.handoff IS
+    'Moves the rows of closed intervals from small segments to final ones now. Returns how many were written.';
+
 CREATE VIEW basalt.ingestion_status AS
 SELECT i.name, i.relation AS "table", i.server, i.topic, i.state,
        o.partitions, o.messages, o.lag_messages,

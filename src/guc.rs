@@ -11,6 +11,8 @@ pub static INSERT_MEMORY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(256 << 
 pub static REQUIRE_PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(false);
 pub static PUBLISH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(100);
 pub static SEGMENT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(24 * 60 * 60);
+pub static MAINTENANCE: GucSetting<bool> = GucSetting::<bool>::new(true);
+pub static HANDOFF_DELAY: GucSetting<i32> = GucSetting::<i32>::new(15 * 60);
 pub static MAX_OPEN_SEGMENTS: GucSetting<i32> = GucSetting::<i32>::new(4096);
 
 pub fn define() {
@@ -75,6 +77,24 @@ pub fn define() {
         c"How long replaced segments stay, so that an earlier version can be restored.",
         c"",
         &SEGMENT_RETENTION,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
+    );
+    GucRegistry::define_bool_guc(
+        c"basalt.maintenance",
+        c"Whether the maintenance worker merges, hands off and sweeps by itself.",
+        c"",
+        &MAINTENANCE,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"basalt.handoff_delay",
+        c"How long after its end an interval is closed, and how long rows of a closed one wait to be handed off.",
+        c"",
+        &HANDOFF_DELAY,
         0,
         i32::MAX,
         GucContext::Sighup,

@@ -8,7 +8,7 @@ pub struct Candidate<Id, Group> {
     pub id: Id,
     pub group: Group,
     pub rows: u64,
-    /// Publishing order: merges take neighbours, so that rows of equal time keep their order.
+    /// Publishing order: the oldest are merged first.
     pub order: i64,
 }
 
@@ -16,7 +16,7 @@ pub struct Candidate<Id, Group> {
 pub struct MergePolicy {
     /// Segments of up to so many rows are tier 0; each further tier is `fan_in` times larger.
     pub base_rows: u64,
-    /// Neighbours of one tier that make a merge.
+    /// Segments of one tier that make a merge.
     pub fan_in: usize,
     /// Segments one merge takes at most.
     pub max_fan_in: usize,
@@ -41,47 +41,30 @@ impl MergePolicy {
         tier
     }
 
-    /// At most one merge a group, the lowest tier first; each is in publishing order.
+    /// At most one merge a group, of one tier, the lowest first; each is in publishing order.
     pub fn choose<Id: Clone, Group: Ord + Clone>(&self, candidates: &[Candidate<Id, Group>]) -> Vec<Vec<Id>> {
-        let mut groups: BTreeMap<Group, Vec<&Candidate<Id, Group>>> = BTreeMap::new();
+        let mut groups: BTreeMap<(Group, u32), Vec<&Candidate<Id, Group>>> = BTreeMap::new();
         for candidate in candidates {
-            groups.entry(candidate.group.clone()).or_default().push(candidate);
+            groups.entry((candidate.group.clone(), self.tier(candidate.rows))).or_default().push(candidate);
         }
-        let mut merges = Vec::new();
-        for mut members in groups.into_values() {
+        let mut merges: BTreeMap<Group, Vec<Id>> = BTreeMap::new();
+        for ((group, _), mut members) in groups {
             members.sort_by_key(|c| c.order);
-            let top = members.iter().map(|c| self.tier(c.rows)).max().unwrap_or(0);
-            let found = (0..=top).find_map(|tier| self.run(&members, tier));
-            merges.extend(found.map(|run| run.iter().map(|c| c.id.clone()).collect()));
-        }
-        merges
-    }
-
-    /// The oldest run of neighbours of at most `tier`, `fan_in` of them of that tier itself.
-    fn run<'a, 'b, Id, Group>(
-        &self,
-        members: &'a [&'b Candidate<Id, Group>],
-        tier: u32,
-    ) -> Option<&'a [&'b Candidate<Id, Group>]> {
-        let mut start = 0;
-        let (mut rows, mut full) = (0u64, 0);
-        for (at, candidate) in members.iter().enumerate() {
-            let own = self.tier(candidate.rows);
-            let fits = rows + candidate.rows <= self.max_rows && at - start < self.max_fan_in;
-            if own > tier || !fits {
-                if full >= self.fan_in {
-                    return Some(&members[start..at]);
-                }
-                (start, rows, full) = (at, 0, 0);
-                if own > tier || candidate.rows > self.max_rows {
-                    start = at + 1;
-                    continue;
-                }
+            let mut rows = 0;
+            let taken: Vec<Id> = members
+                .iter()
+                .take(self.max_fan_in)
+                .take_while(|c| {
+                    rows += c.rows;
+                    rows <= self.max_rows
+                })
+                .map(|c| c.id.clone())
+                .collect();
+            if taken.len() >= self.fan_in {
+                merges.entry(group).or_insert(taken);
             }
-            rows += candidate.rows;
-            full += usize::from(own == tier);
         }
-        (full >= self.fan_in).then(|| &members[start..])
+        merges.into_values().collect()
     }
 }
 
@@ -105,10 +88,10 @@ mod tests {
     }
 
     #[test]
-    fn large_ones_wait_for_their_like_and_interrupt_a_run() {
-        assert_eq!(policy().choose(&candidates(&[400, 10, 10, 10, 10])), [vec![1, 2, 3, 4]]);
-        assert!(policy().choose(&candidates(&[10, 10, 400, 10, 10])).is_empty());
-        assert_eq!(policy().choose(&candidates(&[400, 400, 10, 400, 400])), [vec![0, 1, 2, 3, 4]]);
+    fn tiers_do_not_mix_and_have_an_end() {
+        assert_eq!(policy().choose(&candidates(&[400, 10, 10, 400, 10, 10])), [vec![1, 2, 4, 5]]);
+        assert!(policy().choose(&candidates(&[10, 10, 400, 400, 10])).is_empty());
+        assert_eq!(policy().choose(&candidates(&[400, 400, 10, 400, 400])), [vec![0, 1, 3, 4]]);
         assert!(policy().choose(&candidates(&[20_000; 8])).is_empty(), "already as large as they may be");
     }
 

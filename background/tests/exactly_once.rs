@@ -220,7 +220,11 @@ fn check(catalog: &Catalog, topic: &Topic) {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// Appends so many messages and then a gap of so many offsets.
-    Produce { partition: usize, count: u64, gap: i64 },
+    Produce {
+        partition: usize,
+        count: u64,
+        gap: i64,
+    },
     Publish,
     /// The worker dies with a batch in hand.
     CrashBefore,

@@ -1,10 +1,12 @@
 //! Administration of datasources: replace, compact, restore, sweep.
 
+use basalt_background::handoff::HandoffPolicy;
 use basalt_engine::TimeInterval;
 use basalt_engine::types::LogicalType;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::{Arguments, function, require_ownership, require_writes};
+use crate::catalog::handoff::{self, Step};
 use crate::catalog::{compact, datasource, replace, restore, sweep};
 use crate::error::{Error, Result};
 use crate::pg::{cast, types};
@@ -62,6 +64,20 @@ function!(pg_finfo_basalt_compact, basalt_compact, |call| {
     let relation = unsafe { Arguments::new(call) }.relation(0)?;
     require_ownership(relation)?;
     Ok(pg_sys::Datum::from(compact::compact(relation)? as i64))
+});
+
+function!(pg_finfo_basalt_handoff, basalt_handoff, |call| {
+    require_writes(c"basalt.handoff()");
+    // SAFETY: declared with one argument.
+    let relation = unsafe { Arguments::new(call) }.relation(0)?;
+    require_ownership(relation)?;
+    datasource::open(relation)?;
+    let policy = HandoffPolicy { delay: 0, ..HandoffPolicy::default() };
+    let mut finals = 0i64;
+    while let Step::HandedOff { rows, .. } = handoff::step(relation, &policy, None, true)? {
+        finals += i64::from(rows > 0);
+    }
+    Ok(pg_sys::Datum::from(finals))
 });
 
 function!(pg_finfo_basalt_restore_version, basalt_restore_version, |call| {

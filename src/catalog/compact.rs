@@ -9,6 +9,7 @@ use pgrx::pg_sys;
 
 use super::cache::{self, NewFile};
 use super::datasource::{self, Datasource};
+use super::origin;
 use super::pending;
 use super::publish::{Built, build_options};
 use super::rewrite::{self, Hidden, New, Reason};
@@ -46,12 +47,28 @@ pub fn compact(relation: pg_sys::Oid) -> Result<u64> {
 }
 
 fn merge_all(datasource: &Arc<Datasource>) -> Result<Option<(Vec<Hidden>, Vec<New>)>> {
-    let (timed, timeless): (Vec<_>, Vec<_>) = segment::visible(&datasource.id, None)
-        .into_iter()
-        .filter(|e| can_merge(datasource, e))
-        .partition(|e| e.statistics.time.is_some());
+    let facts = origin::facts(&datasource.id);
+    let mut groups: BTreeMap<origin::Origin, Vec<SegmentEntry>> = BTreeMap::new();
+    for entry in segment::visible(&datasource.id, None).into_iter().filter(|e| can_merge(datasource, e)) {
+        let origin = facts.get(&entry.id).map(|f| f.origin.clone()).unwrap_or_default();
+        groups.entry(origin).or_default().push(entry);
+    }
     let mut hidden = Vec::new();
     let mut new = Vec::new();
+    for entries in groups.into_values() {
+        merge_group(datasource, entries, &mut hidden, &mut new)?;
+    }
+    Ok((!hidden.is_empty()).then_some((hidden, new)))
+}
+
+/// Merges segments of one origin.
+fn merge_group(
+    datasource: &Arc<Datasource>,
+    entries: Vec<SegmentEntry>,
+    hidden: &mut Vec<Hidden>,
+    new: &mut Vec<New>,
+) -> Result<()> {
+    let (timed, timeless): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.statistics.time.is_some());
     for group in by_rows(timeless, datasource.options.max_segment_rows) {
         if group.len() > 1 {
             new.push(merge_segments(datasource, &group, TimeInterval::ALL, SegmentKind::Final)?);
@@ -69,7 +86,7 @@ fn merge_all(datasource: &Arc<Datasource>) -> Result<Option<(Vec<Hidden>, Vec<Ne
         }
         hidden.extend(cluster.into_iter().map(|entry| Hidden { entry, rest: None }));
     }
-    Ok((!hidden.is_empty()).then_some((hidden, new)))
+    Ok(())
 }
 
 /// A merge writes NULL where a source is older than a column; a segment whose rows hold another value there stays as it is.
@@ -83,13 +100,15 @@ pub fn can_merge(datasource: &Datasource, entry: &SegmentEntry) -> bool {
 }
 
 /// Merges segments into a derived one, whose bytes are not stored but rebuilt from them when a cache lacks it; in this
-/// transaction. The caller has called [`rewrite::begin`] before it read `sources`. Returns the new version.
-pub fn derive(datasource: &Arc<Datasource>, sources: Vec<SegmentEntry>) -> Result<i64> {
+/// transaction. The caller has called [`rewrite::begin`] before it read `sources`. Returns the new segment's id.
+pub fn derive(datasource: &Arc<Datasource>, sources: Vec<SegmentEntry>) -> Result<[u8; 16]> {
     let parts = sources.iter().map(|e| (e.id, e.visibility.clone())).collect();
     let mut new = merge_segments(datasource, &sources, TimeInterval::ALL, SegmentKind::Derived)?;
     new.parts = Some(((*datasource.schema).clone(), parts));
+    let id = new.built.id;
     let hidden: Vec<Hidden> = sources.into_iter().map(|entry| Hidden { entry, rest: None }).collect();
-    rewrite::commit(datasource, &hidden, &[new], Reason::Derive)
+    rewrite::commit(datasource, &hidden, &[new], Reason::Derive)?;
+    Ok(id)
 }
 
 /// Merges what is visible of `sources` in `within` into one segment, not published yet. It takes over their provenance.

@@ -70,10 +70,13 @@ static CREATED: Statement = Statement {
     sql: "UPDATE basalt.segment SET created_version = $2 WHERE id = $1",
     types: &[pg_sys::UUIDOID, pg_sys::INT8OID],
 };
+// Ranges that touch become one.
 static INHERIT: Statement = Statement {
     sql: "INSERT INTO basalt.segment_source (segment, ingestion, topic, partition, first_offset, next_offset) \
-          SELECT DISTINCT $1::uuid, ingestion, topic, partition, first_offset, next_offset \
-          FROM basalt.segment_source WHERE segment = ANY ($2) ON CONFLICT DO NOTHING",
+          SELECT $1::uuid, ingestion, topic, partition, pg_catalog.lower(r), pg_catalog.upper(r) FROM ( \
+              SELECT ingestion, topic, partition, \
+                     pg_catalog.unnest(pg_catalog.range_agg(pg_catalog.int8range(first_offset, next_offset))) AS r \
+              FROM basalt.segment_source WHERE segment = ANY ($2) GROUP BY ingestion, topic, partition) AS ranges",
     types: &[pg_sys::UUIDOID, pg_sys::UUIDARRAYOID],
 };
 static INSERT_PART: Statement = Statement {
