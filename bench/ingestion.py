@@ -1,5 +1,6 @@
 """Ingestion through real Kafka: speed and cost of a backlog, and the delay until an outside client sees an event."""
 
+import re
 import statistics
 import threading
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 import psycopg
 from confluent_kafka import Producer
 
+from harness import system
 from harness.kafka import Kafka
 
 from . import data
@@ -32,41 +34,37 @@ def run(cluster, options, say):
             connection.execute("SET search_path = bench_ingestion")
             say("\ningestion: flights as JSON through Kafka, one partition")
             messages = list(data.flight_messages(options.events))
-            result["full speed"] = full_speed(connection, kafka, messages, say)
+            result["full speed"] = full_speed(cluster, connection, kafka, messages, say)
             result["delay"] = [delay(cluster, connection, kafka, rate, messages, say) for rate in options.rates]
     finally:
         kafka.destroy()
     return result
 
 
-def workers():
-    """Process ids of this user's or the server's Basalt background workers."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
+class Meter:
+    """CPU seconds of the server's background processes since the meter was made: the extension's workers, and all."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.before = self.read()
+
+    def read(self):
+        used = {}
+        for pid in system.children(self.cluster.pid):
             try:
-                title = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                title = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if not re.match(r"postgres: postgres ", title):
+                    used[pid] = ("basalt" in title, cpu_seconds(pid))
             except OSError:
                 continue
-            if title.startswith("postgres:") and "basalt" in title:
-                found.append(int(entry.name))
-    return found
+        return used
 
-
-def cpu_of(pids):
-    """CPU seconds by process; one that has ended counts no more."""
-    used = {}
-    for pid in pids:
-        try:
-            used[pid] = cpu_seconds(pid)
-        except FileNotFoundError:
-            continue
-    return used
-
-
-def cpu_since(before):
-    after = cpu_of(workers())
-    return sum(seconds - before.get(pid, 0.0) for pid, seconds in after.items())
+    def since(self):
+        """(workers, all background processes). One that ended meanwhile is missing: `gone` tells how many workers did."""
+        now = self.read()
+        spent = [(worker, seconds - self.before.get(pid, (worker, 0.0))[1]) for pid, (worker, seconds) in now.items()]
+        self.gone = sum(worker and pid not in now for pid, (worker, _) in self.before.items())
+        return sum(s for worker, s in spent if worker), sum(s for _, s in spent)
 
 
 def start(connection, name, kafka, topic):
@@ -87,12 +85,12 @@ def wal(connection):
     return connection.execute("SELECT pg_current_wal_lsn() - '0/0'").fetchone()[0]
 
 
-def full_speed(connection, kafka, messages, say):
+def full_speed(cluster, connection, kafka, messages, say):
     """A backlog is drained as fast as the worker can."""
     topic = kafka.create_topic("backlog")
     kafka.produce(topic, messages)
     connection.execute("CHECKPOINT")
-    wal_before, cpu_before, began = wal(connection), cpu_of(workers()), time.monotonic()
+    wal_before, meter, began = wal(connection), Meter(cluster), time.monotonic()
     start(connection, "backlog", kafka, topic)
     first, seen = None, 0
     while seen < len(messages):
@@ -103,15 +101,15 @@ def full_speed(connection, kafka, messages, say):
             first = time.monotonic()
         if time.monotonic() - began > 600:
             raise TimeoutError(f"{seen} of {len(messages)} events after 600 s")
-    seconds, cpu, wal_bytes = time.monotonic() - began, cpu_since(cpu_before), wal(connection) - wal_before
+    seconds, (cpu, all_cpu), wal_bytes = time.monotonic() - began, meter.since(), wal(connection) - wal_before
     segments, stored = connection.execute("SELECT count(*), sum(s.bytes)::bigint FROM basalt.segment s JOIN basalt.datasource d ON d.id = s.datasource "
                                           "WHERE d.relation = 'backlog'::regclass AND s.used").fetchone()
     payload = sum(map(len, messages))
-    result = {"events": len(messages), "seconds": seconds, "first visible after": first - began, "cpu seconds": cpu, "events/s": len(messages) / seconds,
+    result = {"events": len(messages), "seconds": seconds, "first visible after": first - began, "cpu seconds": cpu, "cpu seconds of all background processes": all_cpu, "workers that ended": meter.gone, "events/s": len(messages) / seconds,
               "events/CPU s": len(messages) / max(cpu, 0.01), "WAL bytes/event": float(wal_bytes) / len(messages), "segments": segments, "segment bytes": stored,
               "message bytes": payload}
     say(f"  full speed: {len(messages):,} events ({payload / 1e6:.0f} MB) in {seconds:.1f} s: {result['events/s']:,.0f} events/s, "
-        f"{result['events/CPU s']:,.0f} events a CPU second of the workers, {result['WAL bytes/event']:.1f} WAL bytes an event, {segments} segments of {stored / 1e6:.1f} MB")
+        f"{result['events/CPU s']:,.0f} events a CPU second of the workers ({cpu:.2f} s; {all_cpu:.2f} s with the server's other background processes), {result['WAL bytes/event']:.1f} WAL bytes an event, {segments} segments of {stored / 1e6:.1f} MB")
     stop(connection, "backlog")
     kafka.delete_topic(topic)
     return result
@@ -149,7 +147,7 @@ def delay(cluster, connection, kafka, rate, messages, say):
     topic = kafka.create_topic(name.replace("_", "-"))
     start(connection, name, kafka, topic)
     source = Source(kafka.bootstrap, topic, rate, WARM_UP + SECONDS, messages)
-    cpu_before, wal_before, began = cpu_of(workers()), wal(connection), time.monotonic()
+    meter, wal_before, began = Meter(cluster), wal(connection), time.monotonic()
     polls, queries = [], []
     with psycopg.connect(cluster.dsn(), autocommit=True) as client:
         client.execute("SET search_path = bench_ingestion")
@@ -164,7 +162,7 @@ def delay(cluster, connection, kafka, rate, messages, say):
             if now - began > (WARM_UP + SECONDS) * 3 + 30:
                 break
             time.sleep(0.01)
-    elapsed, cpu, wal_bytes = time.monotonic() - began, cpu_since(cpu_before), wal(connection) - wal_before
+    elapsed, (cpu, _), wal_bytes = time.monotonic() - began, meter.since(), wal(connection) - wal_before
     source.join(60)
     delays = delays_of(source.ticks, polls, rate)
     result = {"events/s": rate, "seen": seen, "of": source.total, "worker CPU share": cpu / elapsed, "WAL bytes/event": float(wal_bytes) / max(seen, 1),
