@@ -11,7 +11,8 @@ impl Segment {
         for column in self.columns() {
             if let Some(reader) = self.column(column.id) {
                 check(reader.range(), reader.entry().crc, reader.unchecked(), "a column")?;
-                reader.verify(self.blocks())?;
+                let sorted = self.sorted_by_time().and_then(|t| self.columns().get(t)) == Some(column);
+                reader.verify(self.blocks(), sorted)?;
             }
         }
         Ok(())
@@ -19,10 +20,10 @@ impl Segment {
 }
 
 impl ColumnReader<'_> {
-    fn verify(&self, blocks: usize) -> Result<()> {
+    fn verify(&self, blocks: usize, sorted: bool) -> Result<()> {
         let (mut codes, mut i64s, mut i128s, mut f64s) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut strings = BytesBlock::default();
-        let mut nulls = 0u64;
+        let (mut nulls, mut last) = (0u64, i64::MIN);
         for block in 0..blocks {
             match self.kind() {
                 ColumnKind::I64 => self.decode_i64(block, &mut i64s)?,
@@ -32,6 +33,13 @@ impl ColumnReader<'_> {
                 ColumnKind::Bytes => self.decode_bytes(block, &mut strings)?,
             }
             self.validity(block)?;
+            if sorted && self.kind() == ColumnKind::I64 && self.block(block)?.nulls < self.block(block)?.rows {
+                // NULLs are last, and repeat the value before them.
+                if i64s.first().is_some_and(|first| *first < last) || !i64s.is_sorted() {
+                    return Err(Error::corrupt("times that are not sorted"));
+                }
+                last = i64s.last().copied().unwrap_or(last);
+            }
             nulls += u64::from(self.block(block)?.nulls);
         }
         if self.kind() == ColumnKind::Dictionary {
