@@ -91,7 +91,7 @@ unsafe fn create(call: pg_sys::FunctionCallInfo) -> Result<pg_sys::Datum> {
     };
     // The datasource's row, which a restored table may lack.
     lock::acquire(tables::datasource_class(), &table.id, Mode::Append);
-    publish::current_version(&table);
+    publish::current_version(&table)?;
     if !ingestion::insert(&ingestion) {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,

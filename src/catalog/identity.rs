@@ -87,6 +87,11 @@ static INSERT: Statement = Statement {
     sql: "INSERT INTO basalt.datasource (id, relation, next_column_id, columns) VALUES ($1, $2, $3, $4::jsonb)",
     types: &[pg_sys::UUIDOID, pg_sys::REGCLASSOID, pg_sys::INT4OID, pg_sys::TEXTOID],
 };
+static ENSURE: Statement = Statement {
+    sql: "INSERT INTO basalt.datasource (id, relation, next_column_id, columns) VALUES ($1, $2, $3, $4::jsonb) \
+          ON CONFLICT (id) DO NOTHING",
+    types: &[pg_sys::UUIDOID, pg_sys::REGCLASSOID, pg_sys::INT4OID, pg_sys::TEXTOID],
+};
 static UPDATE: Statement = Statement {
     sql: "UPDATE basalt.datasource SET next_column_id = $2, columns = $3::jsonb, \
           schema_generation = schema_generation + 1 WHERE id = $1",
@@ -213,6 +218,22 @@ fn reconcile(relation: pg_sys::Oid, command: &Command) -> Result<()> {
     } else {
         UPDATE.execute(&[spi::uuid(&row.id), Some(pg_sys::Datum::from(next as i32)), spi::text(&json(&recorded)?)]);
     }
+    Ok(())
+}
+
+/// Makes the row of a table that was restored with its ids but without the catalog's data, as `pg_dump --schema-only` and
+/// `-t` do.
+pub fn ensure_row(relation: pg_sys::Oid, id: &[u8; 16]) -> Result<()> {
+    let options = TableOptions::parse(&datasource::table_options(relation))?;
+    let (columns, _) = datasource::table_columns(relation)?;
+    let recorded = record(&options, &columns)?;
+    let next = columns.iter().filter_map(|c| c.options.column_id).max().unwrap_or(0) + 1;
+    ENSURE.execute(&[
+        spi::uuid(id),
+        Some(pg_sys::Datum::from(relation)),
+        Some(pg_sys::Datum::from(next as i32)),
+        spi::text(&json(&recorded)?),
+    ]);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use pgrx::pg_sys;
 use super::cache::{self, NewFile, WrittenFile};
 use super::datasource::Datasource;
 use super::segment::{SegmentEntry, SegmentKind};
-use super::tables;
+use super::{identity, tables};
 use crate::error::Result;
 use crate::guc;
 use crate::pg::lock::{self, Mode};
@@ -105,10 +105,6 @@ pub fn full_visibility(statistics: &SegmentStatistics) -> TimeRanges {
     }
 }
 
-static ENSURE: Statement = Statement {
-    sql: "INSERT INTO basalt.datasource (id, relation, next_column_id) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING",
-    types: &[pg_sys::UUIDOID, pg_sys::REGCLASSOID, pg_sys::INT4OID],
-};
 static VERSION: Statement =
     Statement { sql: "SELECT current_version FROM basalt.datasource WHERE id = $1", types: &[pg_sys::UUIDOID] };
 static INSERT: Statement = Statement {
@@ -142,23 +138,19 @@ static INSERT_SOURCE: Statement = Statement {
 /// the segment's row, bytes and sources, and gives its cache file the final name. Returns the segment's version.
 pub fn append(datasource: &Datasource, built: &Built, kind: SegmentKind, sources: &[SegmentSource]) -> Result<i64> {
     lock::acquire(tables::datasource_class(), &datasource.id, Mode::Append);
-    let version = current_version(datasource);
+    let version = current_version(datasource)?;
     insert(datasource, built, version, kind, sources, None)?;
     Ok(version)
 }
 
 /// The datasource's version; its row is made if it is missing (a table restored without the catalog's data).
-pub fn current_version(datasource: &Datasource) -> i64 {
+pub fn current_version(datasource: &Datasource) -> Result<i64> {
     let read = || VERSION.run(&[spi::uuid(&datasource.id)], |rows| rows.i64(0, 0));
-    read().unwrap_or_else(|| {
-        let next = datasource.schema.columns.iter().map(|c| c.id.0 as i32 + 1).max().unwrap_or(1);
-        ENSURE.execute(&[
-            spi::uuid(&datasource.id),
-            Some(pg_sys::Datum::from(datasource.relation)),
-            Some(pg_sys::Datum::from(next)),
-        ]);
-        read().unwrap_or(0)
-    })
+    if let Some(version) = read() {
+        return Ok(version);
+    }
+    identity::ensure_row(datasource.relation, &datasource.id)?;
+    Ok(read().unwrap_or(0))
 }
 
 /// Inserts a segment's row, bytes and sources under a lock that the caller holds. `merge_schema`: its bytes are derived

@@ -129,7 +129,7 @@ pub fn try_begin(datasource: &[u8; 16]) -> bool {
 /// a segment is no longer what the caller saw (under repeatable read, where locks come later than the snapshot).
 pub fn commit(datasource: &Datasource, hidden: &[Hidden], new: &[New], reason: Reason) -> Result<i64> {
     lock::acquire(tables::datasource_class(), &datasource.id, Mode::Commit);
-    publish::current_version(datasource);
+    publish::current_version(datasource)?;
     let version = next_version(&datasource.id)?;
     let clipped = hide(hidden, version, reason)?;
     for segment in new {
