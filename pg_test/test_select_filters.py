@@ -75,10 +75,17 @@ NOT (n > 5 AND x LIKE 'A%') | NOT (n > 5 OR x IS NULL) | (n > 5 AND ok) OR (n < 
 coalesce(x, 'none') = 'none' | x IS NULL OR x = 'Aé13' | coalesce(t, 'q') <> 'a0'
 """
 
+# Evaluated by PostgreSQL on numbers, block by block; pushed where rows are counted, not where they are fetched.
+NUMBERS = """
+n + 0 > 5 | abs(n) = 5 | n % 2 = 0 | m::float8 > 2 | f * 2 > 100 | r::text LIKE '1%' | extract(dow FROM ts) = 1 | date_trunc('day', ts) = '2010-11-01'
+b::text LIKE '%7' | isfinite(d) | tl > '2010-05-01 00:00+02'::timestamptz | coalesce(n, 5) = 5 | w / 3 > 1e20 | f IS NOT NULL AND sqrt(abs(f)) < 3
+CASE WHEN n = 0 THEN false ELSE 100 / n > 3 END | n <> 0 AND 100 / n > 3 | to_char(ts, 'HH24') = '03' | ts::date = '2010-11-03' | (ts AT TIME ZONE 'America/St_Johns')::date = '2010-11-07'
+"""
+
 # Right, though PostgreSQL evaluates them.
 LOCAL = """
-n + 0 > 5 | (n > 5) IS TRUE | CASE x WHEN 'Aé13' THEN true ELSE x > 'X' END | abs(n) = 5 | n > s | (n > 5) IS NOT TRUE | x = t COLLATE "C" | x || t > 'B' | random() < 2 | n = (SELECT 5) | n IN (SELECT 5)
-m::float8 > 2 | extract(dow FROM ts) = 1 | date_trunc('day', ts) = '2010-11-01' | t IS NULL OR n > s | b::text LIKE '%7' | (n, s) < (5, 6) | ts > d | tl > '2010-05-01 00:00+02'::timestamptz
+(n > 5) IS TRUE | CASE x WHEN 'Aé13' THEN true ELSE x > 'X' END | n > s | (n > 5) IS NOT TRUE | x = t COLLATE "C" | x || t > 'B' | random() < 2 | n = (SELECT 5) | n IN (SELECT 5)
+t IS NULL OR n > s | (n, s) < (5, 6) | ts > d
 i IN (SELECT n FROM {t} WHERE x LIKE 'A%') | EXISTS (SELECT 1 FROM {t} q WHERE q.n = {t}.i) | n > ALL (SELECT 400 UNION SELECT 450) | coalesce(lower(x), 'none') = 'none'
 """
 
@@ -93,6 +100,15 @@ def test_pushed(both, condition):
     both.same(f"SELECT i, x, c FROM {{t}} WHERE {condition}")
     both.pushed(f"SELECT count(*) FROM {{t}} WHERE NOT ({condition})")
     both.pushed(f"SELECT count(*) FILTER (WHERE {condition}), count(*) FROM {{t}} WHERE i > 100")
+
+
+@pytest.mark.parametrize("condition", cases(NUMBERS))
+def test_numbers(both, condition):
+    check = both.same if "coalesce(n" in condition or condition.startswith("CASE") else both.pushed
+    check(f"SELECT count(*), min(i), max(i) FROM {{t}} WHERE {condition}")
+    check(f"SELECT v, count(*) FILTER (WHERE {condition}) FROM {{t}} WHERE x IS NOT NULL GROUP BY v")
+    both.same(f"SELECT i FROM {{t}} WHERE {condition}")
+    both.same(f"SELECT count(*) FROM {{t}} WHERE NOT ({condition}) OR x < 'B'")
 
 
 @pytest.mark.parametrize("condition", cases(LOCAL))

@@ -120,6 +120,7 @@ impl Summary {
         let mut summary = Summary { rows: 0, nulls: 0, distinct: 0.0, limits: None };
         let (mut largest, mut sum, mut lengths, mut unknown) = (0.0f64, 0.0f64, 0.0f64, false);
         let mut ends: HashSet<&[u8]> = HashSet::new();
+        let mut counts: Vec<f64> = Vec::new();
         for segment in segments {
             summary.rows += segment.rows;
             let Some(column) = segment.columns.iter().find(|c| c.id == id) else {
@@ -134,6 +135,7 @@ impl Summary {
             let distinct = if column.distinct == 0 { values as f64 } else { column.distinct.min(values) as f64 };
             largest = largest.max(distinct);
             sum += distinct;
+            counts.push(distinct);
             if column.min.is_null() || column.max.is_null() {
                 unknown = true;
                 continue;
@@ -162,7 +164,9 @@ impl Summary {
         // Different smallest and largest strings are different values at least.
         summary.distinct = (largest + (sum - largest) * apart).max(ends.len() as f64);
         if let Some(whole) = whole {
-            summary.distinct = summary.distinct.min(whole);
+            // As if every segment had drawn its values at random from the whole range.
+            let missed: f64 = counts.iter().map(|c| 1.0 - (c / whole).min(1.0)).product();
+            summary.distinct = summary.distinct.max(whole * (1.0 - missed)).min(whole);
         }
         if unknown {
             summary.limits = None;

@@ -175,6 +175,7 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
             Error::from(basalt_engine::Error::invalid("the relation was not planned by basalt")).raise();
         };
         let mut builder = Builder::new((*relation).relid, &state.datasource);
+        builder.numbers = false;
         let (mut pushed, mut recheck, mut local, mut reasons) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for rinfo in list::pointers::<pg_sys::RestrictInfo>(clauses) {
             // Those without columns are PostgreSQL's, in a Result node above.

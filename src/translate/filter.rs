@@ -18,13 +18,15 @@ pub struct Builder<'p, 'd> {
     pub datasource: &'d Datasource,
     /// Schema positions of the columns that the plan reads.
     pub columns: Vec<usize>,
+    /// Whether PostgreSQL's functions may be evaluated on numbers, too: see [`shippable::host_test`].
+    pub numbers: bool,
     /// What goes to `fdw_exprs`.
     pub expressions: Vec<Node<'p>>,
 }
 
 impl<'p, 'd> Builder<'p, 'd> {
     pub fn new(relation: u32, datasource: &'d Datasource) -> Self {
-        Builder { relation, datasource, columns: Vec::new(), expressions: Vec::new() }
+        Builder { relation, datasource, columns: Vec::new(), numbers: true, expressions: Vec::new() }
     }
 
     /// Position in the plan's columns of a table's attribute, and its type.
@@ -118,7 +120,8 @@ impl<'p, 'd> Builder<'p, 'd> {
                 let (test, negated) = match self.native(node, ty, negated) {
                     Some(found) => found,
                     None => {
-                        let null_too = shippable::host_test(node, ty).map_err(|reason| self.describe(node, reason))?;
+                        let null_too = shippable::host_test(node, ty, self.numbers)
+                            .map_err(|reason| self.describe(node, reason))?;
                         (LeafTest::Host { null_too }, negated)
                     }
                 };

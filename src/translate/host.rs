@@ -8,7 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use basalt_engine as engine;
 use basalt_engine::plan::{Host, HostPredicate, OrderId, Wake};
 use basalt_engine::segment::BytesBlock;
-use pgrx::pg_sys::Oid;
+use basalt_engine::types::Physical;
+use pgrx::pg_sys::{Datum, Oid};
 
 use super::bind::BoundColumn;
 use crate::error::{Error, Result};
@@ -134,7 +135,7 @@ impl HostedTest {
             let end = *end as usize;
             let bytes = data.get(*start..end).ok_or_else(|| engine::Error::corrupt("offsets of byte strings"))?;
             *start = end;
-            datums.push(self.codec.datum_of_bytes(bytes).map_err(to_engine)?);
+            datums.push(self.datum(bytes)?);
         }
         drop(fixed);
         for datum in datums {
@@ -144,6 +145,18 @@ impl HostedTest {
         drop(context);
         evaluator.reset();
         Ok(())
+    }
+}
+
+impl HostedTest {
+    fn datum(&mut self, bytes: &[u8]) -> engine::Result<Datum> {
+        let short = || engine::Error::invalid("a number of another width");
+        Ok(match self.codec.ty().physical() {
+            Physical::I64 => self.codec.datum_of_i64(i64::from_le_bytes(bytes.try_into().map_err(|_| short())?)),
+            Physical::I128 => self.codec.datum_of_i128(i128::from_le_bytes(bytes.try_into().map_err(|_| short())?)),
+            Physical::F64 => self.codec.datum_of_f64(f64::from_le_bytes(bytes.try_into().map_err(|_| short())?)),
+            Physical::Bytes => self.codec.datum_of_bytes(bytes).map_err(to_engine)?,
+        })
     }
 }
 

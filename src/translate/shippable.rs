@@ -144,9 +144,10 @@ fn family_comparison(operator: Oid, family: Oid) -> Option<Comparison> {
     of(negated).map(Comparison::negate)
 }
 
-/// Whether a test of one column may be evaluated by PostgreSQL on the column's distinct values. `Ok(null_too)`.
-pub fn host_test(node: Node<'_>, ty: LogicalType) -> Result<bool, Reason> {
-    if ty.physical() != Physical::Bytes {
+/// Whether a test of one column may be evaluated by PostgreSQL on the column's distinct values. `Ok(null_too)`. `numbers`: also where
+/// values hardly repeat, which pays only if no row has to be handed out.
+pub fn host_test(node: Node<'_>, ty: LogicalType, numbers: bool) -> Result<bool, Reason> {
+    if ty.physical() != Physical::Bytes && !numbers {
         return Err("the operator is not native to the column's type".into());
     }
     evaluable(node)?;

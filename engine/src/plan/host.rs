@@ -19,7 +19,8 @@ pub type Wake = Box<dyn Any>;
 
 pub trait Host {
     /// For each value whether the predicate is true of it (false or NULL: not). Only values that occur in
-    /// rows which the other conjuncts select are asked about, so that no foreign row can raise an error.
+    /// rows which the other conjuncts select are asked about, so that no foreign row can raise an error. Numbers are shown
+    /// as the little-endian bytes of their physical value: 8 for I64 and F64, 16 for I128.
     fn test(&mut self, predicate: HostPredicate, values: &BytesBlock) -> Result<Vec<bool>>;
 
     /// Total order of two byte strings; ties of a collation are broken by bytes.

@@ -27,7 +27,7 @@ pub(in crate::exec) fn check(filter: &Filter, columns: &[ColumnRef]) -> Result<(
             let bytes_only = match &predicate.test {
                 Test::IsNull | Test::IsNotNull => false,
                 Test::Like { pattern, .. } => Like::new(pattern).map(|_| true)?,
-                Test::Host(_) => true,
+                Test::Host(_) => false,
                 test => {
                     match physical {
                         Physical::I64 => ranges_of(test, order_i64).map(|_| ())?,

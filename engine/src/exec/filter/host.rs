@@ -9,6 +9,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::bind::set_leaf;
 use super::evaluate::evaluate;
+use super::numbers::resolve_numbers;
 use super::{Check, Leaf, Node};
 use crate::exec::Pulse;
 use crate::exec::bits::{Bits, Selection};
@@ -143,7 +144,7 @@ fn resolve_leaf(
     match r.view.columns[column].kind {
         Kind::Codes => resolve_codes(column, predicate, candidates, r),
         Kind::Bytes => resolve_plain(column, predicate, candidates, r),
-        _ => Err(Error::invalid("a host predicate on another type than byte strings")),
+        _ => resolve_numbers(column, predicate, candidates, r),
     }
 }
 

@@ -4,6 +4,7 @@ mod bind;
 mod bytes;
 mod evaluate;
 mod host;
+mod numbers;
 mod ranges;
 
 pub(super) use bind::{bind, check};
