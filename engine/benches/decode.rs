@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use basalt_engine::rows::RowBuffer;
-use basalt_engine::segment::{BuildOptions, BytesBlock, ColumnKind, Segment, SegmentBuilder, SegmentBytes};
+use basalt_engine::segment::{
+    BuildOptions, BytesBlock, ColumnKind, MergeSource, Segment, SegmentBuilder, SegmentBytes, merge,
+};
 use basalt_engine::types::{Column, ColumnId, LogicalType, Schema};
-use basalt_engine::{Budget, Cancel};
+use basalt_engine::{Budget, Cancel, TimeRanges};
 
 const ROWS: usize = 1 << 20;
 
@@ -26,9 +28,12 @@ fn schema(types: &[LogicalType]) -> Arc<Schema> {
     Arc::new(Schema { columns: columns.collect(), time: None, cluster_by: Vec::new() })
 }
 
+fn options() -> BuildOptions {
+    BuildOptions { budget: Budget::unlimited(), cancel: Cancel::new(), spill_directory: None }
+}
+
 fn build(buffer: RowBuffer) -> Vec<u8> {
-    let options = BuildOptions { budget: Budget::unlimited(), cancel: Cancel::new(), spill_directory: None };
-    let mut builder = SegmentBuilder::new(buffer.schema().clone(), options);
+    let mut builder = SegmentBuilder::new(buffer.schema().clone(), options());
     builder.append(buffer).unwrap();
     let mut out = Vec::new();
     builder.finish(&mut out).unwrap();
@@ -114,20 +119,44 @@ fn main() {
     }
 
     // An event as in a topic of flights: time, two integers, two airports.
-    let types = [LogicalType::Timestamp, LogicalType::Int4, LogicalType::Int4, LogicalType::Text, LogicalType::Text];
     for rows in [100usize, 2000, 20_000, 1_000_000] {
-        let mut buffer = RowBuffer::new(schema(&types));
-        for row in 0..rows {
-            buffer.push_i64(0, row as i64 / 8 * 60_000_000).unwrap();
-            buffer.push_i64(1, (next() % 200) as i64 - 20).unwrap();
-            buffer.push_i64(2, (next() % 2500) as i64).unwrap();
-            buffer.push_bytes(3, format!("A{:02}", next() % 99).as_bytes()).unwrap();
-            buffer.push_bytes(4, format!("B{:02}", next() % 99).as_bytes()).unwrap();
-            buffer.finish_row().unwrap();
-        }
+        let buffer = events(rows, 0);
         let mut length = 0;
         let time = measure(|| length = build(buffer.clone()).len());
         let rate = rows as f64 / time.as_secs_f64() / 1e6;
         println!("build {rows:>8} events: {rate:.2} M events/s, {:.1} bytes an event", length as f64 / rows as f64);
     }
+    // What follows one another in time, as fresh segments do; and what interleaves.
+    for (sources, rows, step) in [(100, 100, 100), (100, 2000, 2000), (10, 100_000, 100_000), (10, 100_000, 0)] {
+        let sources: Vec<MergeSource> = (0..sources)
+            .map(|i| {
+                let bytes = build(events(rows, i * step));
+                let segment = Arc::new(Segment::open(SegmentBytes::Memory(bytes.into())).unwrap());
+                MergeSource { segment, visibility: TimeRanges::all(), deleted: None }
+            })
+            .collect();
+        let schema = events(0, 0).schema().clone();
+        let time = measure(|| {
+            black_box(merge(schema.clone(), &sources, options(), &mut Vec::new()).unwrap());
+        });
+        let rate = (sources.len() * rows) as f64 / time.as_secs_f64() / 1e6;
+        println!("merge {} x {rows} events, {step} apart: {rate:.2} M events/s", sources.len());
+    }
+}
+
+fn events(rows: usize, start: usize) -> RowBuffer {
+    let types = [LogicalType::Timestamp, LogicalType::Int4, LogicalType::Int4, LogicalType::Text, LogicalType::Text];
+    let mut schema = (*schema(&types)).clone();
+    schema.time = Some(0);
+    let mut next = random();
+    let mut buffer = RowBuffer::new(Arc::new(schema));
+    for row in start..start + rows {
+        buffer.push_i64(0, row as i64 / 8 * 60_000_000).unwrap();
+        buffer.push_i64(1, (next() % 200) as i64 - 20).unwrap();
+        buffer.push_i64(2, (next() % 2500) as i64).unwrap();
+        buffer.push_bytes(3, format!("A{:02}", next() % 99).as_bytes()).unwrap();
+        buffer.push_bytes(4, format!("B{:02}", next() % 99).as_bytes()).unwrap();
+        buffer.finish_row().unwrap();
+    }
+    buffer
 }

@@ -14,8 +14,8 @@ use basalt_engine::segment::{Segment, SegmentBytes};
 use serde_json::{Value as Json, json};
 use support::{Sample, blocks, column, everything, line, values};
 
-fn samples() -> [(&'static str, Sample); 2] {
-    [("v1", everything(1300)), ("v1-blocks", blocks(70_000))]
+fn samples() -> [(&'static str, Sample); 3] {
+    [("v1-small", everything(40)), ("v1", everything(1300)), ("v1-blocks", blocks(70_000))]
 }
 
 fn path(name: &str) -> PathBuf {
