@@ -236,7 +236,7 @@ fn test(column: usize, ty: LogicalType, table: &Table, r: &mut Random) -> Test {
         let n = [0, 1, 1, 2, 5, 30][r.below(6)];
         (0..n).map(|_| operand(column, table, r)).collect::<Vec<_>>()
     };
-    match r.below(if bytes { 9 } else { 6 }) {
+    match r.below(if bytes { 9 } else { 7 }) {
         0 => Test::IsNull,
         1 => Test::IsNotNull,
         2 | 3 => Test::Range { low: bound(r), high: bound(r) },

@@ -70,8 +70,14 @@ pub fn selects(filter: &Filter, row: &[Value]) -> bool {
                     like(&chars(pattern), &chars(v)) != *negated
                 }
                 Test::Host(number) => {
-                    let Value::Bytes(v) = value else { panic!() };
-                    host::predicate(number.0, v)
+                    let bytes = match value {
+                        Value::Bytes(v) => v.clone(),
+                        Value::I64(v) => v.to_le_bytes().to_vec(),
+                        Value::I128(v) => v.to_le_bytes().to_vec(),
+                        Value::F64(v) => v.to_le_bytes().to_vec(),
+                        Value::Null => panic!(),
+                    };
+                    host::predicate(number.0, &bytes)
                 }
             }
         }

@@ -253,7 +253,6 @@ fn plans_that_do_not_fit_are_refused() {
         query(between(2, 0, 1), vec![], &[CountStar]),
         query(test(1, Test::Like { pattern: b"a".to_vec(), negated: false }), vec![], &[CountStar]),
         query(test(2, Test::Like { pattern: b"a\\".to_vec(), negated: false }), vec![], &[CountStar]),
-        query(test(1, Test::Host(HostPredicate(0))), vec![], &[CountStar]),
         query(Filter::Const(true), vec![Key::Column(5)], &[CountStar]),
         query(Filter::Const(true), vec![], &[Sum(2)]),
         query(Filter::Const(true), vec![], &[Sum(17)]),
