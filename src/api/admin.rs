@@ -5,15 +5,15 @@ use basalt_engine::TimeInterval;
 use basalt_engine::types::LogicalType;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
-use super::{Arguments, function, require_ownership, require_writes};
+use super::require_ownership;
 use crate::catalog::handoff::{self, Step};
 use crate::catalog::{compact, datasource, replace, restore, sweep};
 use crate::error::{Error, Result};
+use crate::pg::function::{Arguments, function};
+use crate::pg::session::require_writes;
 use crate::pg::{cast, types};
 
-function!(pg_finfo_basalt_replace, basalt_replace, |call| {
-    // SAFETY: declared with four arguments, none of them necessarily given.
-    let arguments = unsafe { Arguments::new(call) };
+function!(pg_finfo_basalt_replace, basalt_replace, |arguments| {
     require_writes(c"basalt.replace()");
     let relation = arguments.relation(0)?;
     require_ownership(relation)?;
@@ -26,10 +26,10 @@ function!(pg_finfo_basalt_replace, basalt_replace, |call| {
         let (type_oid, typmod) = opened.types[position];
         let base = types::base_type(type_oid, typmod).0;
         let ty = opened.schema.columns[position].ty;
-        if let Some(start) = bound(call, &arguments, 1, base, ty)? {
+        if let Some(start) = bound(arguments, 1, base, ty)? {
             within.start = start;
         }
-        if let Some(end) = bound(call, &arguments, 2, base, ty)? {
+        if let Some(end) = bound(arguments, 2, base, ty)? {
             within.end = end;
         }
     } else if arguments.get(1).is_some() || arguments.get(2).is_some() {
@@ -40,17 +40,9 @@ function!(pg_finfo_basalt_replace, basalt_replace, |call| {
 });
 
 /// An end of the range in microseconds: the argument, cast to the time column's type.
-fn bound(
-    call: pg_sys::FunctionCallInfo,
-    arguments: &Arguments,
-    at: usize,
-    time_type: pg_sys::Oid,
-    ty: LogicalType,
-) -> Result<Option<i64>> {
+fn bound(arguments: &Arguments, at: usize, time_type: pg_sys::Oid, ty: LogicalType) -> Result<Option<i64>> {
     let Some(given) = arguments.get(at) else { return Ok(None) };
-    // SAFETY: the call's function information is PostgreSQL's.
-    let given_type = unsafe { pg_sys::get_fn_expr_argtype((*call).flinfo, at as i32) };
-    let value = cast::cast(given, given_type, time_type)?;
+    let value = cast::cast(given, arguments.type_of(at), time_type)?;
     let stored = crate::pg::values::Codec::with_type(ty, time_type, -1).to_value(value, false)?;
     match stored {
         basalt_engine::types::Value::I64(time) => Ok(Some(ty.to_micros(time))),
@@ -58,18 +50,16 @@ fn bound(
     }
 }
 
-function!(pg_finfo_basalt_compact, basalt_compact, |call| {
+function!(pg_finfo_basalt_compact, basalt_compact, |arguments| {
     require_writes(c"basalt.compact()");
-    // SAFETY: declared with one argument.
-    let relation = unsafe { Arguments::new(call) }.relation(0)?;
+    let relation = arguments.relation(0)?;
     require_ownership(relation)?;
     Ok(pg_sys::Datum::from(compact::compact(relation)? as i64))
 });
 
-function!(pg_finfo_basalt_handoff, basalt_handoff, |call| {
+function!(pg_finfo_basalt_handoff, basalt_handoff, |arguments| {
     require_writes(c"basalt.handoff()");
-    // SAFETY: declared with one argument.
-    let relation = unsafe { Arguments::new(call) }.relation(0)?;
+    let relation = arguments.relation(0)?;
     require_ownership(relation)?;
     datasource::open(relation)?;
     let policy = HandoffPolicy { delay: 0, ..HandoffPolicy::default() };
@@ -80,9 +70,7 @@ function!(pg_finfo_basalt_handoff, basalt_handoff, |call| {
     Ok(pg_sys::Datum::from(finals))
 });
 
-function!(pg_finfo_basalt_restore_version, basalt_restore_version, |call| {
-    // SAFETY: declared with two arguments.
-    let arguments = unsafe { Arguments::new(call) };
+function!(pg_finfo_basalt_restore_version, basalt_restore_version, |arguments| {
     require_writes(c"basalt.restore_version()");
     let relation = arguments.relation(0)?;
     require_ownership(relation)?;
@@ -93,7 +81,7 @@ function!(pg_finfo_basalt_restore_version, basalt_restore_version, |call| {
 });
 
 // Returns `{segments, datasources, files}`.
-function!(pg_finfo_basalt_sweep, basalt_sweep, |_call| {
+function!(pg_finfo_basalt_sweep, basalt_sweep, |_arguments| {
     let swept = sweep::sweep()?;
     Ok(cast::int8_array(&[swept.segments as i64, swept.datasources as i64, swept.files as i64]))
 });

@@ -9,16 +9,17 @@ use basalt_background::kafka::{KafkaAdmin, Options};
 use basalt_background::source::TopicDescription;
 use pgrx::{PgSqlErrorCode, ereport, pg_sys};
 
-use super::{Arguments, function, require_ownership, void};
+use super::require_ownership;
 use crate::catalog::ingestion::{self, Ingestion};
 use crate::catalog::ingestion_options::{IngestionOptions, Start, connection};
 use crate::catalog::{datasource, fields, publish, tables};
 use crate::error::{Error, Result};
+use crate::pg::function::{Arguments, function, void};
 use crate::pg::interrupts::{self, SignalsBlocked};
 use crate::pg::lock::{self, Mode};
-use crate::pg::random_uuid;
 use crate::pg::values::varlena_datum;
 use crate::pg::workers::{Kind, call_at_commit, is_preloaded};
+use crate::pg::{random_uuid, session};
 
 /// How long the cluster may take to answer.
 const QUESTION: Duration = Duration::from_secs(10);
@@ -33,21 +34,14 @@ fn parameter(message: String) -> Error {
     Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message)
 }
 
-fn current_user() -> pg_sys::Oid {
-    // SAFETY: a plain getter.
-    unsafe { pg_sys::GetUserId() }
-}
-
 /// `(table regclass, server name, topic text, format text, options jsonb, name text) -> text`
-unsafe fn create(call: pg_sys::FunctionCallInfo) -> Result<pg_sys::Datum> {
-    // SAFETY: called as declared.
-    let arguments = unsafe { Arguments::new(call) };
+fn create(arguments: &Arguments) -> Result<pg_sys::Datum> {
     let relation = arguments.relation(0)?;
     require_ownership(relation)?;
     let table = datasource::open(relation)?;
     let null =
         |what: &str| Error::new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("the {what} must not be NULL"));
-    let server = name_argument(&arguments, 1).ok_or_else(|| null("server"))?;
+    let server = arguments.name(1).ok_or_else(|| null("server"))?;
     let topic = arguments.text(2).ok_or_else(|| null("topic"))?;
     let format = arguments.text(3).unwrap_or_else(|| "json".into());
     if format != "json" {
@@ -62,7 +56,7 @@ unsafe fn create(call: pg_sys::FunctionCallInfo) -> Result<pg_sys::Datum> {
         )
     })?;
     let name = arguments.text(5).unwrap_or_else(|| datasource::name(relation));
-    let owner = current_user();
+    let owner = session::user();
     let connection = connection(&server, owner)?;
     // What messages cannot fill is said now, not in the worker.
     fields::of_table(relation)?;
@@ -122,21 +116,13 @@ fn check_topic(topic: &str) -> Result<()> {
     Ok(())
 }
 
-fn name_argument(arguments: &Arguments, at: usize) -> Option<String> {
-    arguments.get(at).map(|datum| {
-        // SAFETY: a `name` points to NAMEDATALEN bytes with a terminating NUL.
-        unsafe { std::ffi::CStr::from_ptr(datum.cast_mut_ptr()) }.to_string_lossy().into_owned()
-    })
-}
-
 fn json_text(datum: pg_sys::Datum) -> String {
     crate::pg::values::output(pg_sys::JSONBOID, datum)
 }
 
 /// The ingestion of argument 0, which the current user may change, locked against publishes.
-unsafe fn lock_own(call: pg_sys::FunctionCallInfo) -> Result<Ingestion> {
-    // SAFETY: called as declared, STRICT.
-    let name = unsafe { Arguments::new(call) }.text(0).unwrap_or_default();
+fn lock_own(arguments: &Arguments) -> Result<Ingestion> {
+    let name = arguments.text(0).unwrap_or_default();
     let found = find_own(&name)?;
     ingestion::lock(&found.id, Mode::Commit);
     find_own(&name)
@@ -154,17 +140,15 @@ fn find_own(name: &str) -> Result<Ingestion> {
     Ok(found)
 }
 
-unsafe fn pause(call: pg_sys::FunctionCallInfo) -> Result<pg_sys::Datum> {
-    // SAFETY: passed on.
-    let ingestion = unsafe { lock_own(call)? };
+fn pause(arguments: &Arguments) -> Result<pg_sys::Datum> {
+    let ingestion = lock_own(arguments)?;
     ingestion::set_state(&ingestion.id, "paused");
     call_at_commit(&[Kind::Ingestion]);
     Ok(void())
 }
 
-unsafe fn resume(call: pg_sys::FunctionCallInfo) -> Result<pg_sys::Datum> {
-    // SAFETY: passed on.
-    let ingestion = unsafe { lock_own(call)? };
+fn resume(arguments: &Arguments) -> Result<pg_sys::Datum> {
+    let ingestion = lock_own(arguments)?;
     if ingestion.state != "running" {
         ingestion::set_state(&ingestion.id, "running");
     }
@@ -172,9 +156,8 @@ unsafe fn resume(call: pg_sys::FunctionCallInfo) -> Result<pg_sys::Datum> {
     Ok(void())
 }
 
-unsafe fn drop(call: pg_sys::FunctionCallInfo) -> Result<pg_sys::Datum> {
-    // SAFETY: passed on.
-    let ingestion = unsafe { lock_own(call)? };
+fn drop(arguments: &Arguments) -> Result<pg_sys::Datum> {
+    let ingestion = lock_own(arguments)?;
     ingestion::drop(&ingestion.id);
     call_at_commit(&[Kind::Ingestion]);
     Ok(void())
@@ -216,9 +199,7 @@ fn offsets_of(text: &str) -> Result<Target> {
 }
 
 /// `(name text, to text) -> jsonb`
-unsafe fn reset(call: pg_sys::FunctionCallInfo) -> Result<pg_sys::Datum> {
-    // SAFETY: called as declared, STRICT.
-    let arguments = unsafe { Arguments::new(call) };
+fn reset(arguments: &Arguments) -> Result<pg_sys::Datum> {
     let name = arguments.text(0).unwrap_or_default();
     let target = target(&arguments.text(1).unwrap_or_default())?;
     let found = find_own(&name)?;

@@ -13,7 +13,7 @@ use crate::pg::expression::{ColumnDefault, column_default};
 /// What rows that are there already hold in a column that is being added: its default's value now, if any.
 pub fn missing_of_new(relation: pg_sys::Oid, column: &TableColumn) -> Result<Option<String>> {
     // First of all: a generation expression reads a row, which column_default has none of.
-    if is_generated(relation, column.attribute) {
+    if column.generated {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             format!("cannot add generated column \"{}\" to a datasource that holds rows", column.name),
@@ -29,16 +29,6 @@ pub fn missing_of_new(relation: pg_sys::Oid, column: &TableColumn) -> Result<Opt
         .hint("Add the column first; then ALTER COLUMN ... SET DEFAULT applies to new rows.")),
         ColumnDefault::Null if column.not_null => Err(contains_nulls(&column.name)),
         ColumnDefault::Null => Ok(None),
-    }
-}
-
-fn is_generated(relation: pg_sys::Oid, attribute: i16) -> bool {
-    // SAFETY: the relation is open while its descriptor is read; the attribute exists.
-    unsafe {
-        let open = pg_sys::relation_open(relation, pg_sys::AccessShareLock as i32);
-        let generated = (*(*(*open).rd_att).attrs.as_ptr().add(attribute as usize - 1)).attgenerated != 0;
-        pg_sys::relation_close(open, pg_sys::NoLock as i32);
-        generated
     }
 }
 

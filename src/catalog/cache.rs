@@ -12,16 +12,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use basalt_engine::segment::{Segment, SegmentBytes};
-use pgrx::pg_sys;
 
 use super::segment::{SegmentEntry, SegmentKind};
 use super::{derived, pending, tables};
 use crate::error::{Error, Result};
 use crate::guc;
 use crate::pg::lru::Lru;
-use crate::pg::scan::{IndexScan, Key};
+use crate::pg::scan::{IndexScan, Under};
 use crate::pg::values::with_varlena;
-use crate::pg::{interrupts, uuid_text};
+use crate::pg::{interrupts, session, uuid_text};
 
 thread_local! {
     /// Mapped segments, kept between queries, with the checksum of their files.
@@ -101,25 +100,17 @@ fn recreate(entry: &SegmentEntry, directory: &Path) -> Result<SegmentBytes> {
 
 /// Reads the chunks of `basalt.segment_data` in order.
 fn copy_from_catalog(id: &[u8; 16], out: &mut NewFile) -> Result<()> {
-    // SAFETY: whoever opens segments has an active snapshot. SnapshotSelf is static: it sees what this very command wrote,
-    // which the active snapshot does not.
-    let found = unsafe {
-        copy_chunks(id, out, pg_sys::GetActiveSnapshot())?
-            || copy_chunks(id, out, std::ptr::addr_of_mut!(pg_sys::SnapshotSelfData))?
-    };
-    if found {
+    // The active snapshot does not see what this very command wrote.
+    if copy_chunks(id, out, Under::Active)? || copy_chunks(id, out, Under::Own)? {
         return Ok(());
     }
     Err(basalt_engine::Error::corrupt(format!("no bytes of segment {} in the catalog", uuid_text(id))).into())
 }
 
 /// Whether there was a chunk.
-unsafe fn copy_chunks(id: &[u8; 16], out: &mut NewFile, snapshot: pg_sys::Snapshot) -> Result<bool> {
-    let key = Key { value: pg_sys::Datum::from(id.as_ptr()), equal: pg_sys::F_UUID_EQ };
-    // SAFETY: the snapshot outlives the scan, by the caller's promise; the index's first column is a uuid.
-    let mut scan = unsafe {
-        IndexScan::begin(tables::relation(c"segment_data"), tables::relation(c"segment_data_pkey"), &[key], snapshot)
-    };
+fn copy_chunks(id: &[u8; 16], out: &mut NewFile, under: Under) -> Result<bool> {
+    let (table, index) = (tables::relation(c"segment_data"), tables::relation(c"segment_data_pkey"));
+    let mut scan = IndexScan::by_uuid(table, index, id, under);
     let mut expected = 0;
     while scan.advance() {
         interrupts::check();
@@ -189,16 +180,12 @@ pub fn root() -> PathBuf {
     if configured.is_absolute() {
         return configured.to_owned();
     }
-    // SAFETY: DataDir is set once, before any backend starts.
-    let data = unsafe { std::ffi::CStr::from_ptr(pg_sys::DataDir) };
-    Path::new(std::str::from_utf8(data.to_bytes()).unwrap_or(".")).join(configured)
+    session::data_directory().join(configured)
 }
 
 /// Directory of this database's files.
 pub fn database_directory() -> PathBuf {
-    // SAFETY: a plain global of the backend.
-    let database = unsafe { pg_sys::MyDatabaseId };
-    root().join(u32::from(database).to_string())
+    root().join(u32::from(session::database()).to_string())
 }
 
 /// Directory of this database's files under this boot of the operating system; made if it is missing.

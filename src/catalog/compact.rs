@@ -15,8 +15,9 @@ use super::publish::{Built, build_options};
 use super::rewrite::{self, Hidden, New, Reason};
 use super::segment::{self, SegmentEntry, SegmentKind};
 use crate::error::Result;
+use crate::pg::relation::{self, Level};
 use crate::pg::snapshot::Registered;
-use crate::pg::{interrupts, random_uuid, thread};
+use crate::pg::{interrupts, random_uuid, session, thread};
 
 /// Adjacent intervals share a segment while they have fewer rows than this together: one block.
 const FEW_ROWS: u64 = 65_536;
@@ -31,13 +32,12 @@ struct Piece {
 /// Merges all segments of a datasource by interval, to segments of at most `max_segment_rows` rows; how many were made.
 /// What is compact already stays.
 pub fn compact(relation: pg_sys::Oid) -> Result<u64> {
-    // SAFETY: plain call. Against DDL.
-    unsafe { pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as i32) }
+    relation::lock(relation, Level::Write);
     let opened = datasource::open(relation)?;
     pending::flush(&opened.id)?;
     rewrite::begin(&opened.id);
-    // SAFETY: plain call: the snapshot is to see what was flushed.
-    unsafe { pg_sys::CommandCounterIncrement() }
+    // The snapshot is to see what was flushed.
+    session::next_command();
     let snapshot = Registered::transaction();
     let made = snapshot.active(|| merge_all(&opened))?;
     drop(snapshot);

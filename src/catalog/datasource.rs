@@ -2,17 +2,17 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::CStr;
 use std::sync::Arc;
 
 use basalt_engine::types::{Column, ColumnId, LogicalType, Schema, Value};
-use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
+use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::options::{ColumnOptions, TableOptions};
 use super::tables;
 use crate::error::{Error, Result};
 use crate::pg;
-use crate::pg::scan::{IndexScan, Key};
+use crate::pg::scan::{IndexScan, Under};
+use crate::pg::{callbacks, relation};
 
 /// A datasource, as of the last change of its table.
 #[derive(Debug)]
@@ -43,12 +43,10 @@ thread_local! {
 }
 
 pub fn register_callbacks() {
-    // SAFETY: the callback is registered once a process.
-    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), pg_sys::Datum::from(0usize)) }
+    callbacks::at_relation_change(forget);
 }
 
-#[pg_guard]
-unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
+fn forget(relation: pg_sys::Oid) {
     OPEN.with(|open| {
         // Invalidations may arrive while an entry is being made; it is inserted afterwards under the table's lock.
         if let Ok(mut open) = open.try_borrow_mut() {
@@ -64,8 +62,7 @@ unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, relation: pg_sys::O
 /// Opens the datasource of a foreign table, locking the table (`AccessShareLock`, to the end of the transaction).
 /// Errors: `WrongObjectType` if it is not a datasource; `ObjectNotInPrerequisiteState` if ids were never assigned.
 pub fn open(relation: pg_sys::Oid) -> Result<Arc<Datasource>> {
-    // SAFETY: plain call.
-    unsafe { pg_sys::LockRelationOid(relation, pg_sys::AccessShareLock as i32) }
+    relation::lock(relation, relation::Level::Read);
     if let Some(known) = OPEN.with_borrow(|open| open.get(&relation).cloned()) {
         return Ok(known);
     }
@@ -76,39 +73,12 @@ pub fn open(relation: pg_sys::Oid) -> Result<Arc<Datasource>> {
 
 /// Whether the relation is a foreign table of wrapper `basalt`.
 pub fn is_datasource(relation: pg_sys::Oid) -> bool {
-    // SAFETY: catalog lookups; a relation that does not exist has relkind 0.
-    unsafe {
-        if pg_sys::get_rel_relkind(relation) as u8 != pg_sys::RELKIND_FOREIGN_TABLE {
-            return false;
-        }
-        let wrapper = pg_sys::get_foreign_data_wrapper_oid(c"basalt".as_ptr(), true);
-        let server = pg_sys::GetForeignServer(pg_sys::GetForeignServerIdByRelId(relation));
-        (*server).fdwid == wrapper
-    }
+    relation::is_foreign_table_of(relation, c"basalt")
 }
 
 /// Name of a relation for messages.
 pub fn name(relation: pg_sys::Oid) -> String {
-    // SAFETY: a palloc'ed C string, or null for a relation that is gone.
-    unsafe {
-        let name = pg_sys::get_rel_name(relation);
-        if name.is_null() {
-            u32::from(relation).to_string()
-        } else {
-            CStr::from_ptr(name).to_string_lossy().into_owned()
-        }
-    }
-}
-
-/// The table's options as they are written, before any is checked.
-pub fn table_options(relation: pg_sys::Oid) -> Vec<(String, String)> {
-    // SAFETY: the relation is a foreign table; its options are a list of DefElems.
-    unsafe { pg::list::options((*pg_sys::GetForeignTable(relation)).options) }
-}
-
-pub fn column_options(relation: pg_sys::Oid, attribute: i16) -> Vec<(String, String)> {
-    // SAFETY: raises if there is no such attribute, else gives a list of DefElems.
-    unsafe { pg::list::options(pg_sys::GetForeignColumnOptions(relation, attribute)) }
+    relation::name(relation).unwrap_or_else(|| u32::from(relation).to_string())
 }
 
 /// One live column of a foreign table.
@@ -119,39 +89,27 @@ pub struct TableColumn {
     pub typmod: i32,
     pub ty: LogicalType,
     pub not_null: bool,
+    pub generated: bool,
     pub options: ColumnOptions,
 }
 
 /// Live columns in the order of their attribute numbers, and how many attributes there are with the dropped ones.
 pub fn table_columns(relation: pg_sys::Oid) -> Result<(Vec<TableColumn>, usize)> {
-    let mut columns = Vec::new();
-    // SAFETY: the relation is open while its descriptor is read.
-    let natts = unsafe {
-        let open = pg_sys::relation_open(relation, pg_sys::AccessShareLock as i32);
-        let descriptor = (*open).rd_att;
-        let natts = (*descriptor).natts as usize;
-        for i in 0..natts {
-            let attribute = &*(*descriptor).attrs.as_ptr().add(i);
-            if attribute.attisdropped {
-                continue;
-            }
-            columns.push(TableColumn {
-                attribute: attribute.attnum,
-                name: CStr::from_ptr(attribute.attname.data.as_ptr()).to_string_lossy().into_owned(),
-                type_oid: attribute.atttypid,
-                typmod: attribute.atttypmod,
-                ty: pg::types::logical_type(attribute.atttypid, attribute.atttypmod),
-                not_null: attribute.attnotnull,
-                options: ColumnOptions { column_id: None, indexed: true, missing: None },
-            });
-        }
-        pg_sys::relation_close(open, pg_sys::NoLock as i32);
-        natts
+    let described = relation::describe(relation);
+    let column = |attribute: relation::Attribute| {
+        Ok(TableColumn {
+            options: ColumnOptions::parse(&relation::column_options(relation, attribute.number))?,
+            attribute: attribute.number,
+            name: attribute.name,
+            type_oid: attribute.type_oid,
+            typmod: attribute.typmod,
+            ty: pg::types::logical_type(attribute.type_oid, attribute.typmod),
+            not_null: attribute.not_null,
+            generated: attribute.generated,
+        })
     };
-    for column in &mut columns {
-        column.options = ColumnOptions::parse(&column_options(relation, column.attribute))?;
-    }
-    Ok((columns, natts))
+    let columns = described.attributes.into_iter().map(column).collect::<Result<Vec<_>>>()?;
+    Ok((columns, described.numbers))
 }
 
 /// Position of the time column: the one named, else the first of a date or timestamp type.
@@ -194,8 +152,8 @@ fn no_column(option: &str, name: &str, columns: &[TableColumn]) -> Error {
 }
 
 fn read(relation: pg_sys::Oid) -> Result<Datasource> {
-    // SAFETY: plain call; no kind: the table was dropped while its lock was awaited.
-    if unsafe { pg_sys::get_rel_relkind(relation) } == 0 {
+    // Dropped while its lock was awaited.
+    if !relation::exists(relation) {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
             format!("relation with OID {} does not exist", u32::from(relation)),
@@ -208,7 +166,7 @@ fn read(relation: pg_sys::Oid) -> Result<Datasource> {
         )
         .hint("Datasources are made with CREATE FOREIGN TABLE ... SERVER basalt."));
     }
-    let options = TableOptions::parse(&table_options(relation))?;
+    let options = TableOptions::parse(&relation::table_options(relation))?;
     let (columns, natts) = table_columns(relation)?;
     let Some(id) = options.datasource_id else {
         return Err(without_ids(relation, "The table has no option \"datasource_id\"."));
@@ -255,15 +213,9 @@ fn missing_value(column: &TableColumn) -> Result<Value> {
 
 /// `schema_generation` of the catalog's row, whatever snapshot the query has; 0 if there is no row.
 fn generation(id: &[u8; 16]) -> i32 {
-    let key = Key { value: pg_sys::Datum::from(id.as_ptr()), equal: pg_sys::F_UUID_EQ };
-    // SAFETY: the snapshot is registered for as long as the scan runs; the key is the primary key's type.
-    unsafe {
-        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
-        let mut scan =
-            IndexScan::begin(tables::relation(c"datasource"), tables::relation(c"datasource_pkey"), &[key], snapshot);
-        let generation = if scan.advance() { scan.get(3).map_or(0, |d| d.value() as i32) } else { 0 };
-        scan.end();
-        pg_sys::UnregisterSnapshot(snapshot);
-        generation
-    }
+    let (table, index) = (tables::relation(c"datasource"), tables::relation(c"datasource_pkey"));
+    let mut scan = IndexScan::by_uuid(table, index, id, Under::Latest);
+    let generation = if scan.advance() { scan.get(3).map_or(0, |d| d.value() as i32) } else { 0 };
+    scan.end();
+    generation
 }

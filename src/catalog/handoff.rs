@@ -15,6 +15,8 @@ use super::pending;
 use super::rewrite::{self, Hidden, New, Reason};
 use super::segment::{self, SegmentEntry, SegmentKind};
 use crate::error::Result;
+use crate::pg::relation::{self, Level};
+use crate::pg::session;
 use crate::pg::snapshot::Registered;
 
 /// What a step did.
@@ -43,8 +45,7 @@ struct Mergeable {
 /// Hands off what is due or, if nothing is, merges what has become many. In this transaction, under the maintenance lock if it is
 /// free (`wait`: waits for it).
 pub fn step(relation: pg_sys::Oid, policy: &HandoffPolicy, merges: Option<&MergePolicy>, wait: bool) -> Result<Step> {
-    // SAFETY: plain call. Against DDL.
-    unsafe { pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as i32) }
+    relation::lock(relation, Level::Write);
     if !datasource::is_datasource(relation) {
         return Ok(Step::Nothing);
     }
@@ -55,8 +56,8 @@ pub fn step(relation: pg_sys::Oid, policy: &HandoffPolicy, merges: Option<&Merge
     } else if !rewrite::try_begin(&opened.id) {
         return Ok(Step::Busy);
     }
-    // SAFETY: plain call: the snapshot is to see what was flushed.
-    unsafe { pg_sys::CommandCounterIncrement() }
+    // The snapshot is to see what was flushed.
+    session::next_command();
     let snapshot = Registered::transaction();
     let made = snapshot.active(|| -> Result<Step> {
         let found = mergeable(&opened);
@@ -94,8 +95,7 @@ impl Mergeable {
 
 /// One final segment of the first origin that has something to hand off.
 fn hand_off(datasource: &Arc<Datasource>, found: &Mergeable, policy: &HandoffPolicy) -> Result<Step> {
-    // SAFETY: plain call.
-    let now = unsafe { pg_sys::GetCurrentTimestamp() };
+    let now = session::clock();
     let granularity = datasource.options.segment_granularity;
     let policy = HandoffPolicy { target_rows: datasource.options.max_segment_rows, ..*policy };
     for (_, entries) in found.by_origin() {

@@ -17,7 +17,7 @@ use super::{alteration, pending};
 use crate::error::{Error, Result};
 use crate::pg::ddl::{self, Command};
 use crate::pg::spi::{self, Statement};
-use crate::pg::{parse_uuid, random_uuid, uuid_text};
+use crate::pg::{parse_uuid, random_uuid, relation, uuid_text};
 
 /// What the catalog remembers of a table's columns, to tell what an ALTER changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,7 +155,7 @@ fn owned_by_another(relation: pg_sys::Oid, id: &[u8; 16]) -> bool {
 
 /// Brings options and the catalog's row in line with the table as it is after the command.
 fn reconcile(relation: pg_sys::Oid, command: &Command) -> Result<()> {
-    let table_options = datasource::table_options(relation);
+    let table_options = relation::table_options(relation);
     let options = TableOptions::parse(&table_options)?;
     let (mut columns, _) = datasource::table_columns(relation)?;
     no_duplicates(&columns)?;
@@ -205,7 +205,7 @@ fn reconcile(relation: pg_sys::Oid, command: &Command) -> Result<()> {
     alter.extend(renamed.iter().map(|(option, value)| format!("OPTIONS (SET {option} {})", ddl::literal(value))));
     apply(relation, &alter);
 
-    let options = TableOptions::parse(&datasource::table_options(relation))?;
+    let options = TableOptions::parse(&relation::table_options(relation))?;
     let recorded = record(&options, &columns)?;
     alteration::check(relation, &row, &recorded, command, has_data)?;
     if is_new {
@@ -224,7 +224,7 @@ fn reconcile(relation: pg_sys::Oid, command: &Command) -> Result<()> {
 /// Makes the row of a table that was restored with its ids but without the catalog's data, as `pg_dump --schema-only` and
 /// `-t` do.
 pub fn ensure_row(relation: pg_sys::Oid, id: &[u8; 16]) -> Result<()> {
-    let options = TableOptions::parse(&datasource::table_options(relation))?;
+    let options = TableOptions::parse(&relation::table_options(relation))?;
     let (columns, _) = datasource::table_columns(relation)?;
     let recorded = record(&options, &columns)?;
     let next = columns.iter().filter_map(|c| c.options.column_id).max().unwrap_or(0) + 1;

@@ -5,7 +5,7 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::datasource;
 use crate::error::{Error, Result};
-use crate::pg::foreign;
+use crate::pg::{foreign, relation};
 
 /// What the user wants done when the topic is not what it was.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
@@ -48,9 +48,7 @@ pub fn connection(server: &str, role: pg_sys::Oid) -> Result<Options> {
             format!("server \"{server}\" is not of wrapper \"basalt_kafka\""),
         ));
     }
-    // SAFETY: a plain permission check.
-    let allowed = unsafe { pg_sys::pg_foreign_server_aclcheck(found.oid, role, pg_sys::ACL_USAGE) };
-    if allowed != pg_sys::AclResult::ACLCHECK_OK {
+    if !foreign::may_use(found.oid, role) {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             format!("permission denied for foreign server {server}"),
@@ -65,8 +63,7 @@ pub fn connection(server: &str, role: pg_sys::Oid) -> Result<Options> {
 
 /// Errors unless the role owns the table, or may act as its owner.
 pub fn check_owner(relation: pg_sys::Oid, role: pg_sys::Oid) -> Result<()> {
-    // SAFETY: a plain permission check.
-    if unsafe { pg_sys::pg_class_ownercheck(relation, role) } {
+    if relation::is_owner(relation, role) {
         return Ok(());
     }
     Err(Error::new(

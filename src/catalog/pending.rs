@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use basalt_engine::rows::RowBuffer;
 use basalt_engine::segment::SegmentBytes;
-use pgrx::{pg_guard, pg_sys};
+use pgrx::pg_sys;
 
 use super::collect;
 use super::datasource::Datasource;
@@ -24,6 +24,7 @@ use super::segment::{SegmentEntry, SegmentKind};
 use crate::error::{OrRaise, Result};
 use crate::guc;
 use crate::pg::snapshot::{self, ActiveSnapshot};
+use crate::pg::{callbacks, session};
 
 type SubXact = pg_sys::SubTransactionId;
 type Command = pg_sys::CommandId;
@@ -76,11 +77,7 @@ thread_local! {
 }
 
 pub fn register_callbacks() {
-    // SAFETY: registered once a process.
-    unsafe {
-        pg_sys::RegisterXactCallback(Some(at_transaction), std::ptr::null_mut());
-        pg_sys::RegisterSubXactCallback(Some(at_subtransaction), std::ptr::null_mut());
-    }
+    callbacks::at_transactions(at_transaction, at_subtransaction);
 }
 
 /// Lets `push` append one row to the transaction's rows of the datasource. `command` is the inserting command's id;
@@ -94,8 +91,7 @@ pub fn insert(
     if let Some(taken) = collect::insert(datasource, timeless, &mut push) {
         return taken;
     }
-    // SAFETY: plain call.
-    let owner = unsafe { pg_sys::GetCurrentSubTransactionId() };
+    let owner = session::subtransaction();
     let full = STATE.with_borrow_mut(|state| {
         let chunks = state.tables.entry(datasource.id).or_default();
         let found = chunks.iter().rposition(|c| c.takes(datasource, owner, timeless));
@@ -165,8 +161,7 @@ pub fn bytes_of(segment: &[u8; 16]) -> Option<SegmentBytes> {
 
 /// The table was dropped or truncated by the current subtransaction: its rows so far are gone if that commits.
 pub fn forget(datasource: &[u8; 16]) {
-    // SAFETY: plain call.
-    let subxact = unsafe { pg_sys::GetCurrentSubTransactionId() };
+    let subxact = session::subtransaction();
     STATE.with_borrow_mut(|state| {
         for chunk in state.tables.get_mut(datasource).into_iter().flatten() {
             chunk.dropped.get_or_insert(subxact);
@@ -259,8 +254,7 @@ fn join(chunks: &mut Vec<Chunk>) {
 
 /// Publishes every row of the datasource that was inserted before `before`.
 fn flush_all(datasource: &[u8; 16], before: Command) -> Result<()> {
-    // SAFETY: plain call.
-    let current = unsafe { pg_sys::GetCurrentSubTransactionId() };
+    let current = session::subtransaction();
     while let Some((at, chunk)) = STATE.with_borrow_mut(|state| take_pending(state, datasource, before))? {
         let done = publish_chunk(chunk, current)?;
         STATE.with_borrow_mut(|state| {
@@ -316,11 +310,11 @@ fn publish_chunk(chunk: Chunk, current: SubXact) -> Result<Chunk> {
             return Err(basalt_engine::Error::invalid("a published segment is pending").into());
         }
     };
-    let writes = WritesAllowed::new();
+    // The transaction may have been made read-only since it inserted the rows.
+    let writes = session::WritesAllowed::new();
     let version = publish::append(&datasource, &built, SegmentKind::Fresh, &[])?;
     drop(writes);
-    // SAFETY: plain call.
-    let command = unsafe { pg_sys::GetCurrentCommandId(false) };
+    let command = session::command();
     let entry = built.entry(version, SegmentKind::Fresh);
     // The level whose rows these are has published them itself: they share its fate.
     let built = (owner != current).then_some(built);
@@ -334,29 +328,7 @@ fn publish_chunk(chunk: Chunk, current: SubXact) -> Result<Chunk> {
     })
 }
 
-/// Rows that were inserted while the transaction could write are published even if it has been made read-only since.
-struct WritesAllowed(bool);
-
-impl WritesAllowed {
-    fn new() -> Self {
-        // SAFETY: a plain global of the backend, restored by Drop.
-        unsafe {
-            let before = pg_sys::XactReadOnly;
-            pg_sys::XactReadOnly = false;
-            WritesAllowed(before)
-        }
-    }
-}
-
-impl Drop for WritesAllowed {
-    fn drop(&mut self) {
-        // SAFETY: as above.
-        unsafe { pg_sys::XactReadOnly = self.0 }
-    }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn at_transaction(event: pg_sys::XactEvent::Type, _argument: *mut std::ffi::c_void) {
+fn at_transaction(event: pg_sys::XactEvent::Type) {
     match event {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
             let tables: Vec<[u8; 16]> = STATE.with_borrow(|state| state.tables.keys().copied().collect());
@@ -376,13 +348,7 @@ unsafe extern "C-unwind" fn at_transaction(event: pg_sys::XactEvent::Type, _argu
     }
 }
 
-#[pg_guard]
-unsafe extern "C-unwind" fn at_subtransaction(
-    event: pg_sys::SubXactEvent::Type,
-    this: SubXact,
-    parent: SubXact,
-    _argument: *mut std::ffi::c_void,
-) {
+fn at_subtransaction(event: pg_sys::SubXactEvent::Type, this: SubXact, parent: SubXact) {
     match event {
         pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => STATE.with_borrow_mut(|state| {
             let up = |level: &mut SubXact| {

@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::guc;
 use crate::pg::lock::{self, Mode};
 use crate::pg::spi::{self, Statement};
-use crate::pg::values::varlena_datum;
+use crate::pg::values::{free_varlena, varlena_datum};
 use crate::pg::{multirange, random_uuid, thread};
 
 /// Bytes of one row of `basalt.segment_data`.
@@ -184,8 +184,7 @@ pub fn insert(
         for (number, chunk) in built.file.bytes.as_slice().chunks(CHUNK).enumerate() {
             let bytes = varlena_datum(chunk);
             INSERT_CHUNK.execute(&[spi::uuid(&built.id), Some(pg_sys::Datum::from(number as i32)), Some(bytes)]);
-            // SAFETY: varlena_datum palloc'ed it, and the statement is over.
-            unsafe { pg_sys::pfree(bytes.cast_mut_ptr()) }
+            free_varlena(bytes);
         }
     }
     for source in sources {

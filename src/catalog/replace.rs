@@ -11,21 +11,20 @@ use super::pending;
 use super::rewrite::{self, Hidden, New, Reason};
 use super::segment::{self, SegmentEntry, SegmentKind};
 use crate::error::{Error, Result};
-use crate::pg::ddl;
+use crate::pg::relation::{self, Level};
 use crate::pg::snapshot::Registered;
-use crate::pg::spi;
+use crate::pg::{ddl, session, spi};
 
 /// Rows written. `within` is [`TimeInterval::ALL`] for every row, the ones without a time included. The query runs with
 /// the caller's privileges.
 pub fn replace(relation: pg_sys::Oid, within: TimeInterval, query: &str) -> Result<u64> {
-    // SAFETY: plain call. Against DDL.
-    unsafe { pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as i32) }
+    relation::lock(relation, Level::Write);
     let opened = datasource::open(relation)?;
     check_range(&opened, &within)?;
     pending::flush(&opened.id)?;
     rewrite::begin(&opened.id);
-    // SAFETY: plain call: the snapshot is to see what was flushed.
-    unsafe { pg_sys::CommandCounterIncrement() }
+    // The snapshot is to see what was flushed.
+    session::next_command();
 
     // One snapshot for both: the query reads exactly the segments that are hidden.
     let snapshot = Registered::transaction();

@@ -5,6 +5,7 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 use super::rewrite::{self, int8};
 use super::{datasource, lock_commit};
 use crate::error::{Error, Result};
+use crate::pg::relation::{self, Level};
 use crate::pg::spi::{self, Statement};
 
 const BY_VERSION: &[pg_sys::Oid] = &[pg_sys::UUIDOID, pg_sys::INT8OID];
@@ -47,8 +48,7 @@ static FORGET: Statement = Statement {
 /// Undoes every replace after `version`, newest first; rows appended since stay. Returns the new version. Errors: the
 /// hidden segments are past their retention, or a compaction has merged rows that would have to go.
 pub fn restore(relation: pg_sys::Oid, version: i64) -> Result<i64> {
-    // SAFETY: plain call. Against DDL.
-    unsafe { pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as i32) }
+    relation::lock(relation, Level::Write);
     let opened = datasource::open(relation)?;
     super::pending::flush(&opened.id)?;
     rewrite::begin(&opened.id);

@@ -7,14 +7,13 @@ use std::sync::Arc;
 
 use basalt_engine::segment::SegmentStatistics;
 use basalt_engine::{TimeInterval, TimeRanges};
-use pgrx::pg_sys;
 use roaring::RoaringBitmap;
 
 use super::{pending, tables};
 use crate::error::{OrRaise, Result};
 use crate::pg::lru::Lru;
 use crate::pg::multirange;
-use crate::pg::scan::{IndexScan, Key};
+use crate::pg::scan::{IndexScan, Under};
 use crate::pg::snapshot::Contents;
 use crate::pg::spi::Rows;
 use crate::pg::values::with_varlena;
@@ -128,14 +127,9 @@ pub fn list(datasource: &[u8; 16]) -> Arc<[SegmentEntry]> {
 /// Used segments of a datasource under the active snapshot, those that cannot hold a visible row in `within` left out.
 /// Rows of this transaction that were flushed for the current statement are among them ([`pending::flush`]).
 pub fn visible(datasource: &[u8; 16], within: Option<&TimeInterval>) -> Vec<SegmentEntry> {
-    // SAFETY: whoever executes or plans a query has an active snapshot.
-    let snapshot = unsafe { pg_sys::GetActiveSnapshot() };
-    let key = Key { value: pg_sys::Datum::from(datasource.as_ptr()), equal: pg_sys::F_UUID_EQ };
+    let (table, index) = (tables::relation(c"segment"), tables::relation(c"segment_datasource"));
     let mut entries = Vec::new();
-    // SAFETY: the active snapshot outlives this function; the index's first column is a uuid.
-    let mut scan = unsafe {
-        IndexScan::begin(tables::relation(c"segment"), tables::relation(c"segment_datasource"), &[key], snapshot)
-    };
+    let mut scan = IndexScan::by_uuid(table, index, datasource, Under::Active);
     while scan.advance() {
         let entry = read(&scan).or_raise();
         if within.is_none_or(|within| may_hold(&entry, within)) {
@@ -167,8 +161,7 @@ fn read(scan: &IndexScan) -> Result<SegmentEntry> {
     let corrupt = || basalt_engine::Error::corrupt("NULL in basalt.segment");
     let get = |attribute| scan.get(attribute).ok_or_else(corrupt);
     debug_assert_eq!(scan.get(column::USED).map(|d| d.value() as u8), Some(1));
-    // SAFETY: column `id` is a uuid: 16 bytes.
-    let id = unsafe { *get(column::ID)?.cast_mut_ptr::<[u8; 16]>() };
+    let id = scan.uuid(column::ID).ok_or_else(|| basalt_engine::Error::corrupt("a segment without an id"))?;
     let statistics = match STATISTICS.with_borrow(|cache| cache.get(&id).cloned()) {
         Some(known) => known,
         None => {

@@ -9,9 +9,9 @@ use pgrx::pg_sys;
 use super::{cache, identity, retire, tables};
 use crate::error::Result;
 use crate::guc;
-use crate::pg::scan::{IndexScan, Key};
+use crate::pg::scan::{IndexScan, Under};
 use crate::pg::spi::Statement;
-use crate::pg::{interrupts, parse_uuid};
+use crate::pg::{interrupts, parse_uuid, session};
 
 /// What a sweep removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,8 +36,7 @@ static LOST: Statement = Statement {
 /// Removes retired segments past their retention, the data of tables that are gone, and cache files without a segment.
 pub fn sweep() -> Result<Swept> {
     let mut swept = Swept::default();
-    // SAFETY: plain call.
-    if !unsafe { pg_sys::RecoveryInProgress() } {
+    if !session::is_in_recovery() {
         let retention = f64::from(guc::SEGMENT_RETENTION.get());
         let expired = EXPIRED.run(&[Some(pg_sys::Datum::from(retention.to_bits()))], uuids);
         retire::delete(&expired);
@@ -101,24 +100,17 @@ fn is_orphan(file: &Path) -> bool {
     match extension {
         "segment" => stem.get(..36).and_then(parse_uuid).is_some_and(|id| !is_needed(&id)),
         // Named after the process that writes it.
-        _ => stem
-            .split('-')
-            .next()
-            .and_then(|pid| pid.parse::<i32>().ok())
-            // SAFETY: plain call.
-            .is_some_and(|pid| unsafe { pg_sys::BackendPidGetProc(pid).is_null() }),
+        _ => {
+            stem.split('-').next().and_then(|pid| pid.parse::<i32>().ok()).is_some_and(|pid| !session::has_process(pid))
+        }
     }
 }
 
 /// Whether a segment is used, or may be once a transaction in progress (or prepared) has ended. Its row is inserted
 /// before its file gets its name, so a file without a row is an orphan.
 fn is_needed(id: &[u8; 16]) -> bool {
-    let mut dirty = pg_sys::SnapshotData { snapshot_type: pg_sys::SnapshotType::SNAPSHOT_DIRTY, ..Default::default() };
-    let key = Key { value: pg_sys::Datum::from(id.as_ptr()), equal: pg_sys::F_UUID_EQ };
-    // SAFETY: the snapshot outlives the scan; a dirty snapshot needs no more than its type. The key is a uuid.
-    let mut scan = unsafe {
-        IndexScan::begin(tables::relation(c"segment"), tables::relation(c"segment_pkey"), &[key], &mut dirty)
-    };
+    let (table, index) = (tables::relation(c"segment"), tables::relation(c"segment_pkey"));
+    let mut scan = IndexScan::by_uuid(table, index, id, Under::Dirty);
     let mut needed = false;
     // An update in progress shows the old row and the new one.
     while scan.advance() {

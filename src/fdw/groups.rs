@@ -1,7 +1,7 @@
 //! Pushed aggregation: computed whole when the first group is asked for.
 
 use basalt_engine::exec::{AggregateExecution, AggregateResult, ExecStatistics, SegmentScan};
-use basalt_engine::plan::{self, AggregateCall, AggregateFunction, AggregateQuery, Filter, Key, OrderId};
+use basalt_engine::plan::{self, AggregateCall, AggregateFunction, AggregateQuery, Key, OrderId};
 use basalt_engine::segment::SegmentStatistics;
 use basalt_engine::types::{ColumnId, Value};
 use pgrx::pg_sys::Datum;

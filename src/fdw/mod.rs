@@ -15,7 +15,7 @@ mod upper;
 
 use pgrx::{PgBox, pg_guard, pg_sys};
 
-use crate::api::VERSION_1;
+use crate::pg::function::VERSION_1;
 
 /// Installs hooks of the planner.
 pub fn register() {

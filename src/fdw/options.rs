@@ -3,10 +3,10 @@
 use basalt_background::kafka;
 use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
 
-use crate::api::VERSION_1;
 use crate::catalog::options::{ColumnOptions, TableOptions};
 use crate::error::{Error, OrRaise, Result};
 use crate::pg;
+use crate::pg::function::VERSION_1;
 
 /// The kinds of objects that carry options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

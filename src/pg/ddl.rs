@@ -4,6 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::function::Arguments;
 use super::list;
 
 /// The parts of a command that concern identities.
@@ -21,13 +22,12 @@ pub struct Command {
     pub new_column_options: Vec<String>,
 }
 
-/// # Safety
-/// `call` is that of an event trigger function.
-pub unsafe fn command(call: pg_sys::FunctionCallInfo) -> Command {
+/// Raises unless `call` is that of an event trigger function.
+pub fn command(call: &Arguments) -> Command {
     let mut command = Command::default();
-    // SAFETY: by the caller's promise the call's context is the trigger's data; parse trees are valid nodes.
+    // SAFETY: a call's context is null or a node, of which the type is checked; parse trees are valid nodes.
     unsafe {
-        let data = (*call).context.cast::<pg_sys::EventTriggerData>();
+        let data = (*call.call()).context.cast::<pg_sys::EventTriggerData>();
         if data.is_null() || (*data).type_ != pg_sys::NodeTag::T_EventTriggerData {
             crate::error::Error::new(
                 pgrx::PgSqlErrorCode::ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED,

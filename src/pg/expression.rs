@@ -48,3 +48,30 @@ pub fn column_default(relation: pg_sys::Oid, attribute: i16) -> ColumnDefault {
         result
     }
 }
+
+/// A column's default, as far as it is known without evaluating it for a row.
+pub enum ConstantDefault {
+    None,
+    /// A datum of the column's type in the current memory context, and whether it is NULL instead.
+    Value(pg_sys::Datum, bool),
+    Variable,
+}
+
+/// The default of a column, folded. `attribute` counts from 1.
+pub fn constant_default(relation: pg_sys::Oid, attribute: i16) -> ConstantDefault {
+    // SAFETY: the relation is open meanwhile; the expression is a palloc'ed copy.
+    unsafe {
+        let open = pg_sys::relation_open(relation, pg_sys::AccessShareLock as i32);
+        let expression = pg_sys::build_column_default(open, i32::from(attribute));
+        pg_sys::relation_close(open, pg_sys::NoLock as i32);
+        if expression.is_null() {
+            return ConstantDefault::None;
+        }
+        let folded = pg_sys::eval_const_expressions(std::ptr::null_mut(), expression);
+        if (*folded).type_ != pg_sys::NodeTag::T_Const {
+            return ConstantDefault::Variable;
+        }
+        let constant = folded.cast::<pg_sys::Const>();
+        ConstantDefault::Value((*constant).constvalue, (*constant).constisnull)
+    }
+}

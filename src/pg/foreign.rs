@@ -51,3 +51,9 @@ pub fn user_options(server: pg_sys::Oid, role: pg_sys::Oid) -> Vec<(String, Stri
     // SAFETY: one of the two that it looks for exists.
     unsafe { list::options((*pg_sys::GetUserMapping(role, server)).options) }
 }
+
+/// Whether the role has USAGE on the server.
+pub fn may_use(server: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: a plain permission check.
+    unsafe { pg_sys::pg_foreign_server_aclcheck(server, role, pg_sys::ACL_USAGE) == pg_sys::AclResult::ACLCHECK_OK }
+}

@@ -1,12 +1,14 @@
 //! Safe wrappers over PostgreSQL's C interfaces.
 
 pub mod array;
+pub mod callbacks;
 pub mod cast;
 pub mod classes;
 pub mod ddl;
 pub mod eval;
 pub mod expression;
 pub mod foreign;
+pub mod function;
 pub mod interrupts;
 pub mod list;
 pub mod lock;
@@ -18,7 +20,9 @@ pub mod node;
 pub mod numeric;
 pub mod numeric_division;
 pub mod owner;
+pub mod relation;
 pub mod scan;
+pub mod session;
 pub mod settings;
 pub mod snapshot;
 pub mod spi;

@@ -1,6 +1,9 @@
 //! Acting as the extension's owner with a fixed `search_path`: catalog tables are not the users' to read or write.
 
-use pgrx::pg_sys;
+use pgrx::{PgSqlErrorCode, pg_sys};
+
+use super::relation;
+use crate::error::Error;
 
 /// Until dropped, the current user is the owner of the extension and `search_path` is `pg_catalog, pg_temp`.
 /// Callers check the real user's privileges before.
@@ -41,16 +44,26 @@ impl Drop for AsOwner {
 
 /// The role that owns schema `basalt`, hence the extension's objects.
 fn extension_owner() -> pg_sys::Oid {
-    let schema = crate::catalog::tables::schema();
+    let schema = extension_schema();
     // SAFETY: syscache lookup; the tuple is released before return.
     unsafe {
         let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::NAMESPACEOID as i32, schema.into());
         if tuple.is_null() {
-            crate::catalog::tables::missing().raise();
+            missing().raise();
         }
         let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_namespace>();
         let owner = (*form).nspowner;
         pg_sys::ReleaseSysCache(tuple);
         owner
     }
+}
+
+/// Schema `basalt`.
+pub fn extension_schema() -> pg_sys::Oid {
+    relation::schema_named(c"basalt").unwrap_or_else(|| missing().raise())
+}
+
+pub fn missing() -> Error {
+    Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, "extension \"basalt\" is not installed in this database")
+        .hint("Run: CREATE EXTENSION basalt;")
 }

@@ -51,3 +51,21 @@ fn numeric(typmod: i32) -> LogicalType {
         LogicalType::NumericText
     }
 }
+
+/// Whether the type is a domain, or over one, with constraints.
+pub fn has_domain_constraints(ty: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog lookup by type oid.
+    unsafe { pg_sys::DomainHasConstraints(ty) }
+}
+
+/// Whether the type is an array.
+pub fn is_array(ty: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog lookup by type oid.
+    unsafe { pg_sys::get_element_type(ty) != pg_sys::InvalidOid }
+}
+
+/// The type as it is declared, with its modifier.
+pub fn name(ty: pg_sys::Oid, typmod: i32) -> String {
+    // SAFETY: a palloc'ed C string.
+    unsafe { std::ffi::CStr::from_ptr(pg_sys::format_type_with_typemod(ty, typmod)) }.to_string_lossy().into_owned()
+}

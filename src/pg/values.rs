@@ -323,3 +323,9 @@ pub fn uuid_array(ids: &[[u8; 16]]) -> pg_sys::Datum {
         pg_sys::Datum::from(array)
     }
 }
+
+/// Frees what [`varlena_datum`] made, before its memory context ends.
+pub fn free_varlena(datum: pg_sys::Datum) {
+    // SAFETY: palloc'ed by varlena_datum, by the function's contract.
+    unsafe { pg_sys::pfree(datum.cast_mut_ptr()) }
+}
