@@ -63,7 +63,7 @@ def arrived(database, count):
 
 
 def test_small_segments_are_merged_and_rebuilt(quick, kafka, topic):
-    database = quick()
+    database = quick(**{"basalt.segment_retention": "0"})
     create(database, topic)
     trickle(kafka, topic, 0, 5000)
     arrived(database, 5000)
@@ -73,6 +73,8 @@ def test_small_segments_are_merged_and_rebuilt(quick, kafka, topic):
     stored = database.query("""SELECT count(*) FROM basalt.segment s WHERE kind = 'derived' AND EXISTS (
                                SELECT FROM basalt.segment_data d WHERE d.segment = s.id)""")
     assert stored == [(0,)]
+    # Its sources outlive every retention period.
+    database.query("SELECT basalt.sweep()")
     # Without its file it is merged anew, to the same bytes: its checksum is verified.
     cluster = database.cluster
     database.query("SELECT basalt.pause_ingestion('numbers')")
@@ -140,6 +142,22 @@ def test_rewinds_over_merges_and_finals(quick, kafka, topic):
     database.query("SELECT basalt.compact('numbers')")
     database.query("SELECT basalt.reset_ingestion('numbers', 'earliest')")
     arrived(database, 3010)
+
+
+def test_rewinds_and_restored_versions(quick, kafka, topic):
+    """What a replace hid does not come back beside the same messages, read again."""
+    database = quick()
+    create(database, topic)
+    trickle(kafka, topic, 0, 500)
+    arrived(database, 500)
+    before = database.value("SELECT current_version FROM basalt.datasources")
+    database.query("SELECT basalt.replace('numbers', NULL::timestamptz, NULL::timestamptz, $$SELECT ts, n + 1000, label FROM numbers$$)")
+    assert numbers(database)[:2] == (500, 500)
+    database.query("SELECT basalt.reset_ingestion('numbers', 'earliest')")
+    system.wait_until(lambda: numbers(database)[0] >= 1000, 30, "both")
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="cannot be undone"):
+        database.query("SELECT basalt.restore_version('numbers', %s)", (before,))
+    assert numbers(database)[:2] == (1000, 1000)
 
 
 class Reader(threading.Thread):

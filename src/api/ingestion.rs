@@ -274,9 +274,10 @@ fn plan(ingestion: &Ingestion, target: &Target, cluster: &Cluster) -> Result<Che
             .hint("Use to => 'earliest', or a later offset."));
         }
     }
-    if !rewind.retire.is_empty() {
+    let goes_back = rewind.next.iter().any(|(p, offset)| current.next_offset(p).is_some_and(|now| offset < now));
+    if goes_back {
         lock::acquire(tables::datasource_class(), &ingestion.datasource, Mode::Commit);
-        let retired = ingestion::retire(&rewind.retire);
+        let retired = ingestion::retire(ingestion, &rewind.retire, &rewind.next)?;
         ereport!(
             pgrx::PgLogLevel::NOTICE,
             PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,

@@ -6,7 +6,8 @@ use basalt_background::checkpoint::{Checkpoint, OffsetRange, Provenance};
 use basalt_background::ingest::DeadLetter;
 use pgrx::pg_sys;
 
-use super::tables;
+use super::{rewrite, tables};
+use crate::error::Result;
 use crate::pg::lock::{self, Mode};
 use crate::pg::spi::{self, Argument, Rows, Statement};
 use crate::pg::values::varlena_datum;
@@ -130,9 +131,16 @@ static PROVENANCE: Statement = Statement {
     types: &[UUID],
 };
 static RETIRE: Statement = Statement {
-    sql: "UPDATE basalt.segment SET used = false, retired_at = pg_catalog.clock_timestamp(), retired_version = version \
+    sql: "UPDATE basalt.segment SET used = false, retired_at = pg_catalog.clock_timestamp(), retired_version = $2 \
           WHERE id = ANY ($1) AND used",
-    types: &[UUIDS],
+    types: &[UUIDS, INT8],
+};
+// What a replace has hidden before, a restore must not bring back once its messages are read again.
+static DETACH: Statement = Statement {
+    sql: "UPDATE basalt.segment s SET retired_version = $2 WHERE s.datasource = $1 AND NOT s.used \
+          AND s.retired_version IS NOT NULL AND EXISTS (SELECT FROM basalt.segment_source o \
+              WHERE o.segment = s.id AND o.ingestion = $3 AND o.partition = $4 AND o.next_offset > $5)",
+    types: &[UUID, INT8, UUID, INT4, INT8],
 };
 
 fn read(rows: &Rows, row: usize) -> Option<Ingestion> {
@@ -311,9 +319,14 @@ pub fn provenance(source: &[u8; 16]) -> Vec<Provenance<[u8; 16]>> {
     by_segment.into_iter().map(|(segment, ranges)| Provenance { segment, ranges }).collect()
 }
 
-/// Hides segments whose messages will be read again. The caller holds the datasource's commit lock.
-pub fn retire(segments: &[[u8; 16]]) -> u64 {
-    RETIRE.execute(&[Some(crate::pg::values::uuid_array(segments))])
+/// Hides segments whose messages will be read again from `next` on; how many. The caller holds the datasource's commit lock.
+pub fn retire(ingestion: &Ingestion, segments: &[[u8; 16]], next: &Checkpoint) -> Result<u64> {
+    let version = rewrite::next_version(&ingestion.datasource)?;
+    for (partition, offset) in next.iter() {
+        let (datasource, source) = (spi::uuid(&ingestion.datasource), spi::uuid(&ingestion.source));
+        DETACH.execute(&[datasource, int8(version), source, int4(partition), int8(offset)]);
+    }
+    Ok(RETIRE.execute(&[Some(crate::pg::values::uuid_array(segments)), int8(version)]))
 }
 
 fn oid(value: pg_sys::Oid) -> Argument {

@@ -22,8 +22,10 @@ pub struct Swept {
 }
 
 static EXPIRED: Statement = Statement {
-    sql: "SELECT id FROM basalt.segment WHERE NOT used AND retired_at IS NOT NULL AND retired_version IS NOT NULL \
-          AND retired_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1) FOR UPDATE SKIP LOCKED",
+    // What a derived segment is rebuilt from goes with it.
+    sql: "SELECT id FROM basalt.segment s WHERE NOT used AND retired_at IS NOT NULL AND retired_version IS NOT NULL \
+          AND retired_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1) \
+          AND NOT EXISTS (SELECT FROM basalt.segment_part p WHERE p.source = s.id) FOR UPDATE SKIP LOCKED",
     types: &[pg_sys::FLOAT8OID],
 };
 /// Tables that were dropped while event triggers did not run.
