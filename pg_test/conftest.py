@@ -43,9 +43,13 @@ def prefix():
     return prefixes.for_tests()
 
 
+# Segments stay as tests make them. Tests of the maintenance worker turn it on.
+CALM = {"basalt.maintenance": "off"}
+
+
 @pytest.fixture(scope="session")
 def session_cluster(prefix):
-    cluster = Cluster(prefix)
+    cluster = Cluster(prefix, config=CALM)
     try:
         yield cluster.init().start()
     finally:
@@ -84,7 +88,7 @@ def new_cluster(prefix, request):
     made = []
 
     def make(**config):
-        cluster = Cluster(prefix, config=config)
+        cluster = Cluster(prefix, config=CALM | config)
         made.append(cluster)
         return cluster.init().start()
 

@@ -337,6 +337,47 @@ def test_without_preloading(new_cluster, kafka):
     assert "shared_preload_libraries" in error.value.diag.message_hint
 
 
+def test_a_locked_table_delays_only_its_own_ingestion(sink, kafka, topic):
+    """...and what waits for it takes a bounded amount of memory."""
+    other = kafka.create_topic()
+    sink.query("CREATE FOREIGN TABLE others (ts timestamptz NOT NULL, n bigint NOT NULL, label text) SERVER basalt")
+    sink.query("SELECT basalt.create_ingestion('others', 'events', %s)", (other,))
+    create(sink, topic)
+    kafka.produce(topic, (event(n) for n in range(10)))
+    kafka.produce(other, (event(n) for n in range(10)))
+    wait_for(sink, 10)
+    system.wait_until(lambda: sink.value("SELECT count(*) FROM others") == 10, 10, "the others")
+    (pid,), = sink.query("SELECT pid FROM pg_stat_activity WHERE backend_type = 'basalt ingestion worker' AND datname = current_database()")
+
+    def resident():
+        with open(f"/proc/{pid}/status") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("RssAnon"))
+
+    before = resident()
+    with sink.connect(autocommit=False) as connection:
+        connection.execute("ALTER FOREIGN TABLE numbers ADD COLUMN later int")
+        # 150 MB of messages for a table that cannot be written.
+        kafka.produce(topic, (event(n, padding="x" * 10_000) for n in range(10, 15_010)))
+        begun = time.monotonic()
+        kafka.produce(other, (event(n) for n in range(10, 20)))
+        system.wait_until(lambda: sink.value("SELECT count(*) FROM others") == 20, 10, "the others while one is locked")
+        assert time.monotonic() - begun < 5
+        system.wait_until(lambda: "lock" in (status(sink, "numbers")["last_error"] or ""), 10, "the reason in ingestion_status")
+        time.sleep(2)
+        assert resident() - before < 150_000, (before, resident())
+        assert status(sink, "others")["lag_messages"] == 0
+        connection.commit()
+    wait_for(sink, 15_010, timeout=60)
+    system.wait_until(lambda: status(sink, "numbers")["last_error"] is None, 10, "the end of the error")
+
+
+def test_a_flood_of_poison(sink, kafka, topic):
+    create(sink, topic)
+    kafka.produce(topic, (b"poison" if n % 10 else event(n // 10) for n in range(50_000)))
+    wait_for(sink, 5_000, timeout=60)
+    system.wait_until(lambda: status(sink)["dead_letters"] == 45_000, 60, "dead letters")
+
+
 def test_database_as_template(sink, kafka, topic):
     """The workers step aside for CREATE DATABASE ... TEMPLATE and come back."""
     create(sink, topic)

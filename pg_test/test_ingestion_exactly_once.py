@@ -132,7 +132,7 @@ def kill_broker(cluster, kafka):
 @pytest.mark.parametrize("kill", [kill_worker, kill_postmaster, kill_broker], ids=lambda f: f.__name__)
 def test_exactly_once_under_kills(new_cluster, new_kafka, kill):
     moments = random.Random(f"{SEED} {kill.__name__}")
-    cluster, kafka = new_cluster(), new_kafka()
+    cluster, kafka = new_cluster(**{"basalt.maintenance": "on"}), new_kafka()
     database, topic = prepare(cluster, kafka)
     with Events(kafka, topic, rate=3000) as events:
         system.wait_until(lambda: progress(database)[0] > 0, 30, "the first rows")
@@ -145,7 +145,7 @@ def test_exactly_once_under_kills(new_cluster, new_kafka, kill):
 
 
 def test_broker_away_for_30_seconds(new_cluster, new_kafka):
-    cluster, kafka = new_cluster(), new_kafka()
+    cluster, kafka = new_cluster(**{"basalt.maintenance": "on"}), new_kafka()
     database, topic = prepare(cluster, kafka)
     with Events(kafka, topic, rate=500) as events:
         system.wait_until(lambda: progress(database)[0] > 0, 30, "the first rows")
@@ -167,7 +167,7 @@ def test_broker_away_for_30_seconds(new_cluster, new_kafka):
 
 def test_workers_end_at_once(new_cluster, new_kafka):
     """SIGTERM is obeyed promptly, also while the broker is away; a terminated worker comes back."""
-    cluster, kafka = new_cluster(), new_kafka()
+    cluster, kafka = new_cluster(**{"basalt.maintenance": "on"}), new_kafka()
     database, topic = prepare(cluster, kafka)
     kafka.produce(topic, (message(n) for n in range(1, 97)), partition=0)
     system.wait_until(lambda: progress(database)[0] == 96, 30, "rows")

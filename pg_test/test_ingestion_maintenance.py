@@ -17,7 +17,7 @@ def quick(new_cluster, kafka):
     """A cluster that publishes small segments often and hands off as soon as it can."""
 
     def make(**config):
-        cluster = new_cluster(**({"basalt.publish_interval": "20ms", "basalt.handoff_delay": "1000000"} | config))
+        cluster = new_cluster(**({"basalt.maintenance": "on", "basalt.publish_interval": "20ms", "basalt.handoff_delay": "1000000"} | config))
         database = cluster.create_database()
         database.query(f"CREATE SERVER events FOREIGN DATA WRAPPER basalt_kafka OPTIONS (bootstrap_servers '{kafka.bootstrap}')")
         database.query("CREATE FOREIGN TABLE numbers (ts timestamptz NOT NULL, n bigint NOT NULL, label text) SERVER basalt "

@@ -171,7 +171,7 @@ struct Worker {
     describe: Box<dyn Describe>,
 }
 
-const LIMITS: Limits = Limits { rows: 40, bytes: 1 << 20 };
+const LIMITS: Limits = Limits { rows: 40, bytes: 1 << 20, dead: 20 };
 
 impl Worker {
     fn start(topic: &SharedTopic, catalog: &Catalog, pace: usize, again: bool) -> Self {

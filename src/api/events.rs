@@ -4,10 +4,12 @@ use super::require_ownership;
 use crate::catalog::{datasource, identity};
 use crate::pg::ddl;
 use crate::pg::function::{function, void};
+use crate::pg::workers::{self, Kind};
 
 function!(pg_finfo_basalt_on_ddl_command_end, basalt_on_ddl_command_end, |call| {
     let command = ddl::command(call);
     identity::after_command(&command)?;
+    workers::call_at_commit(&[Kind::Maintenance]);
     Ok(void())
 });
 

@@ -184,6 +184,11 @@ pub fn lock(id: &[u8; 16], mode: Mode) {
     lock::acquire(tables::relation(c"ingestion"), id, mode);
 }
 
+/// As [`lock`], but false instead of waiting.
+pub fn try_lock(id: &[u8; 16], mode: Mode) -> bool {
+    lock::try_acquire(tables::relation(c"ingestion"), id, mode)
+}
+
 /// False if the name is taken.
 pub fn insert(ingestion: &Ingestion) -> bool {
     let inserted = INSERT.execute(&[

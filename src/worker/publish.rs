@@ -7,12 +7,12 @@ use basalt_background::ingest::{Outcome, Prepared, Publisher, Status};
 use pgrx::pg_sys;
 
 use super::process::{self, Failure};
-use crate::catalog::datasource;
 use crate::catalog::ingestion::{self, Ingestion, Progress};
 use crate::catalog::publish::{self, Built, SegmentSource};
 use crate::catalog::segment::SegmentKind;
+use crate::catalog::{datasource, tables};
 use crate::error::Result;
-use crate::pg::lock::Mode;
+use crate::pg::lock::{self, Mode};
 
 /// Publishes the batches of one ingestion.
 pub struct CatalogPublisher {
@@ -50,20 +50,28 @@ impl CatalogPublisher {
     /// Everything but the commit. `Ok(Err(outcome))`: nothing may be committed.
     fn write(&mut self, batch: &Prepared) -> Result<std::result::Result<(), Outcome>> {
         let id = self.ingestion.id;
-        ingestion::lock(&id, Mode::Append);
+        // The main thread waits for nobody: it serves other ingestions, too.
+        if !ingestion::try_lock(&id, Mode::Append) {
+            return Ok(Err(Outcome::Busy));
+        }
         match ingestion::by_id(&id) {
             Some(now) if now.state == "running" && now.generation == self.ingestion.generation => {}
             _ => return Ok(Err(Outcome::Fenced)),
         }
         let relation = self.ingestion.relation;
         // SAFETY: plain call; DDL on the table waits for this transaction, or is seen by it.
-        unsafe { pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as i32) }
+        if !unsafe { pg_sys::ConditionalLockRelationOid(relation, pg_sys::RowExclusiveLock as i32) } {
+            return Ok(Err(Outcome::Busy));
+        }
         if !datasource::is_datasource(relation) {
             return Ok(Err(Outcome::Fenced));
         }
         let table = datasource::open(relation)?;
         if table.id != self.ingestion.datasource || table.schema_generation != self.schema_generation {
             return Ok(Err(Outcome::Fenced));
+        }
+        if !lock::try_acquire(tables::datasource_class(), &table.id, Mode::Append) {
+            return Ok(Err(Outcome::Busy));
         }
         let sources: Vec<SegmentSource> = batch
             .delta

@@ -16,13 +16,17 @@ use crate::catalog::datasource::{self, Datasource};
 use crate::catalog::ingestion::{self, Ingestion};
 use crate::catalog::ingestion_options::{IngestionOptions, Policy, check_owner, connection};
 use crate::catalog::{cache, fields};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::guc;
 use crate::pg;
 use crate::pg::interrupts::SignalsBlocked;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const LAST_BACKOFF: Duration = Duration::from_secs(60);
+/// After a lock was found taken.
+const RETRY: Duration = Duration::from_millis(20);
+/// For so long a taken lock is nothing to mention.
+const NOTICE: Duration = Duration::from_secs(3);
 /// Bytes of memory that building one segment may take.
 const BUILD_MEMORY: usize = 512 << 20;
 
@@ -50,6 +54,8 @@ struct Running {
     /// Not published before, so that publishes begin `publish_interval` apart.
     next_publish: Instant,
     batch: Option<Box<Prepared>>,
+    /// Since when a lock has been in the way.
+    busy_since: Option<Instant>,
 }
 
 /// What the worker should do after a step.
@@ -106,8 +112,14 @@ impl Task {
             Ok(runner) => {
                 let publisher = CatalogPublisher::new(self.ingestion.clone(), datasource.schema_generation);
                 let next_publish = Instant::now();
-                self.state =
-                    State::Running(Box::new(Running { runner, publisher, datasource, next_publish, batch: None }));
+                self.state = State::Running(Box::new(Running {
+                    runner,
+                    publisher,
+                    datasource,
+                    next_publish,
+                    batch: None,
+                    busy_since: None,
+                }));
                 Next::Within(Duration::from_millis(100))
             }
             Err(error) => self.retry(&format!("could not start a thread: {error}")),
@@ -145,10 +157,20 @@ impl Task {
         running.next_publish = now + publish_interval();
         match running.publisher.publish(&batch) {
             Ok(Outcome::Committed) => {
+                running.busy_since = None;
                 self.backoff = FIRST_BACKOFF;
                 self.ingestion.topic_id = running.publisher.ingestion.topic_id;
                 self.tell(None);
                 Next::Within(Duration::ZERO)
+            }
+            Ok(Outcome::Busy) => {
+                running.batch = Some(batch);
+                running.next_publish = now + RETRY;
+                let since = *running.busy_since.get_or_insert(now);
+                if now.duration_since(since) >= NOTICE {
+                    self.tell(Some("waits for a lock on the table or the ingestion, see pg_locks".into()));
+                }
+                Next::Within(RETRY)
             }
             Ok(Outcome::Conflict | Outcome::Fenced) => {
                 self.halt(ended);
@@ -185,7 +207,7 @@ impl Task {
         process::log(format!("basalt ingestion \"{}\" stopped: {error}", self.ingestion.name));
         self.state = State::Stopped;
         let done = process::transaction(|| {
-            ingestion::lock(&self.ingestion.id, pg::lock::Mode::Commit);
+            change(&self.ingestion.id)?;
             ingestion::fail(&self.ingestion, error, hint);
             Ok(())
         });
@@ -206,14 +228,14 @@ impl Task {
             {
                 let next = if policy == Policy::Earliest { *low } else { *high };
                 Some(process::transaction(|| {
-                    ingestion::lock(&id, pg::lock::Mode::Commit);
+                    change(&id)?;
                     ingestion::skip_to(&id, *partition, next);
                     Ok(())
                 }))
             }
             (SourceError::TopicRecreated { .. }, _, Policy::Earliest | Policy::Latest) => {
                 Some(process::transaction(|| {
-                    ingestion::lock(&id, pg::lock::Mode::Commit);
+                    change(&id)?;
                     ingestion::begin_new_source(&id, &pg::random_uuid());
                     Ok(())
                 }))
@@ -250,6 +272,14 @@ impl Task {
         }
         idle
     }
+}
+
+/// Holds users' changes of the ingestion off. Errors: `LockNotAvailable` instead of waiting for one in progress.
+fn change(ingestion: &[u8; 16]) -> Result<()> {
+    if ingestion::try_lock(ingestion, pg::lock::Mode::Commit) {
+        return Ok(());
+    }
+    Err(Error::new(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, "the ingestion is being changed by a user"))
 }
 
 fn publish_interval() -> Duration {

@@ -17,11 +17,13 @@ pub struct Limits {
     pub rows: usize,
     /// Of the messages' keys and payloads.
     pub bytes: usize,
+    /// Messages that are no rows: each costs the publish a row of its own.
+    pub dead: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { rows: 500_000, bytes: 32 << 20 }
+        Limits { rows: 500_000, bytes: 32 << 20, dead: 5_000 }
     }
 }
 
@@ -71,7 +73,8 @@ impl Assembler {
     }
 
     pub fn is_full(&self) -> bool {
-        self.open.rows.rows() >= self.limits.rows || self.bytes >= self.limits.bytes
+        let Limits { rows, bytes, dead } = self.limits;
+        self.open.rows.rows() >= rows || self.bytes >= bytes || self.open.dead.len() >= dead
     }
 
     /// Whether there is anything to publish but moved offsets.

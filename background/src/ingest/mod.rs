@@ -26,6 +26,8 @@ pub enum Outcome {
     /// The ingestion was changed, paused or dropped, or its table's columns were: nothing was written;
     /// read the specification again.
     Fenced,
+    /// Somebody holds a lock: nothing was written; publish the same batch again later.
+    Busy,
 }
 
 /// The catalog, as an ingestion sees it.
