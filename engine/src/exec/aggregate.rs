@@ -186,12 +186,16 @@ impl AggregateExecution {
     }
 
     pub fn finish(mut self, host: &mut dyn Host) -> Result<AggregateResult> {
+        let global = self.global_mut()?;
+        global.settle(false, host)?;
+        global.result(host)
+    }
+
+    pub(super) fn global_mut(&mut self) -> Result<&mut Global> {
         if self.global.is_none() {
             self.begin(&[])?;
         }
-        let Some(mut global) = self.global.take() else { return Err(Error::invalid("aggregation was not begun")) };
-        global.settle(false, host)?;
-        global.result(host)
+        self.global.as_mut().ok_or_else(|| Error::invalid("aggregation was not begun"))
     }
 
     pub fn statistics(&self) -> ExecStatistics {

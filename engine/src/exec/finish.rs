@@ -8,6 +8,14 @@ use crate::types::{LogicalType, Physical, Value};
 use crate::{Error, Result};
 
 impl Global {
+    /// Groups that have rows.
+    pub fn live(&self) -> Result<Vec<u32>> {
+        let GlobalState::Count(rows) = &self.states[0] else { return Err(Error::invalid("no count of rows")) };
+        let grouped = !self.key_values.is_empty();
+        let has_rows = |g: &u32| !grouped || rows.get(*g as usize).is_some_and(|c| *c > 0);
+        Ok((0..self.groups() as u32).filter(has_rows).collect())
+    }
+
     /// The groups that have rows; without keys the one group, whether it has or not.
     pub fn result(&mut self, host: &mut dyn Host) -> Result<AggregateResult> {
         let GlobalState::Count(rows) = &self.states[0] else { return Err(Error::invalid("no count of rows")) };

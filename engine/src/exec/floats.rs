@@ -101,7 +101,7 @@ impl FloatSums {
 
     fn add_part(&mut self, group: u32, window: i32, part: i128) -> Result<()> {
         if let Some(sum) = self.other.get_mut(&(group, window)) {
-            *sum += part;
+            *sum = sum.wrapping_add(part);
             return Ok(());
         }
         self.memory.grow(64)?;
@@ -124,7 +124,8 @@ impl FloatSums {
         self.flags[group as usize] |= sum.flags;
         for &(exponent, part) in &sum.parts {
             if exponent == self.window {
-                self.main[group as usize] += part;
+                let main = &mut self.main[group as usize];
+                *main = main.wrapping_add(part);
             } else if exponent.rem_euclid(WIDTH) == 0 {
                 self.add_part(group, exponent / WIDTH, part)?;
             } else {
@@ -141,6 +142,11 @@ impl FloatSums {
 }
 
 impl FloatSum {
+    /// Whether exponents are such as [`FloatSums::get`] gives; arithmetic on others would leave the floats' range.
+    pub fn is_valid(&self) -> bool {
+        self.flags < 16 && self.parts.iter().all(|p| (-1088..=1000).contains(&p.0))
+    }
+
     /// The sum, rounded to nearest, ties to even. Errors: `OutOfRange` if it is finite but too large for a float.
     pub fn finish(&self) -> Result<f64> {
         let infinite = self.flags & (POSITIVE_INFINITY | NEGATIVE_INFINITY);

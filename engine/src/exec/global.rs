@@ -112,6 +112,10 @@ impl Global {
         }
     }
 
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     pub fn ensure(&mut self, groups: usize) -> Result<()> {
         for state in &mut self.states {
             state.ensure(groups, &mut self.memory)?;

@@ -4,6 +4,7 @@ mod aggregate;
 mod bits;
 mod columns;
 mod digits;
+mod export;
 mod filter;
 mod finish;
 mod floats;

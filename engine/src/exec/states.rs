@@ -263,7 +263,14 @@ impl States {
     }
 }
 
-fn extend<T: Clone>(vec: &mut Vec<T>, len: usize, value: T, memory: &mut Reservation) -> Result<()> {
+/// Grows `vec` to `len` elements. Errors: `Budget`.
+pub(super) fn extend<T: Clone>(vec: &mut Vec<T>, len: usize, value: T, memory: &mut Reservation) -> Result<()> {
+    if vec.capacity() == 0 {
+        // Zeros come from the system when first touched: most groups of a sparse numbering never are.
+        memory.grow(len * size_of::<T>())?;
+        *vec = vec![value; len];
+        return Ok(());
+    }
     reserve(vec, len, memory)?;
     vec.resize(len, value);
     Ok(())

@@ -70,6 +70,30 @@ proptest! {
                 let got = oracle::texts(&run(&query, &table.scans, threads, at_once));
                 prop_assert_eq!(&got, &want, "{} threads, {} at once: {:#?}", threads, at_once, query);
             }
+            // In two executions, of which one hands its states to the other.
+            let mut host = TestHost::default();
+            let (left, right) = table.scans.split_at(table.scans.len() / 2);
+            let mut shards = Vec::new();
+            for part in [left, right] {
+                let mut execution = AggregateExecution::new(query.clone(), options(2)).unwrap();
+                execution.scan(part, &mut host).unwrap();
+                shards.push(execution);
+            }
+            let bytes = shards.pop().unwrap().export(&mut host).unwrap();
+            let mut whole = shards.pop().unwrap();
+            whole.import(&bytes, &mut host).unwrap();
+            prop_assert_eq!(&whole.export(&mut host).unwrap(), &whole.export(&mut host).unwrap());
+            prop_assert_eq!(oracle::texts(&whole.finish(&mut host).unwrap()), want, "imported: {:#?}", query);
+            // Bytes that are no states are an error or other states, never a panic.
+            for _ in 0..20 {
+                let mut broken = bytes.clone();
+                let at = r.below(broken.len());
+                if r.one_in(3) { broken.truncate(at) } else { broken[at] ^= 1 << r.below(8) }
+                let mut execution = AggregateExecution::new(query.clone(), options(1)).unwrap();
+                if execution.import(&broken, &mut host).is_ok() {
+                    execution.finish(&mut host).ok();
+                }
+            }
         }
     }
 

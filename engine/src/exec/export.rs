@@ -1,0 +1,261 @@
+//! States as bytes: what a shard sends, a spill file holds, a rollup or a cache of results stores. One encoding for all.
+//!
+//! Little-endian. `u8` version 1; `u8` keys, `u8` primitives, `u32` groups; then each group: its keys as values, then its states in the
+//! order of the program's primitives:
+//! count `i64`; sum `u8` NaN flag and `i128`; float sum `u8` flags, `u8` parts, each `i32` exponent and `i128`; extreme a value
+//! (i64 of a float: the key that orders it; byte strings: NULL if none yet); distinct values `u32` count and the values, no order among them.
+//! A value is `u8` tag (0 NULL, 1 i64, 2 i128, 3 f64, 4 bytes) and its bytes, byte strings behind a `u32` length.
+
+use super::aggregate::AggregateExecution;
+use super::floats::FloatSum;
+use super::global::{Global, GlobalState, improve_by, out_of_range};
+use super::states::improve;
+use crate::plan::Host;
+use crate::types::Value;
+use crate::{Error, Result};
+
+const VERSION: u8 = 1;
+
+impl AggregateExecution {
+    /// The states of all groups so far. Errors: `Budget`, and what the host says.
+    pub fn export(&mut self, host: &mut dyn Host) -> Result<Vec<u8>> {
+        self.global_mut()?.export(host)
+    }
+
+    /// Adds states that an execution of the same query exported, as if its segments had been scanned here. Errors: `Corrupt` if
+    /// the bytes are not such states (some groups may have been added then); `Unsupported`, `Budget`.
+    pub fn import(&mut self, bytes: &[u8], host: &mut dyn Host) -> Result<()> {
+        self.global_mut()?.import(bytes, host)
+    }
+}
+
+fn put_value(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Null => out.push(0),
+        Value::I64(v) => {
+            out.push(1);
+            out.extend(v.to_le_bytes());
+        }
+        Value::I128(v) => {
+            out.push(2);
+            out.extend(v.to_le_bytes());
+        }
+        Value::F64(v) => {
+            out.push(3);
+            out.extend(v.to_bits().to_le_bytes());
+        }
+        Value::Bytes(v) => {
+            out.push(4);
+            out.extend((v.len() as u32).to_le_bytes());
+            out.extend_from_slice(v);
+        }
+    }
+}
+
+/// Reads fields off the front; whatever is short or unknown is `Corrupt`.
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(len).ok_or_else(corrupt)?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        self.take(N)?.try_into().map_err(|_| corrupt())
+    }
+
+    fn u8(&mut self) -> Result<u8> {
+        self.array::<1>().map(|a| a[0])
+    }
+
+    fn u32(&mut self) -> Result<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn i64(&mut self) -> Result<i64> {
+        self.array().map(i64::from_le_bytes)
+    }
+
+    fn i128(&mut self) -> Result<i128> {
+        self.array().map(i128::from_le_bytes)
+    }
+
+    fn value(&mut self) -> Result<Value> {
+        Ok(match self.u8()? {
+            0 => Value::Null,
+            1 => Value::I64(self.i64()?),
+            2 => Value::I128(self.i128()?),
+            3 => Value::F64(f64::from_bits(self.array().map(u64::from_le_bytes)?)),
+            4 => {
+                let len = self.u32()? as usize;
+                Value::Bytes(self.take(len)?.to_vec())
+            }
+            _ => return Err(corrupt()),
+        })
+    }
+}
+
+fn corrupt() -> Error {
+    Error::corrupt("states of an aggregation")
+}
+
+impl Global {
+    fn export(&mut self, host: &mut dyn Host) -> Result<Vec<u8>> {
+        self.settle(true, host)?;
+        let live = self.live()?;
+        let mut distinct: Vec<Vec<Vec<u32>>> = Vec::new();
+        for state in &self.states {
+            let mut members = Vec::new();
+            if let GlobalState::Distinct { pairs, .. } = state {
+                members.resize(self.groups(), Vec::new());
+                pairs.keys().iter().for_each(|pair| members[(pair >> 32) as usize].push(*pair as u32));
+            }
+            distinct.push(members);
+        }
+        let mut out = vec![VERSION, self.key_values.len() as u8, self.states.len() as u8];
+        out.extend((live.len() as u32).to_le_bytes());
+        let mut held = self.budget().reserve(0)?;
+        let mut key = Vec::new();
+        for (nth, &group) in live.iter().enumerate() {
+            if nth % 4096 == 0 {
+                host.poll()?;
+                held.resize(out.capacity())?;
+            }
+            self.key(group, &mut key);
+            key.iter().for_each(|value| put_value(value, &mut out));
+            for (nth, state) in self.states.iter().enumerate() {
+                export_state(state, group as usize, &distinct[nth], &mut out)?;
+            }
+        }
+        Ok(out)
+    }
+
+    fn import(&mut self, bytes: &[u8], host: &mut dyn Host) -> Result<()> {
+        self.settle(true, host)?;
+        let mut input = Input(bytes);
+        if input.u8()? != VERSION {
+            return Err(Error::Unsupported { what: "version of an aggregation's states".into() });
+        }
+        let shape = (input.u8()? as usize, input.u8()? as usize);
+        if shape != (self.key_values.len(), self.states.len()) {
+            return Err(corrupt());
+        }
+        for nth in 0..input.u32()? {
+            if nth % 4096 == 0 {
+                host.poll()?;
+            }
+            let mut key = Vec::with_capacity(shape.0);
+            for _ in 0..shape.0 {
+                key.push(input.value()?);
+            }
+            let group = self.group_of(&key)?;
+            self.ensure(self.groups())?;
+            for state in 0..shape.1 {
+                self.import_state(state, group, &mut input, host)?;
+            }
+        }
+        if input.0.is_empty() { Ok(()) } else { Err(corrupt()) }
+    }
+
+    fn import_state(&mut self, nth: usize, group: u32, input: &mut Input<'_>, host: &mut dyn Host) -> Result<()> {
+        let g = group as usize;
+        let memory = &mut self.memory;
+        match &mut self.states[nth] {
+            GlobalState::Count(counts) => {
+                let count = Some(input.i64()?).filter(|c| *c >= 0).ok_or_else(corrupt)?;
+                counts[g] = counts[g].checked_add(count).ok_or_else(corrupt)?;
+            }
+            GlobalState::Sum { sums, nan } => {
+                nan[g] |= input.u8()? != 0;
+                sums[g] = sums[g].checked_add(input.i128()?).ok_or_else(out_of_range)?;
+            }
+            GlobalState::SumFloat(sums) => {
+                let (flags, count) = (input.u8()?, input.u8()?);
+                let mut parts = Vec::new();
+                for _ in 0..count {
+                    let (exponent, part) = (input.array().map(i32::from_le_bytes)?, input.i128()?);
+                    parts.push((exponent, part));
+                }
+                let sum = FloatSum { flags, parts };
+                if !sum.is_valid() {
+                    return Err(corrupt());
+                }
+                sums.merge(group, &sum)?;
+            }
+            GlobalState::Int { values, max } => {
+                let Value::I64(v) = input.value()? else { return Err(corrupt()) };
+                values[g] = if *max { values[g].max(v) } else { values[g].min(v) };
+            }
+            GlobalState::Wide { values, max } => {
+                let Value::I128(v) = input.value()? else { return Err(corrupt()) };
+                values[g] = if *max { values[g].max(v) } else { values[g].min(v) };
+            }
+            GlobalState::Bytes { values, max, order } => match (input.value()?, order) {
+                (Value::Null, _) => {}
+                (Value::Bytes(v), None) => improve(&mut values[g], &v, *max, memory)?,
+                (Value::Bytes(v), Some(order)) => improve_by(&mut values[g], &v, *order, *max, memory, host)?,
+                _ => return Err(corrupt()),
+            },
+            GlobalState::Distinct { values, pairs } => {
+                for _ in 0..input.u32()? {
+                    let id = values.of_value(&input.value()?).map_err(other_type)?;
+                    pairs.number(u64::from(group) << 32 | u64::from(id))?;
+                }
+            }
+            GlobalState::DistinctCounts(_) => return Err(Error::invalid("states of a finished aggregation")),
+        }
+        Ok(())
+    }
+
+    /// The group with these keys, a new one if there is none.
+    fn group_of(&mut self, key: &[Value]) -> Result<u32> {
+        let mut number = 0;
+        for (nth, value) in key.iter().enumerate() {
+            let id = self.key_values[nth].of_value(value).map_err(other_type)?;
+            number = match nth {
+                0 => id,
+                _ => self.folds[nth - 1].number(u64::from(number) << 32 | u64::from(id))?,
+            };
+        }
+        Ok(number)
+    }
+}
+
+/// Appends one group's state; `distinct`: the numbers of each group's values.
+fn export_state(state: &GlobalState, g: usize, distinct: &[Vec<u32>], out: &mut Vec<u8>) -> Result<()> {
+    match state {
+        GlobalState::Count(counts) => out.extend(counts[g].to_le_bytes()),
+        GlobalState::Sum { sums, nan } => {
+            out.push(u8::from(nan[g]));
+            out.extend(sums[g].to_le_bytes());
+        }
+        GlobalState::SumFloat(sums) => {
+            let FloatSum { flags, parts } = sums.get(g as u32);
+            out.extend([flags, parts.len() as u8]);
+            for (exponent, part) in parts {
+                out.extend(exponent.to_le_bytes());
+                out.extend(part.to_le_bytes());
+            }
+        }
+        // F64: the key that orders floats.
+        GlobalState::Int { values, .. } => put_value(&Value::I64(values[g]), out),
+        GlobalState::Wide { values, .. } => put_value(&Value::I128(values[g]), out),
+        GlobalState::Bytes { values, .. } => {
+            put_value(&values[g].as_ref().map_or(Value::Null, |v| Value::Bytes(v.to_vec())), out);
+        }
+        GlobalState::Distinct { values, .. } => {
+            let members = distinct.get(g).map_or(&[][..], Vec::as_slice);
+            out.extend((members.len() as u32).to_le_bytes());
+            members.iter().for_each(|id| put_value(&values.value(*id), out));
+        }
+        GlobalState::DistinctCounts(_) => return Err(Error::invalid("states of a finished aggregation")),
+    }
+    Ok(())
+}
+
+/// A value of another type in imported bytes is no bug of the caller.
+fn other_type(error: Error) -> Error {
+    if matches!(error, Error::Invalid(_)) { corrupt() } else { error }
+}
