@@ -30,6 +30,8 @@ def make_query(seed, number, tables):
     source = table.natively() if form in ("global", "grouped", "ranges") and rng.random() < 0.67 else table
     select = FORMS[form](rng, source, small)
     select.form = form
+    if rng.random() < 0.06:
+        select = through_views(select, [table] + small)
     mode = rng.choices(["plain", "generic", "custom", "extended", "cursor", "hold", "insert"], weights=[46, 20, 10, 8, 6, 2, 8], k=1)[0]
     if table.big and mode == "insert":
         mode = "plain"
@@ -40,7 +42,25 @@ def make_query(seed, number, tables):
         settings["IntervalStyle"] = rng.choice(["iso_8601", "sql_standard"])
     if rng.random() < 0.1:
         settings["extra_float_digits"] = rng.choice(["0", "-3"])
+    if form in ("join", "subquery", "window", "sets"):
+        for name in PLANNER:
+            if rng.random() < 0.15:
+                settings[name] = "off"
     return Query(select, mode, settings, f"{seed}/{number}", [t.name for t in tables])
+
+
+PLANNER = ["enable_hashjoin", "enable_mergejoin", "enable_nestloop", "enable_material", "enable_memoize", "enable_hashagg", "enable_sort"]
+
+
+def through_views(select, tables):
+    """The query over the tables' views."""
+    for table in tables:
+        if isinstance(select.source.parts[0], str) and (select.source.parts[0] + " ").startswith(table.name + " "):
+            source = sql(table.view + select.source.parts[0][len(table.name):], *select.source.parts[1:])
+            # A grouped whole row or a primary key is named after its table.
+            if not any(f"{table.name}::text" in item.node.sql(Render()) for item in select.items):
+                return select.but(source=source)
+    return select
 
 
 def maybe_where(rng, table, alias="", chance=0.85):

@@ -6,10 +6,12 @@ import psycopg
 
 from .compare import Answer
 from .nodes import Render
+from .queries import PLANNER
 from .tables import BASALT, HEAP, PROLOGUE, quote
 
 SCHEMAS = {HEAP: "diff_heap", BASALT: "diff_basalt"}
-DEFAULTS = {"DateStyle": "ISO, MDY", "IntervalStyle": "postgres", "TimeZone": "UTC", "extra_float_digits": "1"}
+DEFAULTS = {"DateStyle": "ISO, MDY", "IntervalStyle": "postgres", "TimeZone": "UTC", "extra_float_digits": "1",
+            **{name: "on" for name in PLANNER}}
 TIMEOUT = "30s"
 LOST = ("57P01", "57P02", "57P03")
 
@@ -34,7 +36,7 @@ class Session:
                 time.sleep(0.5)
         self.connection.execute(f"SET search_path = {SCHEMAS[self.side]}, diff_types; SET statement_timeout = '{TIMEOUT}'; SET client_min_messages = error")
         if self.side == BASALT and self.against == HEAP:
-            self.connection.execute("SET enable_hashagg = off; SET enable_hashjoin = off; SET max_parallel_workers_per_gather = 0")
+            self.connection.execute("SET max_parallel_workers_per_gather = 0; SET jit = off")
         self.settings = {}
 
     @property
@@ -145,7 +147,7 @@ class Session:
 
     def inserted(self, query, keep, quiet):
         """Rows of the table's own, under new ids and with another k, inserted and rolled back around the query."""
-        names = [t for t in query.tables if f" {t}" in query.select.sql(Render())]
+        names = [t for t in query.tables if f" {t}" in (text := query.select.sql(Render())) or f" v_{t}" in text]
         quiet("BEGIN")
         for name in names:
             columns = self.columns(name)

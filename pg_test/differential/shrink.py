@@ -58,7 +58,7 @@ def shrink_query(judge, query):
 
 def names_in(query, tables):
     text = " " + query.select.sql(Render()) + " "
-    return [t for t in tables if any(f"{a}{t.name}{b}" in text for a in " (" for b in " ).,")]
+    return [t for t in tables if any(f"{a}{t.name}{b}" in text for a in (" ", "(", "v_") for b in " ).,")]
 
 
 def reload(judge, tables):

@@ -101,6 +101,11 @@ class Table:
     # A view for queries that are made of what the engine computes natively.
     plain: bool = False
 
+    @property
+    def view(self):
+        """A security barrier over the table: conditions above it may not see the rows that it hides."""
+        return f"v_{self.name}"
+
     def natively(self):
         return replace(self, columns=[c for c in self.columns if c.kind.native], plain=True)
 
@@ -136,7 +141,12 @@ class Table:
                 if side == BASALT:
                     yield step.sql
             elif step.rows:
-                yield from transaction(self.name, step, script=True)
+                yield from transaction(self.name, step)
+        yield self.create_view()
+
+    def create_view(self):
+        hidden = "k IS DISTINCT FROM 3" if any(c.name == "k" for c in self.columns) else "true"
+        return f"CREATE VIEW {self.view} WITH (security_barrier) AS SELECT * FROM {self.name} WHERE {hidden}"
 
     def load(self, connection, side):
         """Creates and fills the table through an autocommit connection."""
@@ -153,6 +163,7 @@ class Table:
                 copy(connection, self.name, step)
             else:
                 connection.execute("; ".join(transaction(self.name, step)))
+        connection.execute(self.create_view())
 
 
 def insert(table, columns, rows):
@@ -160,7 +171,7 @@ def insert(table, columns, rows):
     return f"INSERT INTO {table} ({names}) VALUES " + ", ".join("(" + ", ".join(map(quote, row)) + ")" for row in rows)
 
 
-def transaction(table, batch, script=False):
+def transaction(table, batch):
     if batch.how == "singles":
         yield "BEGIN"
         for row in batch.rows:
