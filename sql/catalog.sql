@@ -28,8 +28,8 @@ CREATE TABLE basalt.segment (
     statistics bytea NOT NULL,
     schema_generation int NOT NULL,
     created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    -- Schema that a derived segment is merged to: equal sources and an equal schema give equal bytes.
-    merge_schema text,
+    -- How a derived segment is merged: equal sources and an equal recipe give equal bytes.
+    recipe text,
     -- Version that retired the segment.
     retired_version bigint,
     -- Version of the replace that wrote the segment; NULL: it was appended.

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use basalt_engine::segment::{MergeSource, Segment, merge};
+use basalt_engine::segment::{MergeSource, Segment, merge_filling};
 use basalt_engine::{TimeInterval, TimeRanges};
 use pgrx::pg_sys;
 
 use super::cache::{self, NewFile};
 use super::datasource::{self, Datasource};
+use super::derived::Recipe;
 use super::origin;
 use super::pending;
 use super::publish::{Built, build_options};
@@ -49,7 +50,7 @@ pub fn compact(relation: pg_sys::Oid) -> Result<u64> {
 fn merge_all(datasource: &Arc<Datasource>) -> Result<Option<(Vec<Hidden>, Vec<New>)>> {
     let facts = origin::facts(&datasource.id);
     let mut groups: BTreeMap<origin::Origin, Vec<SegmentEntry>> = BTreeMap::new();
-    for entry in segment::visible(&datasource.id, None).into_iter().filter(|e| can_merge(datasource, e)) {
+    for entry in segment::visible(&datasource.id, None) {
         let origin = facts.get(&entry.id).map(|f| f.origin.clone()).unwrap_or_default();
         groups.entry(origin).or_default().push(entry);
     }
@@ -89,22 +90,12 @@ fn merge_group(
     Ok(())
 }
 
-/// A merge writes NULL where a source is older than a column; a segment whose rows hold another value there stays as it is.
-pub fn can_merge(datasource: &Datasource, entry: &SegmentEntry) -> bool {
-    datasource
-        .schema
-        .columns
-        .iter()
-        .zip(&datasource.missing)
-        .all(|(column, missing)| missing.is_null() || entry.statistics.columns.iter().any(|c| c.id == column.id))
-}
-
 /// Merges segments into a derived one, whose bytes are not stored but rebuilt from them when a cache lacks it; in this
 /// transaction. The caller has called [`rewrite::begin`] before it read `sources`. Returns the new segment's id.
 pub fn derive(datasource: &Arc<Datasource>, sources: Vec<SegmentEntry>) -> Result<[u8; 16]> {
     let parts = sources.iter().map(|e| (e.id, e.visibility.clone())).collect();
     let mut new = merge_segments(datasource, &sources, TimeInterval::ALL, SegmentKind::Derived)?;
-    new.parts = Some(((*datasource.schema).clone(), parts));
+    new.parts = Some((Recipe::of(datasource), parts));
     let id = new.built.id;
     let hidden: Vec<Hidden> = sources.into_iter().map(|entry| Hidden { entry, rest: None }).collect();
     rewrite::commit(datasource, &hidden, &[new], Reason::Derive)?;
@@ -130,7 +121,8 @@ pub fn merge_segments(
     let cancel = options.cancel.clone();
     let mut file = NewFile::create(&cache::directory()?)?;
     let out = &mut file;
-    let output = thread::run(&cancel, || merge(datasource.schema.clone(), &inputs, options, out))?;
+    let output =
+        thread::run(&cancel, || merge_filling(datasource.schema.clone(), &inputs, &datasource.missing, options, out))?;
     let built = Built { id: random_uuid(), file: file.finish()?, statistics: output.statistics };
     let inherits = sources.iter().map(|e| e.id).collect();
     Ok(New { built, kind, sources: Vec::new(), inherits, parts: None })

@@ -8,7 +8,7 @@ use basalt_background::merge_policy::{Candidate, MergePolicy};
 use basalt_engine::{TimeInterval, TimeRanges};
 use pgrx::pg_sys;
 
-use super::compact::{can_merge, derive, merge_segments};
+use super::compact::{derive, merge_segments};
 use super::datasource::{self, Datasource};
 use super::origin::{self, Facts, Origin};
 use super::pending;
@@ -76,7 +76,7 @@ pub fn step(relation: pg_sys::Oid, policy: &HandoffPolicy, merges: Option<&Merge
 fn mergeable(datasource: &Datasource) -> Mergeable {
     let facts = origin::facts(&datasource.id);
     let mut entries = segment::visible(&datasource.id, None);
-    entries.retain(|e| e.kind != SegmentKind::Final && facts.contains_key(&e.id) && can_merge(datasource, e));
+    entries.retain(|e| e.kind != SegmentKind::Final && facts.contains_key(&e.id));
     entries.sort_by_key(|e| (facts[&e.id].created, e.id));
     Mergeable { entries, facts }
 }

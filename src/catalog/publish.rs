@@ -10,6 +10,7 @@ use pgrx::pg_sys;
 
 use super::cache::{self, NewFile, WrittenFile};
 use super::datasource::Datasource;
+use super::derived::Recipe;
 use super::segment::{SegmentEntry, SegmentKind};
 use super::{identity, tables};
 use crate::error::Result;
@@ -109,7 +110,7 @@ static VERSION: Statement =
     Statement { sql: "SELECT current_version FROM basalt.datasource WHERE id = $1", types: &[pg_sys::UUIDOID] };
 static INSERT: Statement = Statement {
     sql: "INSERT INTO basalt.segment (id, datasource, version, visibility, kind, rows, bytes, checksum, statistics, \
-          schema_generation, merge_schema) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+          schema_generation, recipe) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     types: &[
         pg_sys::UUIDOID,
         pg_sys::UUIDOID,
@@ -153,7 +154,7 @@ pub fn current_version(datasource: &Datasource) -> Result<i64> {
     Ok(read().unwrap_or(0))
 }
 
-/// Inserts a segment's row, bytes and sources under a lock that the caller holds. `merge_schema`: its bytes are derived
+/// Inserts a segment's row, bytes and sources under a lock that the caller holds. `recipe`: its bytes are derived
 /// and not stored.
 pub fn insert(
     datasource: &Datasource,
@@ -161,12 +162,12 @@ pub fn insert(
     version: i64,
     kind: SegmentKind,
     sources: &[SegmentSource],
-    merge_schema: Option<&Schema>,
+    recipe: Option<&Recipe>,
 ) -> Result<()> {
-    let merge_schema = merge_schema
+    let recipe = recipe
         .map(serde_json::to_string)
         .transpose()
-        .map_err(|e| basalt_engine::Error::invalid(format!("schema: {e}")))?;
+        .map_err(|e| basalt_engine::Error::invalid(format!("recipe: {e}")))?;
     INSERT.execute(&[
         spi::uuid(&built.id),
         spi::uuid(&datasource.id),
@@ -178,7 +179,7 @@ pub fn insert(
         Some(pg_sys::Datum::from(i64::from(built.file.checksum))),
         Some(varlena_datum(&built.statistics.encode())),
         Some(pg_sys::Datum::from(datasource.schema_generation)),
-        merge_schema.as_deref().and_then(spi::text),
+        recipe.as_deref().and_then(spi::text),
     ]);
     if kind != SegmentKind::Derived {
         for (number, chunk) in built.file.bytes.as_slice().chunks(CHUNK).enumerate() {

@@ -4,10 +4,10 @@
 //! replace nor a merge changes them meanwhile; appends go on and stay visible.
 
 use basalt_engine::TimeRanges;
-use basalt_engine::types::Schema;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::datasource::Datasource;
+use super::derived::Recipe;
 use super::publish::{self, Built, SegmentSource};
 use super::segment::{SegmentEntry, SegmentKind};
 use super::{retire, tables};
@@ -41,8 +41,8 @@ pub struct New {
     pub sources: Vec<SegmentSource>,
     /// Segments whose provenance it takes over.
     pub inherits: Vec<[u8; 16]>,
-    /// Of a derived one: schema, and sources with their visibility in the order of the merge.
-    pub parts: Option<(Schema, Vec<([u8; 16], TimeRanges)>)>,
+    /// Of a derived one: how it is merged, and sources with their visibility in the order of the merge.
+    pub parts: Option<(Recipe, Vec<([u8; 16], TimeRanges)>)>,
 }
 
 static NEXT_VERSION: Statement = Statement {
@@ -208,8 +208,8 @@ fn hide(hidden: &[Hidden], version: i64, reason: Reason) -> Result<i64> {
 }
 
 fn add(datasource: &Datasource, new: &New, version: i64, reason: Reason) -> Result<()> {
-    let schema = new.parts.as_ref().map(|(schema, _)| schema);
-    publish::insert(datasource, &new.built, version, new.kind, &new.sources, schema)?;
+    let recipe = new.parts.as_ref().map(|(recipe, _)| recipe);
+    publish::insert(datasource, &new.built, version, new.kind, &new.sources, recipe)?;
     if reason == Reason::Replace {
         CREATED.execute(&[spi::uuid(&new.built.id), int8(version)]);
     }

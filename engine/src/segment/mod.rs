@@ -25,7 +25,7 @@ mod tests;
 pub use crate::dictionary::Dictionary;
 pub use build::{BuildOptions, SegmentBuilder};
 pub use map::SegmentBytes;
-pub use merge::{MergeOutput, MergeSource, merge};
+pub use merge::{MergeOutput, MergeSource, merge, merge_filling};
 pub use reader::{BlockHeader, BytesBlock, ColumnKind, ColumnReader, Segment, Validity};
 pub use statistics::{ColumnStatistics, SegmentStatistics};
 

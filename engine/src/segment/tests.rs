@@ -235,4 +235,19 @@ fn columns_come_and_go_between_merges() {
     ];
     check(&bytes, &new, &expected);
     assert_eq!(output.row_map, [[2, 3], [0, 1]]);
+
+    // Rows older than a column may hold a value there instead of NULL.
+    let missing = [Value::I64(9), text("b"), Value::Null, Value::F64(0.5)];
+    bytes.clear();
+    let output = merge_filling(new.clone(), &sources, &missing, options(), &mut bytes).unwrap();
+    let expected = [
+        vec![Value::I64(60), text("a"), Value::Null, Value::Null],
+        vec![Value::I64(40), text("b"), Value::Null, Value::F64(0.5)],
+        vec![Value::I64(45), text("b"), Value::I64(1), Value::F64(1.5)],
+        vec![Value::I64(50), text("b"), Value::I64(7), Value::F64(0.5)],
+    ];
+    check(&bytes, &new, &expected);
+    assert_eq!(output.row_map, [[1, 3], [0, 2]]);
+    let bad = [Value::Null, Value::I64(1), Value::Null, Value::Null];
+    assert!(merge_filling(new, &sources, &bad, options(), &mut Vec::new()).is_err());
 }

@@ -4,7 +4,7 @@ use super::dictionaries::{SourceDictionary, SourceValues};
 use super::input::{Input, Rows};
 use crate::segment::column::{Block, BlockData, too_long};
 use crate::segment::{BLOCK_ROWS, BytesBlock, ColumnKind, ColumnReader, Dictionary, Validity};
-use crate::types::Column;
+use crate::types::{Column, Value};
 use crate::{Error, Result};
 
 /// Decoded rows `start..`: a block, or all of the column where rows are taken out of order.
@@ -85,6 +85,8 @@ impl<'a> CodeCursor<'a> {
 pub(super) struct ValueCursor<'a> {
     input: &'a Input<'a>,
     column: Option<Stored<'a>>,
+    /// The source lacks the column: `data` holds the one value of all its rows.
+    filled: bool,
     next: usize,
     window: Window,
     data: BlockData,
@@ -125,15 +127,20 @@ impl<'a> ValueCursor<'a> {
                 Some(Stored { reader, dictionary, codes: Vec::new() })
             }
         };
-        let (window, data) = (Window::new(&input.rows), Block::new(kind).data);
-        Ok(ValueCursor { input, column: stored, next: 0, window, data, valid: None, value: Vec::new() })
+        let (window, mut data) = (Window::new(&input.rows), Block::new(kind).data);
+        let fill = if stored.is_none() { input.fill(column.id) } else { None };
+        if let Some(value) = fill {
+            put(value, &mut data)?;
+        }
+        let filled = fill.is_some();
+        Ok(ValueCursor { input, column: stored, filled, next: 0, window, data, valid: None, value: Vec::new() })
     }
 
     /// Moves to the next row and decodes what holds it: its place in the window; `None`: it is NULL.
     fn advance(&mut self) -> Result<Option<usize>> {
         let row = self.input.rows.get(self.next) as usize;
         self.next += 1;
-        let Some(stored) = &mut self.column else { return Ok(None) };
+        let Some(stored) = &mut self.column else { return Ok(self.filled.then_some(0)) };
         let ValueCursor { data, valid, .. } = self;
         let rows = self.input.segment.rows() as usize;
         let at = self.window.reach(row, rows, |block, first| load(stored, block, first, data, valid))?;
@@ -153,6 +160,7 @@ impl<'a> ValueCursor<'a> {
             (BlockData::F64(from), BlockData::F64(to)) => to.push(at.map_or(0.0, |at| from[at])),
             (BlockData::Bytes(from), BlockData::Bytes(to)) => {
                 match (at, self.column.as_ref()) {
+                    (Some(at), None) => to.data.extend_from_slice(from.get(at)),
                     (Some(at), Some(Stored { dictionary: None, .. })) => to.data.extend_from_slice(from.get(at)),
                     (Some(at), Some(Stored { dictionary: Some(dictionary), codes, .. })) => match dictionary {
                         StoredDictionary::Whole(values) => to.data.extend_from_slice(values.get(codes[at] as usize)),
@@ -184,6 +192,21 @@ impl<'a> ValueCursor<'a> {
             BlockData::Bytes(_) => return Err(Error::invalid("bytes compared without a dictionary")),
         })
     }
+}
+
+/// Makes `data` hold this value alone.
+fn put(value: &Value, data: &mut BlockData) -> Result<()> {
+    match (value, data) {
+        (Value::I64(v), BlockData::I64(to)) => *to = vec![*v],
+        (Value::I128(v), BlockData::I128(to)) => *to = vec![*v],
+        (Value::F64(v), BlockData::F64(to)) => *to = vec![*v],
+        (Value::Bytes(v), BlockData::Bytes(to)) => {
+            to.data.clone_from(v);
+            to.ends = vec![u32::try_from(v.len()).map_err(|_| too_long())?];
+        }
+        _ => return Err(Error::invalid("a column is filled with a value of another type")),
+    }
+    Ok(())
 }
 
 fn ordinal(value: i128) -> u128 {

@@ -5,7 +5,7 @@ use super::order::Heap;
 use crate::dictionary::{DictionaryIter, Interner};
 use crate::segment::column::Push;
 use crate::segment::{BuildOptions, BytesBlock, ColumnKind, ColumnReader, Dictionary};
-use crate::types::Column;
+use crate::types::{Column, Value};
 use crate::{Error, Reservation, Result};
 
 /// What the merged segment's dictionary will hold, and how sources' codes become its codes.
@@ -156,7 +156,7 @@ impl<'a> MergedDictionary<'a> {
 impl<'a> SourceDictionary<'a> {
     fn new(column: &Column, input: &Input<'a>, reservation: &mut Reservation) -> Result<Self> {
         let values = match input.segment.column(column.id) {
-            None => SourceValues::Missing,
+            None => missing(column, input, reservation)?,
             Some(reader) if reader.ty().physical() != column.ty.physical() => {
                 return Err(Error::Invalid(format!("column {} has changed its type", column.id.0)));
             }
@@ -183,6 +183,19 @@ impl<'a> SourceDictionary<'a> {
         };
         Walk { values, used: self.used.as_deref(), passed: 0 }
     }
+}
+
+/// Of a source that is older than the column: the one value that its rows hold, or none.
+fn missing<'a>(column: &Column, input: &Input, reservation: &mut Reservation) -> Result<SourceValues<'a>> {
+    let Some(fill) = input.fill(column.id) else { return Ok(SourceValues::Missing) };
+    let Value::Bytes(bytes) = fill else {
+        return Err(Error::Invalid(format!("the value that column {} is filled with has another type", column.id.0)));
+    };
+    let mut values = Interner::default();
+    values.intern(bytes);
+    let rows = input.segment.rows() as usize;
+    reservation.grow(rows * 4 + values.memory())?;
+    Ok(SourceValues::Built { values, order: vec![0], codes: vec![0; rows] })
 }
 
 /// Which codes the rows that are taken hold; `None`: all.

@@ -2,7 +2,7 @@
 
 use super::MergeSource;
 use crate::segment::{BuildOptions, Segment};
-use crate::types::Schema;
+use crate::types::{ColumnId, Schema, Value};
 use crate::{Reservation, Result};
 
 pub(super) struct Input<'a> {
@@ -10,6 +10,8 @@ pub(super) struct Input<'a> {
     pub rows: Rows,
     /// For listed rows.
     pub reservation: Option<Reservation>,
+    /// What rows hold in columns that the segment lacks; NULL in others.
+    pub fills: &'a [(ColumnId, &'a Value)],
 }
 
 pub(super) enum Rows {
@@ -45,7 +47,12 @@ impl Rows {
 
 impl<'a> Input<'a> {
     pub fn whole(segment: &'a Segment) -> Self {
-        Input { segment, rows: Rows::All(segment.rows() as usize), reservation: None }
+        Input { segment, rows: Rows::All(segment.rows() as usize), reservation: None, fills: &[] }
+    }
+
+    /// The value of a column that the segment lacks; `None`: NULL.
+    pub fn fill(&self, column: ColumnId) -> Option<&'a Value> {
+        self.fills.iter().find(|(id, _)| *id == column).map(|(_, value)| *value)
     }
 
     pub fn new(source: &'a MergeSource, schema: &Schema, options: &BuildOptions) -> Result<Self> {

@@ -13,7 +13,7 @@ use roaring::RoaringBitmap;
 use super::build::{MAX_ROWS, SegmentWriter, check_schema, dictionary_pays, plain_kind};
 use super::column::{Block, BlockSource};
 use super::{BuildOptions, ColumnKind, Segment, SegmentStatistics};
-use crate::types::{Physical, Schema};
+use crate::types::{ColumnId, Physical, Schema, Value};
 use crate::{Error, Result, TimeRanges};
 use cursor::{CodeCursor, ValueCursor};
 use dictionaries::MergedDictionary;
@@ -44,11 +44,25 @@ pub fn merge(
     options: BuildOptions,
     out: &mut dyn Write,
 ) -> Result<MergeOutput> {
+    merge_filling(schema, sources, &[], options, out)
+}
+
+/// As [`merge`], but rows of sources that lack column `i` of the schema hold `missing[i]`. Errors: `Invalid` for a value
+/// of another physical type.
+pub fn merge_filling(
+    schema: Arc<Schema>,
+    sources: &[MergeSource],
+    missing: &[Value],
+    options: BuildOptions,
+    out: &mut dyn Write,
+) -> Result<MergeOutput> {
     check_schema(&schema)?;
+    let fills: Vec<(ColumnId, &Value)> =
+        schema.columns.iter().map(|c| c.id).zip(missing).filter(|(_, value)| !value.is_null()).collect();
     let mut inputs = Vec::new();
     for source in sources {
         options.cancel.check()?;
-        inputs.push(Input::new(source, &schema, &options)?);
+        inputs.push(Input { fills: &fills, ..Input::new(source, &schema, &options)? });
     }
     let (statistics, runs) = merge_inputs(&schema, &mut inputs, &options, out)?;
     let total: usize = inputs.iter().map(|i| i.segment.rows() as usize).sum();
