@@ -22,9 +22,12 @@ use crate::pg::scan::{IndexScan, Under};
 use crate::pg::values::with_varlena;
 use crate::pg::{interrupts, session, uuid_text};
 
+/// By segment id; with the checksum.
+type Mapped = Lru<[u8; 16], (u32, Arc<Segment>)>;
+
 thread_local! {
     /// Mapped segments, kept between queries, with the checksum of their files.
-    static OPEN: RefCell<Lru<[u8; 16], (u32, Arc<Segment>)>> = RefCell::new(Lru::new());
+    static OPEN: RefCell<Mapped> = RefCell::new(Lru::new());
 }
 
 /// Maps a segment that the active snapshot sees, recreating its file first if it is missing or damaged. Errors: `Corrupt`

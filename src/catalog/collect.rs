@@ -84,7 +84,8 @@ impl Collector {
         }
         self.check_time(timeless)?;
         let rows = self.buffer.rows() + self.timeless.rows();
-        let full = rows % 32 == 0 && self.buffer.memory() + self.timeless.memory() >= guc::insert_memory_limit();
+        let full =
+            rows.is_multiple_of(32) && self.buffer.memory() + self.timeless.memory() >= guc::insert_memory_limit();
         if full || rows as u64 >= self.datasource.options.max_segment_rows {
             self.build()?;
         }

@@ -229,11 +229,14 @@ fn times(datasource: &Datasource, cluster: &[SegmentEntry]) -> Result<BTreeMap<i
     let mut counts = BTreeMap::new();
     for entry in cluster {
         let Some((min, max)) = visible_span(entry) else { continue };
-        if !exact && entry.deleted.is_none() && granularity.interval(min).contains(max) {
-            if entry.visibility.covers(min, max) && entry.statistics.time == Some((min, max)) {
-                *counts.entry(granularity.interval(min).start.max(min)).or_insert(0) += entry.rows;
-                continue;
-            }
+        if !exact
+            && entry.deleted.is_none()
+            && granularity.interval(min).contains(max)
+            && entry.visibility.covers(min, max)
+            && entry.statistics.time == Some((min, max))
+        {
+            *counts.entry(granularity.interval(min).start.max(min)).or_insert(0) += entry.rows;
+            continue;
         }
         let segment = cache::open(entry)?;
         count_times(datasource, entry, &segment, |time| {

@@ -32,12 +32,6 @@ pub struct Datasource {
     pub options: TableOptions,
 }
 
-impl Datasource {
-    pub fn time_type(&self) -> Option<LogicalType> {
-        self.schema.time.map(|position| self.schema.columns[position].ty)
-    }
-}
-
 thread_local! {
     static OPEN: RefCell<HashMap<pg_sys::Oid, Arc<Datasource>>> = RefCell::new(HashMap::new());
 }

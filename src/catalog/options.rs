@@ -117,7 +117,7 @@ fn invalid(name: &str, value: &str, allowed: &str) -> Error {
 /// Options whose meaning is reserved: only the value that asks for nothing is accepted.
 fn unsupported_unless_neutral(name: &str, value: &str) -> Result<()> {
     let neutral = match name {
-        "rollup" => boolean(value).ok_or_else(|| invalid(name, value, "on, off"))? == false,
+        "rollup" => !boolean(value).ok_or_else(|| invalid(name, value, "on, off"))?,
         "query_granularity" => value == "none",
         _ => false,
     };

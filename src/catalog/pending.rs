@@ -41,6 +41,8 @@ struct Chunk {
     content: Content,
 }
 
+// A transaction has a few of them.
+#[allow(clippy::large_enum_variant)]
 enum Content {
     Rows(Rows),
     Built(Segment),
@@ -116,7 +118,7 @@ pub fn insert(
             _ => rows.runs.push((command, end)),
         }
         // Counting costs a look at every column: not for each row.
-        let full = end % 32 == 0 && rows.buffer.memory() >= guc::insert_memory_limit()
+        let full = end.is_multiple_of(32) && rows.buffer.memory() >= guc::insert_memory_limit()
             || end as u64 >= datasource.options.max_segment_rows;
         Ok::<_, crate::error::Error>(full)
     })?;

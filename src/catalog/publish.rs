@@ -49,11 +49,6 @@ impl Built {
         Ok(Built { id: random_uuid(), file: file.finish()?, statistics })
     }
 
-    /// A file that was written by [`NewFile`], perhaps on another thread.
-    pub fn from_file(file: WrittenFile, statistics: SegmentStatistics) -> Self {
-        Built { id: random_uuid(), file, statistics }
-    }
-
     /// The entry it has once it is in the catalog.
     pub fn entry(&self, version: i64, kind: SegmentKind) -> SegmentEntry {
         SegmentEntry {

@@ -42,8 +42,11 @@ pub struct New {
     /// Segments whose provenance it takes over.
     pub inherits: Vec<[u8; 16]>,
     /// Of a derived one: how it is merged, and sources with their visibility in the order of the merge.
-    pub parts: Option<(Recipe, Vec<([u8; 16], TimeRanges)>)>,
+    pub parts: Option<(Recipe, Vec<Part>)>,
 }
+
+/// A source of a derived segment, and its visibility.
+pub type Part = ([u8; 16], TimeRanges);
 
 static NEXT_VERSION: Statement = Statement {
     sql: "UPDATE basalt.datasource SET current_version = current_version + 1 WHERE id = $1 RETURNING current_version",

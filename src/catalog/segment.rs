@@ -51,6 +51,8 @@ impl SegmentKind {
 #[derive(Clone, Debug)]
 pub struct SegmentEntry {
     pub id: [u8; 16],
+    /// Segments that a newer version hides are not used any more: nothing compares versions when it reads.
+    #[allow(dead_code)]
     pub version: i64,
     pub rows: u64,
     pub bytes: u64,
@@ -105,11 +107,14 @@ thread_local! {
     static STATISTICS: RefCell<Statistics> = RefCell::new(Statistics::default());
 }
 
-/// Lists of segments that one session keeps, each as some snapshot saw it.
+/// A datasource's segments as some snapshot saw them.
+type List = (Contents, Arc<[SegmentEntry]>);
+
+/// Lists of segments that one session keeps.
 const CACHED_LISTS: usize = 16;
 
 thread_local! {
-    static LISTS: RefCell<Lru<[u8; 16], (Contents, Arc<[SegmentEntry]>)>> = RefCell::new(Lru::new());
+    static LISTS: RefCell<Lru<[u8; 16], List>> = RefCell::new(Lru::new());
 }
 
 /// All of [`visible`], for planning and executing queries: read once for both, and again only when some transaction has ended.
@@ -145,7 +150,7 @@ pub fn visible(datasource: &[u8; 16], within: Option<&TimeInterval>) -> Vec<Segm
         }
     }
     // The order of rows without ORDER BY, and of float sums, should not depend on the catalog's physical order.
-    entries.sort_by(|a, b| (a.statistics.time, a.id).cmp(&(b.statistics.time, b.id)));
+    entries.sort_by_key(|e| (e.statistics.time, e.id));
     entries
 }
 

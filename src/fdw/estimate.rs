@@ -53,8 +53,8 @@ unsafe extern "C-unwind" fn relation_statistics(
             (*variable).freefunc = Some(keep);
             let user =
                 if (*entry).checkAsUser == pg_sys::InvalidOid { pg_sys::GetUserId() } else { (*entry).checkAsUser };
-            (*variable).acl_ok = pg_sys::pg_class_aclcheck((*entry).relid, user, pg_sys::ACL_SELECT.into())
-                == pg_sys::AclResult::ACLCHECK_OK;
+            (*variable).acl_ok =
+                pg_sys::pg_class_aclcheck((*entry).relid, user, pg_sys::ACL_SELECT) == pg_sys::AclResult::ACLCHECK_OK;
             return true;
         }
         match PREVIOUS.get() {

@@ -47,7 +47,7 @@ pub struct Inputs {
 
 /// What produces tuples.
 enum Source {
-    Rows(Rows),
+    Rows(Box<Rows>),
     Groups(Groups),
 }
 
@@ -115,7 +115,8 @@ impl Scan {
                 let start = self.start()?;
                 let source = match &self.inputs.template.shape {
                     Shape::Rows { output } => {
-                        Source::Rows(Rows::new(start, output, &self.inputs, &mut self.chunk, &mut self.host)?)
+                        let rows = Rows::new(start, output, &self.inputs, &mut self.chunk, &mut self.host)?;
+                        Source::Rows(Box::new(rows))
                     }
                     Shape::Groups(groups) => {
                         Source::Groups(Groups::compute(start, groups, &self.inputs, &mut self.chunk, &mut self.host)?)

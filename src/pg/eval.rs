@@ -48,7 +48,7 @@ impl Evaluator {
             (*context).caseValue_datum = input.unwrap_or(Datum::from(0usize));
             (*context).caseValue_isNull = input.is_none();
             let _guard = InContext::new((*context).ecxt_per_tuple_memory);
-            let Some(function) = (*state).evalfunc else { return None };
+            let function = (*state).evalfunc?;
             let is_null = &raw mut null;
             let value = pg_sys::ffi::pg_guard_ffi_boundary(|| function(state, context, is_null));
             (!null).then_some(value)

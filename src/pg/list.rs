@@ -16,18 +16,6 @@ pub unsafe fn pointers<T>(list: *const pg_sys::List) -> Vec<*mut T> {
     unsafe { (0..(*list).length as usize).map(|i| (*(*list).elements.add(i)).ptr_value.cast()).collect() }
 }
 
-/// The oids of an oid list, copied out.
-///
-/// # Safety
-/// `list` is null or a valid `T_OidList`.
-pub unsafe fn oids(list: *const pg_sys::List) -> Vec<pg_sys::Oid> {
-    if list.is_null() {
-        return Vec::new();
-    }
-    // SAFETY: a valid OidList has `length` elements.
-    unsafe { (0..(*list).length as usize).map(|i| (*(*list).elements.add(i)).oid_value).collect() }
-}
-
 /// Name and value of each `DefElem`, in order.
 ///
 /// # Safety

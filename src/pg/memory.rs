@@ -54,8 +54,4 @@ impl Scratch {
             result
         }
     }
-
-    pub fn context(&self) -> pg_sys::MemoryContext {
-        self.0
-    }
 }

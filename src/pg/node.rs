@@ -358,9 +358,9 @@ unsafe extern "C-unwind" fn rewrite_step(node: *mut pg_sys::Node, context: *mut 
     }
     // SAFETY: as in `walk_step`.
     unsafe {
-        let step: unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> *mut pg_sys::Node = rewrite_step;
+        type Step = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> *mut pg_sys::Node;
         type Untyped = unsafe extern "C-unwind" fn() -> *mut pg_sys::Node;
-        pg_sys::expression_tree_mutator(node, Some(std::mem::transmute::<_, Untyped>(step)), context)
+        pg_sys::expression_tree_mutator(node, Some(std::mem::transmute::<Step, Untyped>(rewrite_step)), context)
     }
 }
 

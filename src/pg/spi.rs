@@ -62,10 +62,6 @@ impl Rows {
         self.get(row, column).map(|d| d.value() as i32)
     }
 
-    pub fn bool(&self, row: usize, column: usize) -> Option<bool> {
-        self.get(row, column).map(|d| d.value() as u8 != 0)
-    }
-
     pub fn oid(&self, row: usize, column: usize) -> Option<pg_sys::Oid> {
         self.get(row, column).map(|d| pg_sys::Oid::from(d.value() as u32))
     }

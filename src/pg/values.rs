@@ -17,7 +17,6 @@ use crate::error::{Error, Result};
 /// Lives no longer than the memory context that was current when it was made.
 pub struct Codec {
     ty: LogicalType,
-    type_oid: pg_sys::Oid,
     typmod: i32,
     text: Option<Box<TextForm>>,
     payload: Vec<u8>,
@@ -30,6 +29,8 @@ struct TextForm {
     io_parameter: pg_sys::Oid,
 }
 
+// Converting needs the codec's buffer.
+#[allow(clippy::wrong_self_convention)]
 impl Codec {
     /// For a column (or expression) of this type, stored as [`logical_type`] says.
     pub fn new(type_oid: pg_sys::Oid, typmod: i32) -> Self {
@@ -40,16 +41,11 @@ impl Codec {
     pub fn with_type(ty: LogicalType, type_oid: pg_sys::Oid, typmod: i32) -> Self {
         let (base, base_typmod) = base_type(type_oid, typmod);
         let text = by_text(ty).then(|| Box::new(TextForm::new(base)));
-        Codec { ty, type_oid: base, typmod: base_typmod, text, payload: Vec::new() }
+        Codec { ty, typmod: base_typmod, text, payload: Vec::new() }
     }
 
     pub fn ty(&self) -> LogicalType {
         self.ty
-    }
-
-    /// The base type's oid.
-    pub fn type_oid(&self) -> pg_sys::Oid {
-        self.type_oid
     }
 
     /// Whether conversions depend on session settings that must be fixed meanwhile.
