@@ -273,3 +273,13 @@ def test_two_sessions_see_their_snapshots(both):
         assert both.execute("SELECT count(*) FROM store.t").fetchone() == (5001,)
         old.execute("ROLLBACK")
         assert old.execute("SELECT count(*) FROM store.t").fetchone() == (5001,)
+
+
+def test_analyze(both):
+    both.execute("ANALYZE store.t; ANALYZE heap.t")
+    for column in ("null_frac", "most_common_vals::text LIKE '{c%'"):
+        query = f"SELECT {column} FROM pg_stats WHERE schemaname = %s AND tablename = 't' AND attname = 'city'"
+        answers = [both.execute(query.replace("%'", "%%'"), (schema,)).fetchone() for schema in ("heap", "store")]
+        assert answers[0] is not None and answers[0] == answers[1]
+    assert both.execute("SELECT reltuples FROM pg_class WHERE oid = 'store.t'::regclass").fetchone() == (5000,)
+    assert 200 <= rows_of(both, "SELECT * FROM {t} WHERE n < 5") <= 300

@@ -30,6 +30,10 @@ pub struct Column {
 }
 
 impl Column {
+    pub fn new(attribute: usize) -> Self {
+        Column { attribute, values: Vec::new(), nulls: Vec::new() }
+    }
+
     pub fn push(&mut self, value: Option<Datum>) {
         self.values.push(value.unwrap_or(Datum::from(0usize)));
         self.nulls.push(value.is_none());
@@ -57,11 +61,7 @@ impl Chunk {
     pub fn set_columns(&mut self, attributes: impl IntoIterator<Item = usize>) {
         // SAFETY: the slot has a descriptor and arrays of its width.
         let width = unsafe { (*(*self.slot).tts_tupleDescriptor).natts as usize };
-        self.columns = attributes
-            .into_iter()
-            .filter(|a| *a < width)
-            .map(|attribute| Column { attribute, values: Vec::new(), nulls: Vec::new() })
-            .collect();
+        self.columns = attributes.into_iter().filter(|a| *a < width).map(Column::new).collect();
         self.clear();
     }
 

@@ -1,5 +1,6 @@
 //! The foreign data wrapper: its callbacks in one table.
 
+mod analyze;
 mod chunk;
 mod estimate;
 mod explain;
@@ -42,6 +43,7 @@ pub unsafe extern "C-unwind" fn basalt_fdw_handler(_call: pg_sys::FunctionCallIn
     routine.IterateForeignScan = Some(scan::iterate_foreign_scan);
     routine.ReScanForeignScan = Some(scan::rescan_foreign_scan);
     routine.EndForeignScan = Some(scan::end_foreign_scan);
+    routine.AnalyzeForeignTable = Some(analyze::analyze_foreign_table);
     routine.ExplainForeignScan = Some(explain::explain_foreign_scan);
 
     routine.PlanForeignModify = Some(modify::plan);

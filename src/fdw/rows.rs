@@ -5,6 +5,7 @@ use std::sync::Arc;
 use basalt_engine::exec::{BatchColumn, ExecStatistics, RowBatch, RowExecution, SegmentScan};
 use basalt_engine::plan::RowQuery;
 use basalt_engine::segment::BytesBlock;
+use basalt_engine::types::LogicalType;
 use pgrx::pg_sys::{self, Datum};
 
 use super::chunk::{CHUNK_ROWS, Chunk, Column};
@@ -30,7 +31,8 @@ pub struct Rows {
     outputs: Vec<Output>,
 }
 
-struct Output {
+/// Converts one column's batches.
+pub struct Output {
     codec: Codec,
     dictionary: ConvertedDictionary,
 }
@@ -43,7 +45,7 @@ struct ConvertedDictionary {
 }
 
 impl Rows {
-    pub fn new(start: Start, output: &[usize], inputs: &Inputs, chunk: &mut Chunk, _host: &mut PgHost) -> Result<Rows> {
+    pub fn new(start: Start, output: &[usize], inputs: &Inputs, chunk: &mut Chunk) -> Result<Rows> {
         let mut attributes = Vec::new();
         let mut outputs = Vec::new();
         let _guard = inputs.expressions.evaluator().in_query_context();
@@ -52,8 +54,7 @@ impl Rows {
             let schema_position = inputs.datasource.schema.position(inputs.columns[*position].id);
             let attribute = inputs.datasource.attributes.iter().position(|a| a.is_some() && *a == schema_position);
             attributes.push(attribute.ok_or_else(malformed)?);
-            let codec = Codec::with_type(column.ty, column.declared, column.typmod);
-            outputs.push(Output { codec, dictionary: ConvertedDictionary::new() });
+            outputs.push(Output::new(column.ty, column.declared, column.typmod));
         }
         chunk.set_columns(attributes);
         let query = RowQuery { columns: inputs.columns.clone(), filter: start.filter, output: output.to_vec() };
@@ -86,7 +87,7 @@ impl Rows {
             let (Some(output), Some(values)) = (outputs.get_mut(i), batch.columns.get(i)) else {
                 return Err(malformed());
             };
-            let _fixed = output.codec.needs_fixed_settings().then(FixedSettings::new);
+            let _fixed = output.needs_fixed_settings().then(FixedSettings::new);
             output.convert(values, range.clone(), column)
         })?;
         self.done = range.end;
@@ -120,7 +121,17 @@ impl Rows {
 }
 
 impl Output {
-    fn convert(&mut self, values: &BatchColumn, range: std::ops::Range<usize>, column: &mut Column) -> Result<()> {
+    /// The current memory context outlives it.
+    pub fn new(ty: LogicalType, declared: pg_sys::Oid, typmod: i32) -> Self {
+        Output { codec: Codec::with_type(ty, declared, typmod), dictionary: ConvertedDictionary::new() }
+    }
+
+    pub fn needs_fixed_settings(&self) -> bool {
+        self.codec.needs_fixed_settings()
+    }
+
+    /// Pushes the values of `range` to `column`, by-reference ones in the current memory context or a longer lived one.
+    pub fn convert(&mut self, values: &BatchColumn, range: std::ops::Range<usize>, column: &mut Column) -> Result<()> {
         let codec = &mut self.codec;
         let is_null = |nulls: &[bool], i: usize| nulls.get(i).copied().unwrap_or(false);
         match values {

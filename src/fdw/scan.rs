@@ -48,7 +48,7 @@ pub struct Inputs {
 /// What produces tuples.
 enum Source {
     Rows(Box<Rows>),
-    Groups(Groups),
+    Groups(Box<Groups>),
 }
 
 /// What a scan begins with, after its parameters are known.
@@ -115,11 +115,11 @@ impl Scan {
                 let start = self.start()?;
                 let source = match &self.inputs.template.shape {
                     Shape::Rows { output } => {
-                        let rows = Rows::new(start, output, &self.inputs, &mut self.chunk, &mut self.host)?;
-                        Source::Rows(Box::new(rows))
+                        Source::Rows(Box::new(Rows::new(start, output, &self.inputs, &mut self.chunk)?))
                     }
                     Shape::Groups(groups) => {
-                        Source::Groups(Groups::compute(start, groups, &self.inputs, &mut self.chunk, &mut self.host)?)
+                        let computed = Groups::compute(start, groups, &self.inputs, &mut self.chunk, &mut self.host)?;
+                        Source::Groups(Box::new(computed))
                     }
                 };
                 self.source = Some(source);

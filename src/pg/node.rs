@@ -360,7 +360,9 @@ unsafe extern "C-unwind" fn rewrite_step(node: *mut pg_sys::Node, context: *mut 
     unsafe {
         type Step = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> *mut pg_sys::Node;
         type Untyped = unsafe extern "C-unwind" fn() -> *mut pg_sys::Node;
-        pg_sys::expression_tree_mutator(node, Some(std::mem::transmute::<Step, Untyped>(rewrite_step)), context)
+        // PostgreSQL declares the mutator without a prototype.
+        let step = std::mem::transmute::<Step, Untyped>(rewrite_step);
+        pg_sys::expression_tree_mutator(node, Some(step), context)
     }
 }
 
