@@ -5,11 +5,12 @@
 //! system (another boot id) a file is verified before it is used again.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use basalt_engine::segment::{Segment, SegmentBytes};
 
@@ -20,7 +21,7 @@ use crate::guc;
 use crate::pg::lru::Lru;
 use crate::pg::scan::{IndexScan, Under};
 use crate::pg::values::with_varlena;
-use crate::pg::{interrupts, session, uuid_text};
+use crate::pg::{callbacks, interrupts, session, uuid_text};
 
 /// By segment id; with the checksum.
 type Mapped = Lru<[u8; 16], (u32, Arc<Segment>)>;
@@ -224,8 +225,26 @@ pub struct NewFile {
 /// Name extension of files in the making.
 pub const TEMPORARY: &str = "tmp";
 
+/// Temporary files of this process. A FATAL error drops no [`NewFile`].
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn remove_unfinished(path: &Path) {
+    let _ = fs::remove_file(path);
+    unfinished().remove(path);
+}
+
+fn remove_all_unfinished() {
+    for path in std::mem::take(&mut *unfinished()) {
+        let _ = fs::remove_file(path);
+    }
+}
+
 impl NewFile {
-    /// `directory` is [`directory`]'s.
+    /// `directory` is [`directory`]'s. Called on the main thread.
     pub fn create(directory: &Path) -> Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -237,6 +256,8 @@ impl NewFile {
             .truncate(true)
             .open(&path)
             .map_err(|e| Error::io(&e, format_args!("create segment file \"{}\"", path.display())))?;
+        callbacks::at_exit(remove_all_unfinished);
+        unfinished().insert(path.clone());
         Ok(NewFile {
             directory: directory.to_owned(),
             path,
@@ -278,7 +299,7 @@ impl Write for NewFile {
 impl Drop for NewFile {
     fn drop(&mut self) {
         if !self.keep {
-            let _ = fs::remove_file(&self.path);
+            remove_unfinished(&self.path);
         }
     }
 }
@@ -310,6 +331,6 @@ impl WrittenFile {
 impl Drop for WrittenFile {
     fn drop(&mut self) {
         // Gone already if it was persisted.
-        let _ = fs::remove_file(&self.path);
+        remove_unfinished(&self.path);
     }
 }

@@ -1,4 +1,4 @@
-//! Callbacks of transactions and of cache invalidation, as safe functions. Each kind has one receiver, registered once a process.
+//! Callbacks of transactions, of cache invalidation and of a process's end, as safe functions. Each kind has one receiver, registered once a process.
 
 use std::cell::Cell;
 
@@ -8,6 +8,8 @@ thread_local! {
     static TRANSACTION: Cell<Option<fn(pg_sys::XactEvent::Type)>> = const { Cell::new(None) };
     static SUBTRANSACTION: Cell<Option<Subtransaction>> = const { Cell::new(None) };
     static RELATION: Cell<Option<fn(pg_sys::Oid)>> = const { Cell::new(None) };
+    /// With the process that registered it: a child of the postmaster starts without its parent's callbacks.
+    static EXIT: Cell<Option<(u32, fn())>> = const { Cell::new(None) };
 }
 
 /// Told of an event, the subtransaction and its parent.
@@ -30,6 +32,22 @@ pub fn at_relation_change(receiver: fn(pg_sys::Oid)) {
     if RELATION.replace(Some(receiver)).is_none() {
         // SAFETY: the function is static; registered once.
         unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(on_relation), pg_sys::Datum::from(0usize)) }
+    }
+}
+
+/// Calls `receiver` when the process ends, also by a FATAL error, which runs no destructors. Main thread only.
+pub fn at_exit(receiver: fn()) {
+    let process = std::process::id();
+    if EXIT.replace(Some((process, receiver))).is_none_or(|(registered, _)| registered != process) {
+        // SAFETY: the function is static; registered once a process.
+        unsafe { pg_sys::on_proc_exit(Some(on_exit), pg_sys::Datum::from(0usize)) }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn on_exit(_code: i32, _argument: pg_sys::Datum) {
+    if let Some((_, receiver)) = EXIT.get() {
+        receiver();
     }
 }
 
