@@ -259,7 +259,8 @@ def make_table(rng, name, kind_names, segments, maintained=False):
     count = segments + rng.randrange(20)
     maintenance = plan_maintenance(rng, name, segments, options) if maintained else {}
     count += max(maintenance, default=0)
-    alters = plan_alters(rng, columns, count)
+    # Compactions merge segments from before and after the alterations.
+    alters = plan_alters(rng, columns, max(maintenance, default=count))
     created = [c.declare() for c in columns if not c.added]
     for _, before, _ in alters.get("renamed", []):
         created = [d.replace(ident(before[1]), ident(before[0]), 1) if d.startswith(ident(before[1]) + " ") else d for d in created]
@@ -299,7 +300,7 @@ def plan_maintenance(rng, name, segments, options):
         start, end = f"2010-{low:02}-01", f"2010-{high:02}-15 12:30"
         plan[first + rng.randrange(5, 40)] = (f"SELECT basalt.replace('{name}', '{start}', '{end}', $$SELECT * FROM {name} "
                                               f"WHERE ts >= timestamptz '{start}' AND ts < timestamptz '{end}'$$)")
-        plan[first + rng.randrange(41, 60)] = f"SELECT basalt.compact('{name}')"
+        plan[first + rng.randrange(41, 80)] = f"SELECT basalt.compact('{name}')"
     return plan
 
 
