@@ -222,7 +222,6 @@ fn time_test(column: usize, ty: LogicalType, interval: &TimeInterval) -> Filter 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Bound, Test};
 
     #[test]
     fn intervals_become_tests_of_stored_times() {

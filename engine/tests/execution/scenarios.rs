@@ -139,6 +139,22 @@ fn headers_answer_whole_blocks() {
 }
 
 #[test]
+fn rows_without_a_time_are_always_visible() {
+    let mut rows = data(100);
+    rows.iter_mut().step_by(7).for_each(|row| row[0] = Value::Null);
+    let segment = build(&TYPES, &rows, true);
+    let pieces = Buckets { starts: vec![i64::MIN, 20], values: vec![4, 9] };
+    let keys = vec![Key::Buckets { column: 0, buckets: Arc::new(pieces) }];
+    let query = query(between(1, 0, 900), keys, &[CountStar, Sum(1)]);
+    for visibility in [TimeRanges::empty(), TimeRanges::all(), TimeRanges::new(vec![TimeInterval::new(10, 40)])] {
+        let shown = |row: &Vec<Value>| if let Value::I64(time) = row[0] { visibility.contains(time) } else { true };
+        let left: Vec<_> = rows.iter().filter(|row| shown(row)).cloned().collect();
+        let scan = SegmentScan { segment: segment.clone(), visibility: visibility.clone(), deleted: None };
+        assert_eq!(answer(&query, &[scan], 1).0, oracle::answer(&query, &left));
+    }
+}
+
+#[test]
 fn the_host_sees_only_values_that_reach_it() {
     let rows = data(3000);
     for indexed in [true, false] {
