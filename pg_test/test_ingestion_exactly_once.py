@@ -47,12 +47,12 @@ class Events:
 
     def _run(self):
         try:
-            # The producer itself must neither lose nor repeat.
-            producer = self.kafka.producer(enable_idempotence="true", message_timeout_ms="170000", linger_ms="5")
+            # The producer itself must neither lose nor repeat, however long the broker is away.
+            producer = self.kafka.producer(enable_idempotence="true", message_timeout_ms="0", linger_ms="5", reconnect_backoff_max_ms="300")
             failures, number = [], 0
             delivered = lambda error, _: failures.append(error) if error else None
             while not self.stopping.is_set():
-                for _ in range(max(1, self.rate // 50)):
+                for _ in range(max(1, self.rate // 50) if len(producer) < 100_000 else 0):
                     producer.produce(self.topic, message(number), partition=number % PARTITIONS, on_delivery=delivered)
                     number += 1
                 producer.poll(0.02)
@@ -129,6 +129,7 @@ def kill_broker(cluster, kafka):
     kafka.start()
 
 
+@pytest.mark.timeout(300 + 40 * KILLS)
 @pytest.mark.parametrize("kill", [kill_worker, kill_postmaster, kill_broker], ids=lambda f: f.__name__)
 def test_exactly_once_under_kills(new_cluster, new_kafka, kill):
     moments = random.Random(f"{SEED} {kill.__name__}")

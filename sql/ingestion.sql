@@ -85,7 +85,7 @@ CREATE FUNCTION basalt.handoff(datasource regclass) RETURNS bigint
 COMMENT ON FUNCTION basalt.handoff IS
     'Moves the rows of closed intervals from small segments to final ones now. Returns how many were written.';
 
-CREATE VIEW basalt.ingestion_status AS
+CREATE VIEW basalt.ingestion_status WITH (security_barrier) AS
 SELECT i.name, i.relation AS "table", i.server, i.topic, i.state,
        o.partitions, o.messages, o.lag_messages,
        CASE WHEN o.lag_messages = 0 THEN 0
@@ -109,7 +109,7 @@ CROSS JOIN LATERAL (
     SELECT pg_catalog.count(*) AS dead_letters FROM basalt.dead_letter l WHERE l.ingestion = i.id) d
 WHERE pg_catalog.has_table_privilege(i.relation, 'SELECT');
 
-CREATE VIEW basalt.dead_letters AS
+CREATE VIEW basalt.dead_letters WITH (security_barrier) AS
 SELECT i.name, i.relation AS "table", l.topic, l.partition, l.message_offset AS "offset", l.message_time AS "timestamp",
        l.key, l.message, l.error, l.created_at
 FROM basalt.dead_letter l JOIN basalt.ingestion i ON i.id = l.ingestion

@@ -72,7 +72,7 @@ pub fn slot(database: pg_sys::Oid) -> Option<usize> {
     })
 }
 
-/// Gives a dropped database's slot back.
+/// Gives the slot of a database without workers back.
 pub fn release(slot: usize) {
     for kind in Kind::ALL {
         want(slot, kind, false);
@@ -130,10 +130,17 @@ pub fn call(kinds: &[Kind]) {
         return;
     }
     // SAFETY: a plain global of the backend.
-    let Some(slot) = slot(unsafe { pg_sys::MyDatabaseId }) else { return };
-    for kind in kinds {
-        want(slot, *kind, true);
-        wake(BOARD.get().2[slot][*kind as usize].load(Ordering::Acquire));
+    let database = unsafe { pg_sys::MyDatabaseId };
+    // The launcher may take an idle slot back at this very moment: then another is taken.
+    for _ in 0..3 {
+        let Some(slot) = slot(database) else { return };
+        for kind in kinds {
+            want(slot, *kind, true);
+            wake(BOARD.get().2[slot][*kind as usize].load(Ordering::Acquire));
+        }
+        if slots().any(|(taken, owner)| taken == slot && owner == database) {
+            break;
+        }
     }
     wake_launcher();
 }

@@ -15,6 +15,7 @@ use super::process;
 use super::task::{Next, Task};
 use crate::catalog::{datasource, ingestion};
 use crate::pg::interrupts::SignalsBlocked;
+use crate::pg::lock::Mode;
 use crate::pg::workers::{self, Kind};
 
 /// How often the catalog is read without being told to.
@@ -107,6 +108,7 @@ unsafe extern "C-unwind" fn stop_threads(_code: i32, _argument: pg_sys::Datum) {
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn basalt_ingestion_worker(slot: pg_sys::Datum) {
     let Some(slot) = process::begin(slot, Kind::Ingestion) else { return };
+    process::end_between_steps();
     // SAFETY: runs stop_threads before the process gives its resources back, whatever ends it.
     unsafe { pg_sys::before_shmem_exit(Some(stop_threads), pg_sys::Datum::from(0usize)) };
     match Bell::new() {
@@ -186,6 +188,9 @@ fn wanted() -> Result<Option<Vec<ingestion::Ingestion>>, process::Failure> {
         let (there, gone): (Vec<_>, Vec<_>) =
             ingestion::running().into_iter().partition(|i| datasource::is_datasource(i.relation));
         for one in &gone {
+            if !ingestion::try_lock(&one.id, Mode::Commit) {
+                continue;
+            }
             process::log(format!("basalt ingestion \"{}\" dropped: its table is gone", one.name));
             ingestion::drop_of_datasource(&one.datasource);
         }

@@ -39,17 +39,18 @@ pub extern "C-unwind" fn basalt_launcher(_argument: pg_sys::Datum) {
         workers::set_launcher(pg_sys::MyProcPid);
     }
     // After a start every database may have ingestions: its maintenance worker looks.
-    for database in databases() {
-        if let Some(slot) = workers::slot(database) {
-            workers::want(slot, Kind::Maintenance, true);
-        }
-    }
+    let mut unseen = databases();
     let mut started: HashMap<(usize, u32, u8), Started> = HashMap::new();
     let mut looked = Instant::now();
     while !process::must_end() {
         if looked.elapsed() >= ROUND {
             looked = Instant::now();
-            forget_dropped();
+            free_slots();
+        }
+        while let Some(database) = unseen.last().copied() {
+            let Some(slot) = workers::slot(database) else { break };
+            workers::want(slot, Kind::Maintenance, true);
+            unseen.pop();
         }
         let mut next = ROUND;
         for (slot, database) in workers::slots() {
@@ -136,14 +137,16 @@ fn databases() -> Vec<pg_sys::Oid> {
     }
 }
 
-fn forget_dropped() {
+/// Takes the slots of databases back that are gone, or whose workers found nothing to do.
+fn free_slots() {
     let existing = databases();
     if existing.is_empty() {
         return;
     }
     for (slot, database) in workers::slots().collect::<Vec<_>>() {
         let running = Kind::ALL.iter().any(|kind| workers::is_running(slot, *kind));
-        if !existing.contains(&database) && !running {
+        let wanted = Kind::ALL.iter().any(|kind| workers::is_wanted(slot, *kind));
+        if !running && (!wanted || !existing.contains(&database)) {
             workers::release(slot);
         }
     }

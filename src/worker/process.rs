@@ -12,6 +12,7 @@ use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, ereport, pg_sys};
 unsafe extern "C-unwind" {
     fn die(signal: i32);
     fn SignalHandlerForConfigReload(signal: i32);
+    fn SignalHandlerForShutdownRequest(signal: i32);
 }
 
 /// An error that ended a transaction.
@@ -38,6 +39,13 @@ pub fn take_signals() {
         pg_sys::pqsignal(pg_sys::SIGHUP as i32, Some(SignalHandlerForConfigReload));
         pg_sys::BackgroundWorkerUnblockSignals();
     }
+}
+
+/// For a worker with threads, which waits for no lock: SIGTERM ends it between two steps, never inside one, where the
+/// threads could not be ended first.
+pub fn end_between_steps() {
+    // SAFETY: the worker's main function, before any other thread exists.
+    unsafe { pg_sys::pqsignal(pg_sys::SIGTERM as i32, Some(SignalHandlerForShutdownRequest)) };
 }
 
 /// Whether the worker was asked to end.

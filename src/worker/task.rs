@@ -263,11 +263,16 @@ impl Task {
         }
         self.told_at = Some(Instant::now());
         let written = process::transaction(|| {
-            ingestion::set_trouble(&self.ingestion, trouble.as_deref());
-            Ok(())
+            // Whoever changes the ingestion now clears its error anyway.
+            let free = ingestion::try_lock(&self.ingestion.id, pg::lock::Mode::Append);
+            if free {
+                ingestion::set_trouble(&self.ingestion, trouble.as_deref());
+            }
+            Ok(free)
         });
         match written {
-            Ok(()) => self.told = trouble,
+            Ok(true) => self.told = trouble,
+            Ok(false) => {}
             Err(failure) => process::warn(&failure, "basalt could not note an ingestion's state"),
         }
         idle
