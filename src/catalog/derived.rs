@@ -65,10 +65,10 @@ pub fn rebuild(entry: &SegmentEntry, out: &mut NewFile) -> Result<()> {
     let lost = |what: &str| -> Error {
         basalt_engine::Error::corrupt(format!("{what} of derived segment {}", crate::pg::uuid_text(&id))).into()
     };
-    let recipe = RECIPE.run(&[spi::uuid(&id)], |rows| rows.bytes(0, 0)).ok_or_else(|| lost("no recipe"))?;
+    let recipe = RECIPE.read(&[spi::uuid(&id)], |rows| rows.bytes(0, 0)).ok_or_else(|| lost("no recipe"))?;
     let recipe: Recipe = serde_json::from_slice(&recipe).map_err(|_| lost("unreadable recipe"))?;
     let missing = recipe.missing().ok_or_else(|| lost("unreadable recipe"))?;
-    let parts = PARTS.run(&[spi::uuid(&id)], |rows| {
+    let parts = PARTS.read(&[spi::uuid(&id)], |rows| {
         (0..rows.len())
             .map(|row| {
                 let visibility = rows.get(row, 1).map(multirange::to_ranges)?;

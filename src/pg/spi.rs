@@ -85,6 +85,16 @@ impl Statement {
     /// Runs the statement with its arguments and lends its rows to `read`. Inside, PostgreSQL's errors are raised. A
     /// statement that writes counts as a command of the transaction and sees what the ones before it did.
     pub fn run<T>(&self, arguments: &[Argument], read: impl FnOnce(&Rows) -> T) -> T {
+        self.run_with(arguments, false, read)
+    }
+
+    /// As [`Statement::run`], for a statement that reads, under the active snapshot as it is: what a query's own segments
+    /// are made of may be gone for newer ones.
+    pub fn read<T>(&self, arguments: &[Argument], read: impl FnOnce(&Rows) -> T) -> T {
+        self.run_with(arguments, true, read)
+    }
+
+    fn run_with<T>(&self, arguments: &[Argument], read_only: bool, read: impl FnOnce(&Rows) -> T) -> T {
         debug_assert_eq!(arguments.len(), self.types.len());
         let _owner = AsOwner::new();
         let connection = Connection::open();
@@ -95,7 +105,7 @@ impl Statement {
             arguments.iter().map(|a| if a.is_some() { b' ' } else { b'n' } as std::ffi::c_char).collect();
         // SAFETY: as many values and null flags as the plan has parameters, which is what it was prepared with.
         let rows = unsafe {
-            let code = pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), false, 0);
+            let code = pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), read_only, 0);
             if code < 0 {
                 internal("SPI_execute_plan", code).raise();
             }
