@@ -1,16 +1,18 @@
 //! The public face of grouped aggregation.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::bits::Selection;
-use super::columns::BlockScratch;
+use super::columns::{BlockScratch, Kind, SegmentView};
 use super::digits::Digits;
 use super::filter::{self, HostMemo, Node};
 use super::floats::window_for;
 use super::global::{Global, Partial, SegmentPlan};
 use super::groups::{Groups, KeyPlan};
-use super::prepare::{Limits, SelectedRows};
+use super::prepare::{Extent, SelectedRows};
 use super::primitives::{Measure, Program};
 use super::rowset::RowSet;
 use super::states::{StatePlan, States};
@@ -34,6 +36,15 @@ pub struct AggregateExecution {
     statistics: ExecStatistics,
 }
 
+/// A segment before it is known how its rows are grouped.
+struct Draft<'a> {
+    segment: &'a Arc<Segment>,
+    rows: SelectedRows<'a>,
+    filters: Vec<Node>,
+    extents: BTreeMap<usize, Extent>,
+    memory: Reservation,
+}
+
 /// One segment's share of a scan.
 pub(super) struct Task<'a> {
     pub segment: &'a Arc<Segment>,
@@ -42,6 +53,13 @@ pub(super) struct Task<'a> {
     filters: Vec<Node>,
     plan: Arc<SegmentPlan>,
     _memory: Reservation,
+}
+
+impl Task<'_> {
+    /// Whether a partial of this segment can go on with `other`.
+    pub fn grouped_like(&self, other: &Task<'_>) -> bool {
+        Arc::ptr_eq(&self.plan, &other.plan)
+    }
 }
 
 impl AggregateExecution {
@@ -66,28 +84,31 @@ impl AggregateExecution {
             self.begin(segments)?;
         }
         let mut scratch = BlockScratch::new(self.query.columns.len());
-        let mut tasks = Vec::with_capacity(segments.len());
+        let mut drafts = Vec::with_capacity(segments.len());
         for scan in segments {
             host.poll()?;
             self.options.cancel.check()?;
-            let task = self.prepare(scan, &mut scratch, host)?;
-            if !task.rows.blocks.is_empty() {
-                tasks.push(task);
+            let draft = self.prepare(scan, &mut scratch, host)?;
+            if !draft.rows.blocks.is_empty() {
+                drafts.push(draft);
             }
         }
         drop(scratch);
+        let tasks = self.plan(drafts)?;
         let blocks: usize = tasks.iter().map(|t| t.rows.blocks.len()).sum();
         let Some(global) = &mut self.global else { return Err(Error::invalid("aggregation was not begun")) };
         let threads = self.options.threads.clamp(1, blocks.max(1));
         if threads == 1 || !parallel::run(&tasks, threads, &self.options, global, host, &mut self.statistics)? {
             let mut worker = Worker::new(&self.options.budget)?;
-            for task in &tasks {
+            for (nth, task) in tasks.iter().enumerate() {
                 for &block in &task.rows.blocks {
                     host.poll()?;
                     self.options.cancel.check()?;
                     worker.caught(task, block)?;
                 }
-                if let Some(partial) = worker.take() {
+                // Segments that are grouped alike go into one partial.
+                let ends = tasks.get(nth + 1).is_none_or(|next| !task.grouped_like(next));
+                if let Some(partial) = ends.then(|| worker.take()).flatten() {
                     global.add(task.segment, &task.rows.view, partial, host)?;
                 }
             }
@@ -126,7 +147,7 @@ impl AggregateExecution {
         scan: &'a SegmentScan,
         scratch: &mut BlockScratch,
         host: &mut dyn Host,
-    ) -> Result<Task<'a>> {
+    ) -> Result<Draft<'a>> {
         let budget = &self.options.budget;
         let (columns, memo, statistics) = (&self.query.columns, &mut self.memo, &mut self.statistics);
         let rows = SelectedRows::new(scan, columns, &self.query.filter, budget, scratch, memo, host, statistics)?;
@@ -141,48 +162,87 @@ impl AggregateExecution {
             memory.grow(node.bytes())?;
             filters.push(node);
         }
-        let mut limits = Limits::new(&rows, scratch);
-        let view = &rows.view;
+        let mut extents = BTreeMap::new();
+        let keys = self.query.keys.iter().map(|(Key::Column(c) | Key::Buckets { column: c, .. })| *c);
+        for column in keys.chain(self.program.primitives.iter().filter_map(|p| p.column)) {
+            if let Entry::Vacant(slot) = extents.entry(column) {
+                slot.insert(Extent::new(&rows, scratch, column)?);
+            }
+        }
+        Ok(Draft { segment: &scan.segment, rows, filters, extents, memory })
+    }
+
+    /// Decides how segments are grouped: all alike, if no number of a group or state depends on a segment's dictionary.
+    fn plan<'a>(&self, drafts: Vec<Draft<'a>>) -> Result<Vec<Task<'a>>> {
+        let mut shared = None;
+        if let Some((first, rest)) = drafts.split_first() {
+            let mut extents = first.extents.clone();
+            for draft in rest {
+                for (column, extent) in &mut extents {
+                    *extent = draft.extents.get(column).map_or(*extent, |other| extent.union(other));
+                }
+            }
+            let rows = drafts.iter().map(|d| d.rows.limit()).sum();
+            let plan = self.plan_segment(&first.rows.view, &extents, rows)?;
+            if plan.is_universal() && drafts.iter().all(|d| d.rows.view.kinds_equal(&first.rows.view)) {
+                shared = Some(Arc::new(plan));
+            }
+        }
+        let mut tasks = Vec::with_capacity(drafts.len());
+        for Draft { segment, rows, filters, extents, memory } in drafts {
+            let plan = match &shared {
+                Some(plan) => plan.clone(),
+                None => Arc::new(self.plan_segment(&rows.view, &extents, rows.limit())?),
+            };
+            tasks.push(Task { segment, rows, filters, plan, _memory: memory });
+        }
+        Ok(tasks)
+    }
+
+    fn plan_segment(
+        &self,
+        view: &SegmentView<'_>,
+        extents: &BTreeMap<usize, Extent>,
+        rows: usize,
+    ) -> Result<SegmentPlan> {
+        let limits = |column: usize| extents.get(&column).and_then(Extent::ints);
+        let null_free = |column: usize| extents.get(&column).is_some_and(|e| !e.nulls);
         let mut digits = Vec::with_capacity(self.query.keys.len());
         for key in &self.query.keys {
             digits.push(match key {
-                Key::Column(c) => Digits::of_column(view, *c, limits.ints(*c)?)?,
-                Key::Buckets { column, buckets } => Digits::of_buckets(*column, buckets, limits.ints(*column)?)?,
+                Key::Column(c) => Digits::of_column(view, *c, limits(*c))?,
+                Key::Buckets { column, buckets } => Digits::of_buckets(*column, buckets, limits(*column))?,
             });
         }
-        let keys = KeyPlan::new(digits, rows.limit());
+        // Dense accumulators of all threads take an eighth of the memory at most; hash tables grow with what is there.
+        let share = self.options.budget.limit() / 64 / self.options.threads.max(1) / self.program.primitives.len();
+        let keys = KeyPlan::new(digits, rows, share);
         let mut states: Vec<StatePlan> = Vec::with_capacity(self.program.primitives.len());
-        let mut null_free = Vec::new();
-        for primitive in &self.program.primitives {
-            if let Some(column) = primitive.column
-                && !limits.has_nulls(column)?
-            {
-                null_free.push(column);
-            }
-        }
         for (nth, primitive) in self.program.primitives.iter().enumerate() {
             let mut alias = None;
             if let (Measure::Count, Some(column)) = (primitive.measure, primitive.column)
-                && null_free.contains(&column)
+                && null_free(column)
             {
                 alias = (0..nth).find(|i| {
                     let other: &StatePlan = &states[*i];
                     other.alias.is_none()
                         && other.primitive.measure == Measure::Count
                         && other.primitive.filter == primitive.filter
-                        && other.primitive.column.is_none_or(|c| null_free.contains(&c))
+                        && other.primitive.column.is_none_or(null_free)
                 });
             }
             let digits = match (primitive.measure, primitive.column) {
                 (Measure::Distinct | Measure::HostMin(_) | Measure::HostMax(_), Some(c)) => {
-                    Some(Digits::of_column(view, c, limits.ints(c)?)?)
+                    Some(Digits::of_column(view, c, limits(c))?)
                 }
                 _ => None,
             };
-            states.push(StatePlan { primitive: *primitive, alias, digits, window: self.windows[nth] });
+            // Codes are compared in place of their values.
+            let by_code = matches!(primitive.measure, Measure::Min | Measure::Max)
+                && primitive.column.is_some_and(|c| view.columns[c].kind == Kind::Codes);
+            states.push(StatePlan { primitive: *primitive, alias, digits, window: self.windows[nth], by_code });
         }
-        let plan = Arc::new(SegmentPlan { keys, states });
-        Ok(Task { segment: &scan.segment, rows, filters, plan, _memory: memory })
+        Ok(SegmentPlan { keys, states })
     }
 
     pub fn finish(mut self, host: &mut dyn Host) -> Result<AggregateResult> {

@@ -185,6 +185,11 @@ impl<'a> SegmentView<'a> {
         Ok(SegmentView { columns, rows: segment.rows() as usize, blocks: segment.blocks() })
     }
 
+    /// Whether the columns that both have are read alike.
+    pub fn kinds_equal(&self, other: &SegmentView<'_>) -> bool {
+        self.columns.iter().zip(&other.columns).all(|(a, b)| a.kind == b.kind)
+    }
+
     pub fn block_rows(&self, block: usize) -> usize {
         self.rows.saturating_sub(block * BLOCK_ROWS).min(BLOCK_ROWS)
     }

@@ -21,7 +21,16 @@ pub(super) struct SegmentPlan {
     pub states: Vec<StatePlan>,
 }
 
-/// What one thread made of one segment.
+impl SegmentPlan {
+    /// Whether numbers of groups and states mean the same in every segment (whose columns are of the same kinds).
+    pub fn is_universal(&self) -> bool {
+        let digits = |d: &Digits| !matches!(d.source, Source::Codes);
+        self.keys.digits.iter().all(digits)
+            && self.states.iter().all(|s| !s.by_code && s.digits.as_ref().is_none_or(digits))
+    }
+}
+
+/// What one thread made of one segment, or of several that are grouped alike.
 pub(super) struct Partial {
     pub plan: Arc<SegmentPlan>,
     pub groups: Groups,

@@ -29,8 +29,8 @@ struct Stage {
 const STAGED: u128 = 1 << 32;
 
 impl KeyPlan {
-    /// `rows`: at most so many are going to be selected.
-    pub fn new(digits: Vec<Digits>, rows: usize) -> Self {
+    /// `rows`: at most so many are going to be selected; `most`: no more groups than this are numbered densely.
+    pub fn new(digits: Vec<Digits>, rows: usize, most: usize) -> Self {
         let mut stages = vec![Stage { digits: 0..0, factors: Vec::new() }];
         let mut packed: u128 = 1;
         let mut product: u128 = 1;
@@ -48,7 +48,7 @@ impl KeyPlan {
             packed *= cardinality;
         }
         // Accumulators of mostly unused slots cost more than a hash table.
-        let limit = (rows as u128 * 2).clamp(1 << 12, 1 << 25);
+        let limit = (rows as u128 * 2).clamp(1 << 12, 1 << 25).min(most.max(1) as u128);
         let slots = (product <= limit).then_some(product as usize);
         KeyPlan { digits, stages, slots }
     }

@@ -74,7 +74,7 @@ pub(super) fn run(
     })
 }
 
-/// One thread: takes blocks in turn; what it made of a segment is sent when it turns to another.
+/// One thread: takes blocks in turn; what it made of a segment is sent when it turns to one that is grouped otherwise.
 fn work(shared: &Shared<'_, '_>, sender: &SyncSender<Message>) -> Result<ExecStatistics> {
     let mut worker = Worker::new(&shared.options.budget)?;
     let mut current = usize::MAX;
@@ -90,7 +90,10 @@ fn work(shared: &Shared<'_, '_>, sender: &SyncSender<Message>) -> Result<ExecSta
         }
         shared.options.cancel.check()?;
         if current != task as usize {
-            flush(&mut worker, current)?;
+            let alike = shared.tasks.get(current).is_some_and(|c| c.grouped_like(&shared.tasks[task as usize]));
+            if !alike {
+                flush(&mut worker, current)?;
+            }
             current = task as usize;
         }
         worker.caught(&shared.tasks[current], block)?;

@@ -1,7 +1,5 @@
 //! A segment made ready for a query: the filter bound and resolved, blocks pruned. Runs on the calling thread.
 
-use std::collections::BTreeMap;
-
 use super::bits::Selection;
 use super::columns::{BlockScratch, Kind, SegmentView};
 use super::filter::{self, Check, HostMemo, Leaf, Node, Resolver, Verdict};
@@ -132,35 +130,22 @@ fn visibility(scan: &SegmentScan, columns: &[ColumnRef]) -> Result<(Vec<ColumnRe
     Ok((wanted, filter))
 }
 
-/// Extremes of columns over the blocks that a query reads.
-pub(super) struct Limits<'a, 'b> {
-    rows: &'b SelectedRows<'a>,
-    scratch: &'b mut BlockScratch,
-    known: BTreeMap<usize, Extent>,
-}
-
-#[derive(Clone, Copy)]
-struct Extent {
+/// What headers say of a column in the blocks that a query reads.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Extent {
     limits: Option<(i64, i64)>,
-    nulls: bool,
+    unknown: bool,
+    pub nulls: bool,
 }
 
-impl<'a, 'b> Limits<'a, 'b> {
-    pub fn new(rows: &'b SelectedRows<'a>, scratch: &'b mut BlockScratch) -> Self {
-        Limits { rows, scratch, known: BTreeMap::new() }
-    }
-
-    fn of(&mut self, column: usize) -> Result<Extent> {
-        if let Some(known) = self.known.get(&column) {
-            return Ok(*known);
-        }
-        let SelectedRows { view, blocks, .. } = self.rows;
-        let mut extent = Extent { limits: None, nulls: false };
-        let mut unknown = false;
+impl Extent {
+    pub fn new(rows: &SelectedRows<'_>, scratch: &mut BlockScratch, column: usize) -> Result<Extent> {
+        let SelectedRows { view, blocks, .. } = rows;
+        let mut extent = Extent::default();
         for &block in blocks {
-            self.scratch.begin(view, block as usize);
-            let rows = self.scratch.rows() as u32;
-            let header = self.scratch.header(view, column)?;
+            scratch.begin(view, block as usize);
+            let rows = scratch.rows() as u32;
+            let header = scratch.header(view, column)?;
             extent.nulls |= header.nulls > 0;
             if header.nulls == rows {
                 continue;
@@ -170,30 +155,29 @@ impl<'a, 'b> Limits<'a, 'b> {
                     let (low, high) = extent.limits.unwrap_or((*min, *max));
                     extent.limits = Some((low.min(*min), high.max(*max)));
                 }
-                _ => unknown = true,
+                _ => extent.unknown = true,
             }
-        }
-        if unknown {
-            extent.limits = None;
-        } else if extent.limits.is_none() {
-            // NULLs only.
-            extent.limits = Some((0, 0));
         }
         if let (Kind::IntCodes, Some((low, high))) = (view.columns[column].kind, extent.limits) {
             let values = &view.columns[column].int_values;
             extent.limits = values.get(low as usize).copied().zip(values.get(high as usize).copied());
+            extent.unknown |= extent.limits.is_none();
         }
-        self.known.insert(column, extent);
         Ok(extent)
     }
 
-    /// Smallest and largest value of an integer column; `None`: unknown.
-    pub fn ints(&mut self, column: usize) -> Result<Option<(i64, i64)>> {
-        Ok(self.of(column)?.limits)
+    /// Of this column's blocks and another segment's.
+    pub fn union(&self, other: &Extent) -> Extent {
+        let limits = match (self.limits, other.limits) {
+            (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+            (a, b) => a.or(b),
+        };
+        Extent { limits, unknown: self.unknown || other.unknown, nulls: self.nulls || other.nulls }
     }
 
-    pub fn has_nulls(&mut self, column: usize) -> Result<bool> {
-        Ok(self.of(column)?.nulls)
+    /// Smallest and largest value of an integer column (anything if all is NULL); `None`: unknown.
+    pub fn ints(&self) -> Option<(i64, i64)> {
+        if self.unknown { None } else { Some(self.limits.unwrap_or((0, 0))) }
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct StatePlan {
     pub digits: Option<Digits>,
     /// For float sums.
     pub window: i32,
+    /// Extremes of a dictionary's codes.
+    pub by_code: bool,
 }
 
 pub(super) enum State {
