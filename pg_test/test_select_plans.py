@@ -244,6 +244,8 @@ def test_estimates_without_analyze(both):
     assert 800 <= rows_of(both, "SELECT * FROM {t} WHERE i < 1000") <= 1200
     assert 800 <= rows_of(both, "SELECT * FROM {t} WHERE ts < '2020-02-11 15:00'") <= 1200
     assert 6 <= rows_of(both, "SELECT city, count(*) FROM {t} GROUP BY city") <= 30
+    assert rows_of(both, "SELECT date_trunc('day', ts), count(*) FROM {t} GROUP BY 1") <= 1000
+    assert rows_of(both, "SELECT date_trunc('day', ts), count(*) FROM {t} WHERE ts < '2020-01-05' GROUP BY 1") <= 20
     assert 2000 <= rows_of(both, "SELECT * FROM {t} a JOIN {t} b ON a.i = b.i") <= 9000
     assert 100000 <= rows_of(both, "SELECT * FROM {t} a JOIN {t} b ON a.n = b.n") <= 500000
     assert rows_of(both, "SELECT * FROM {t} WHERE city LIKE '%1%'") > 1

@@ -186,7 +186,7 @@ unsafe fn translate(
         for condition in &having {
             grouping.cover(*condition)?;
         }
-        check_pieces(root, input, &grouping.keys, &grouping.builder, state)?;
+        let buckets = check_pieces(root, input, &grouping.keys, &grouping.builder, state)?;
         let drop_empty = grouping.keys.is_empty() && !(*query).groupClause.is_null();
         if drop_empty {
             grouping.aggregates.push(AggregateTemplate {
@@ -195,7 +195,7 @@ unsafe fn translate(
                 result: Finish::Int8,
             });
         }
-        add_path(root, input, output, state, grouping, filters, having, drop_empty);
+        add_path(root, input, output, state, grouping, filters, having, drop_empty, buckets);
         Ok(())
     }
 }
@@ -218,14 +218,15 @@ unsafe fn by_cost(
     costed.into_iter().map(|(_, clause)| clause).collect()
 }
 
-/// A function of time must not cut the times that are there into too many pieces.
+/// A function of time must not cut the times that are there into too many pieces. Returns the most buckets there can be.
 unsafe fn check_pieces<'p>(
     root: *mut pg_sys::PlannerInfo,
     input: *mut pg_sys::RelOptInfo,
     keys: &[KeyTemplate],
     builder: &Builder<'p, '_>,
     state: &RelationState,
-) -> Result<(), Reason> {
+) -> Result<f64, Reason> {
+    let mut buckets = 1.0;
     let constant = |node: Node<'p>| {
         // SAFETY: the planner's own structures; the result is a node.
         let estimated = unsafe { Node::from_ptr(pg_sys::estimate_expression_value(root, node.as_ptr())) };
@@ -264,8 +265,9 @@ unsafe fn check_pieces<'p>(
         if count > time::MAX_PLANNED_PIECES {
             return Err(format!("its times would be cut into more than {} pieces", time::MAX_PLANNED_PIECES));
         }
+        buckets *= count.max(1) as f64;
     }
-    Ok(())
+    Ok(buckets)
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -278,20 +280,28 @@ unsafe fn add_path(
     filters: Vec<FilterTemplate>,
     having: Vec<Node<'_>>,
     drop_empty: bool,
+    buckets: f64,
 ) {
     // SAFETY: the planner's own structures.
     unsafe {
         let groups = if grouping.keys.is_empty() {
             1.0
         } else {
-            let keys = grouping.outputs.iter().filter(|o| matches!(o.target, Target::Key(_))).map(|o| o.expression);
-            pg_sys::estimate_num_groups(
-                root,
-                node::make_list(keys),
-                (*input).rows,
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-            )
+            let estimate = |wanted: &dyn Fn(&KeyTemplate) -> bool| {
+                let keys = grouping.outputs.iter().filter(|o| match o.target {
+                    Target::Key(key) => wanted(&grouping.keys[key]),
+                    Target::Aggregate(_) => false,
+                });
+                let keys: Vec<Node<'_>> = keys.map(|o| o.expression).collect();
+                if keys.is_empty() {
+                    return 1.0;
+                }
+                let (rows, none, flags) = ((*input).rows, std::ptr::null_mut(), std::ptr::null_mut());
+                pg_sys::estimate_num_groups(root, node::make_list(keys), rows, none, flags)
+            };
+            // No more groups than there are buckets for each combination of the other keys.
+            let others = estimate(&|key| matches!(key, KeyTemplate::Column(_)));
+            estimate(&|_| true).min(others * buckets)
         };
         let startup = plan::engine_cost(state.segments.len(), state.rows() as f64);
         let total = startup + groups * pg_sys::cpu_tuple_cost * 0.5;
