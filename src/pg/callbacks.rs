@@ -9,8 +9,11 @@ thread_local! {
     static SUBTRANSACTION: Cell<Option<Subtransaction>> = const { Cell::new(None) };
     static RELATION: Cell<Option<fn(pg_sys::Oid)>> = const { Cell::new(None) };
     /// With the process that registered it: a child of the postmaster starts without its parent's callbacks.
-    static EXIT: Cell<Option<(u32, fn())>> = const { Cell::new(None) };
+    static EXIT: Cell<Option<AtExit>> = const { Cell::new(None) };
 }
+
+/// The process that registered it, and what runs at its end.
+type AtExit = (u32, fn());
 
 /// Told of an event, the subtransaction and its parent.
 pub type Subtransaction = fn(pg_sys::SubXactEvent::Type, pg_sys::SubTransactionId, pg_sys::SubTransactionId);
