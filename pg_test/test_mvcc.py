@@ -166,6 +166,26 @@ def test_readers_and_writers_of_a_truncate(trips):
     assert reader.execute("SELECT count(*) FROM t").fetchone() == (0,)
 
 
+@pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
+def test_ddl_acts_on_rows_that_its_snapshot_does_not_see(trips, level):
+    session, other = trips.main, trips.session()
+    for ddl in ("TRUNCATE t", "ALTER TABLE t ADD x int DEFAULT 5", "ALTER TABLE t DROP x", "ALTER TABLE t ADD x text DEFAULT 'y'"):
+        session.ok(f"BEGIN ISOLATION LEVEL {level}", "SELECT 1")
+        other.ok(put(1, 2, 3))
+        session.ok(ddl, put(4), "COMMIT", "SELECT * FROM t")
+        other.same()
+    session.ok(f"BEGIN ISOLATION LEVEL {level}", "SELECT 1")
+    other.ok("INSERT INTO t VALUES ('2026-01-01Z', NULL, 'z')")
+    session.fails("23502", "ALTER TABLE t ALTER n SET NOT NULL")
+    session.ok("ROLLBACK")
+    session.store.execute(f"BEGIN ISOLATION LEVEL {level}")
+    session.store.execute("SELECT 1")
+    other.ok("INSERT INTO t VALUES ('2026-01-01Z', 5, 'z')")
+    session.store.execute("DROP FOREIGN TABLE t")
+    session.store.execute("COMMIT")
+    assert trips.database.value("SELECT count(*) FROM basalt.segment") == trips.database.value("SELECT count(*) FROM basalt.datasource") == 0
+
+
 def test_prepared_transactions(trips):
     session, other = trips.main, trips.session()
     session.ok("BEGIN", put(1), "SAVEPOINT a", put(2), "ROLLBACK TO a", put(3), "PREPARE TRANSACTION '{side}_a'")

@@ -134,7 +134,7 @@ fn refuse_reserved(command: &Command) -> Result<()> {
 }
 
 fn row(relation: pg_sys::Oid) -> Result<Option<Row>> {
-    let found = ROW.run(&[Some(pg_sys::Datum::from(relation))], |rows| {
+    let found = ROW.run_latest(&[Some(pg_sys::Datum::from(relation))], |rows| {
         let recorded = rows.text(0, 2)?;
         Some((rows.uuid(0, 0)?, rows.i32(0, 1)? as u32, recorded))
     });
@@ -146,11 +146,11 @@ fn row(relation: pg_sys::Oid) -> Result<Option<Row>> {
 
 /// Whether the datasource has rows: in the catalog, or inserted by this transaction.
 pub fn has_data(id: &[u8; 16]) -> bool {
-    pending::has_rows(id) || HAS_SEGMENTS.run(&[spi::uuid(id)], |rows| rows.len() > 0)
+    pending::has_rows(id) || HAS_SEGMENTS.run_latest(&[spi::uuid(id)], |rows| rows.len() > 0)
 }
 
 fn owned_by_another(relation: pg_sys::Oid, id: &[u8; 16]) -> bool {
-    OTHERS.run(&[Some(pg_sys::Datum::from(relation)), spi::text(&uuid_text(id))], |rows| rows.len() > 0)
+    OTHERS.run_latest(&[Some(pg_sys::Datum::from(relation)), spi::text(&uuid_text(id))], |rows| rows.len() > 0)
 }
 
 /// Brings options and the catalog's row in line with the table as it is after the command.
@@ -216,7 +216,11 @@ fn reconcile(relation: pg_sys::Oid, command: &Command) -> Result<()> {
             spi::text(&json(&recorded)?),
         ]);
     } else {
-        UPDATE.execute(&[spi::uuid(&row.id), Some(pg_sys::Datum::from(next as i32)), spi::text(&json(&recorded)?)]);
+        UPDATE.execute_latest(&[
+            spi::uuid(&row.id),
+            Some(pg_sys::Datum::from(next as i32)),
+            spi::text(&json(&recorded)?),
+        ]);
     }
     Ok(())
 }
@@ -324,7 +328,7 @@ static DELETE: [Statement; 4] = [
 
 /// The end of a command that dropped objects: nothing of dropped datasources is left.
 pub fn after_drop() {
-    let ids = DROPPED.run(&[], |rows| (0..rows.len()).filter_map(|row| rows.uuid(row, 0)).collect::<Vec<_>>());
+    let ids = DROPPED.run_latest(&[], |rows| (0..rows.len()).filter_map(|row| rows.uuid(row, 0)).collect::<Vec<_>>());
     for id in ids {
         remove(&id);
     }
@@ -334,7 +338,7 @@ pub fn after_drop() {
 pub fn remove(id: &[u8; 16]) {
     super::retire::delete_all(id);
     for statement in &DELETE {
-        statement.execute(&[spi::uuid(id)]);
+        statement.execute_latest(&[spi::uuid(id)]);
     }
 }
 

@@ -48,11 +48,11 @@ static RELEASE: Statement = Statement {
 };
 
 /// Removes every segment of a datasource, used or not, in this transaction. The caller holds a lock on the table that
-/// excludes writers. Cache files are the sweeper's.
+/// excludes writers; a snapshot older than some segment doesn't keep it. Cache files are the sweeper's.
 pub fn delete_all(datasource: &[u8; 16]) {
     pending::forget(datasource);
     for statement in &DELETE_ALL {
-        statement.execute(&[spi::uuid(datasource)]);
+        statement.execute_latest(&[spi::uuid(datasource)]);
     }
 }
 

@@ -81,20 +81,34 @@ impl Rows {
     }
 }
 
+/// Which snapshot a statement runs under.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Transaction,
+    Active,
+    Latest,
+}
+
 impl Statement {
     /// Runs the statement with its arguments and lends its rows to `read`. Inside, PostgreSQL's errors are raised. A
     /// statement that writes counts as a command of the transaction and sees what the ones before it did.
     pub fn run<T>(&self, arguments: &[Argument], read: impl FnOnce(&Rows) -> T) -> T {
-        self.run_with(arguments, false, read)
+        self.run_under(Seen::Transaction, arguments, read)
     }
 
     /// As [`Statement::run`], for a statement that reads, under the active snapshot as it is: what a query's own segments
     /// are made of may be gone for newer ones.
     pub fn read<T>(&self, arguments: &[Argument], read: impl FnOnce(&Rows) -> T) -> T {
-        self.run_with(arguments, true, read)
+        self.run_under(Seen::Active, arguments, read)
     }
 
-    fn run_with<T>(&self, arguments: &[Argument], read_only: bool, read: impl FnOnce(&Rows) -> T) -> T {
+    /// As [`Statement::run`], with a snapshot that sees everything committed by now, whatever the isolation level: for
+    /// what has to act on all that a table is, as DDL does.
+    pub fn run_latest<T>(&self, arguments: &[Argument], read: impl FnOnce(&Rows) -> T) -> T {
+        self.run_under(Seen::Latest, arguments, read)
+    }
+
+    fn run_under<T>(&self, seen: Seen, arguments: &[Argument], read: impl FnOnce(&Rows) -> T) -> T {
         debug_assert_eq!(arguments.len(), self.types.len());
         let _owner = AsOwner::new();
         let connection = Connection::open();
@@ -105,9 +119,20 @@ impl Statement {
             arguments.iter().map(|a| if a.is_some() { b' ' } else { b'n' } as std::ffi::c_char).collect();
         // SAFETY: as many values and null flags as the plan has parameters, which is what it was prepared with.
         let rows = unsafe {
-            let code = pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), read_only, 0);
+            // SPI copies the snapshot at once. Without one a reader takes the active snapshot, a writer the transaction's.
+            let snapshot = if seen == Seen::Latest { pg_sys::GetLatestSnapshot() } else { std::ptr::null_mut() };
+            let code = pg_sys::SPI_execute_snapshot(
+                plan,
+                values.as_mut_ptr(),
+                nulls.as_ptr(),
+                snapshot,
+                std::ptr::null_mut(),
+                seen == Seen::Active,
+                true,
+                0,
+            );
             if code < 0 {
-                internal("SPI_execute_plan", code).raise();
+                internal("SPI_execute_snapshot", code).raise();
             }
             Rows { table: pg_sys::SPI_tuptable, processed: pg_sys::SPI_processed }
         };
@@ -119,6 +144,11 @@ impl Statement {
     /// Runs the statement; how many rows it processed.
     pub fn execute(&self, arguments: &[Argument]) -> u64 {
         self.run(arguments, |rows| rows.processed)
+    }
+
+    /// [`Statement::run_latest`]; how many rows it processed.
+    pub fn execute_latest(&self, arguments: &[Argument]) -> u64 {
+        self.run_latest(arguments, |rows| rows.processed)
     }
 
     fn plan(&self) -> pg_sys::SPIPlanPtr {
