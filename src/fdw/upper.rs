@@ -25,36 +25,63 @@ pub unsafe extern "C-unwind" fn get_foreign_upper_paths(
     output: *mut pg_sys::RelOptInfo,
     extra: *mut std::ffi::c_void,
 ) {
-    // SAFETY: the planner's own structures; at this stage `extra` is a GroupPathExtraData.
+    // SAFETY: the planner's own structures; of a grouping `extra` is a GroupPathExtraData.
     unsafe {
-        if stage != pg_sys::UpperRelationKind::UPPERREL_GROUP_AGG || !(*output).fdw_private.is_null() {
+        if !(*output).fdw_private.is_null() || pg_sys::is_dummy_rel(input) {
+            // Nothing is scanned where a contradiction was found.
             return;
         }
-        // Nothing is scanned where a contradiction was found.
-        if pg_sys::is_dummy_rel(input) {
-            return;
-        }
-        let extra = extra.cast::<pg_sys::GroupPathExtraData>();
+        let query = (*root).parse;
         let state = RelationState::of(input);
-        let result = match state {
-            Some(state) => translate(root, input, output, extra, state),
-            None => Err("it is over a join".to_owned()),
+        let (what, result) = match stage {
+            pg_sys::UpperRelationKind::UPPERREL_GROUP_AGG => {
+                let extra = extra.cast::<pg_sys::GroupPathExtraData>();
+                let step = Step {
+                    target: (*output).reltarget,
+                    clauses: (*query).groupClause,
+                    having: node::list((*extra).havingQual.cast()),
+                };
+                let result = match state {
+                    Some(_) if !(*query).groupingSets.is_null() => Err("it has grouping sets".into()),
+                    Some(state) => translate(root, input, output, &step, state),
+                    None => Err("it is over a join".to_owned()),
+                };
+                ("aggregation", result)
+            }
+            // Of what is aggregated, joined or numbered before, PostgreSQL makes distinct rows.
+            pg_sys::UpperRelationKind::UPPERREL_DISTINCT => match state {
+                Some(state) if !(*query).hasDistinctOn && !(*query).hasTargetSRFs => {
+                    let target = (&(*root).upper_targets)[stage as usize];
+                    let step = Step { target, clauses: (*query).distinctClause, having: Vec::new() };
+                    ("DISTINCT", translate(root, input, output, &step, state))
+                }
+                _ => return,
+            },
+            _ => return,
         };
         match result {
             Ok(()) => {}
             Err(reason) if guc::REQUIRE_PUSHDOWN.get() => {
-                Error::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, "the aggregation is not pushed down")
+                Error::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, format!("the {what} is not pushed down"))
                     .detail(format!("Reason: {reason}."))
-                    .hint("Setting basalt.require_pushdown to off lets PostgreSQL aggregate the rows.")
+                    .hint("Setting basalt.require_pushdown to off lets PostgreSQL do it, row by row.")
                     .raise();
             }
             Err(reason) => {
                 if let Some(state) = state {
-                    state.reasons.borrow_mut().push(format!("the aggregation is done by PostgreSQL: {reason}"));
+                    state.reasons.borrow_mut().push(format!("the {what} is done by PostgreSQL: {reason}"));
                 }
             }
         }
     }
+}
+
+/// What a planner's step makes of a scan: groups of rows, of which GROUP BY or DISTINCT says how they are told apart.
+struct Step<'p> {
+    target: *mut pg_sys::PathTarget,
+    /// SortGroupClauses of the keys.
+    clauses: *mut pg_sys::List,
+    having: Vec<Node<'p>>,
 }
 
 /// A column of the pushed scan's tuple while it is planned.
@@ -128,15 +155,11 @@ unsafe fn translate(
     root: *mut pg_sys::PlannerInfo,
     input: *mut pg_sys::RelOptInfo,
     output: *mut pg_sys::RelOptInfo,
-    extra: *mut pg_sys::GroupPathExtraData,
+    step: &Step<'_>,
     state: &RelationState,
 ) -> Result<(), Reason> {
     // SAFETY: the planner's own structures.
     unsafe {
-        let query = (*root).parse;
-        if !(*query).groupingSets.is_null() {
-            return Err("it has grouping sets".into());
-        }
         if let Some(reason) = state.local.first() {
             return Err(reason.clone());
         }
@@ -155,39 +178,36 @@ unsafe fn translate(
         for rinfo in by_cost(root, list::pointers((*input).baserestrictinfo)) {
             filters.push(plan::push(&mut grouping.builder, rinfo, input)?);
         }
-        let targets = (*output).reltarget;
+        let targets = step.target;
         let expressions = node::list((*targets).exprs);
         let sort_group =
             |i: usize| if (*targets).sortgrouprefs.is_null() { 0 } else { *(*targets).sortgrouprefs.add(i) };
-        let clause = |i: usize| {
+        let is_key = |i: usize| {
             let reference = sort_group(i);
-            (reference != 0)
-                .then(|| pg_sys::get_sortgroupref_clause_noerr(reference, (*query).groupClause))
-                .filter(|c| !c.is_null())
+            reference != 0 && !pg_sys::get_sortgroupref_clause_noerr(reference, step.clauses).is_null()
         };
         let mut grouped = Vec::new();
         for (i, expression) in expressions.iter().enumerate() {
-            if clause(i).is_some() {
+            if is_key(i) {
                 grouping.key(*expression, sort_group(i))?;
                 grouped.push(sort_group(i));
             }
         }
-        for clause in list::pointers::<pg_sys::SortGroupClause>((*query).groupClause) {
+        for clause in list::pointers::<pg_sys::SortGroupClause>(step.clauses) {
             if !grouped.contains(&(*clause).tleSortGroupRef) {
                 return Err("a grouping column is not among the aggregation's targets".into());
             }
         }
         for (i, expression) in expressions.iter().enumerate() {
-            if clause(i).is_none() {
+            if !is_key(i) {
                 grouping.cover(*expression)?;
             }
         }
-        let having = node::list((*extra).havingQual.cast());
-        for condition in &having {
+        for condition in &step.having {
             grouping.cover(*condition)?;
         }
         let buckets = check_pieces(root, input, &grouping.keys, &grouping.builder, state)?;
-        let drop_empty = grouping.keys.is_empty() && !(*query).groupClause.is_null();
+        let drop_empty = grouping.keys.is_empty() && !step.clauses.is_null();
         if drop_empty {
             grouping.aggregates.push(AggregateTemplate {
                 function: Function::CountStar,
@@ -195,7 +215,7 @@ unsafe fn translate(
                 result: Finish::Int8,
             });
         }
-        add_path(root, input, output, state, grouping, filters, having, drop_empty, buckets);
+        add_path(root, input, output, state, grouping, filters, step, drop_empty, buckets);
         Ok(())
     }
 }
@@ -270,6 +290,9 @@ unsafe fn check_pieces<'p>(
     Ok(buckets)
 }
 
+/// What aggregating in the engine may cost of the rows' own scan.
+const ROW_SHARE: f64 = 0.9;
+
 #[allow(clippy::too_many_arguments)]
 unsafe fn add_path(
     root: *mut pg_sys::PlannerInfo,
@@ -278,7 +301,7 @@ unsafe fn add_path(
     state: &RelationState,
     grouping: Grouping<'_, '_>,
     filters: Vec<FilterTemplate>,
-    having: Vec<Node<'_>>,
+    step: &Step<'_>,
     drop_empty: bool,
     buckets: f64,
 ) {
@@ -303,8 +326,12 @@ unsafe fn add_path(
             let others = estimate(&|key| matches!(key, KeyTemplate::Column(_)));
             estimate(&|_| true).min(others * buckets)
         };
-        let startup = plan::engine_cost(state.segments.len(), state.rows() as f64);
-        let total = startup + groups * pg_sys::cpu_tuple_cost * 0.5;
+        let engine = plan::engine_cost(state.segments.len(), state.rows() as f64);
+        let total = engine + groups * pg_sys::cpu_tuple_cost * 0.5;
+        // Whatever the estimates, handing out the rows to aggregate them elsewhere is never cheaper; the planner takes costs within a
+        // hundredth for equal.
+        let share = ((*(*input).cheapest_total_path).total_cost * ROW_SHARE / total).min(1.0);
+        let (startup, total) = (engine * share, total * share);
         let template = PlanTemplate {
             version: template::VERSION,
             columns: plan::column_ids(&grouping.builder),
@@ -328,11 +355,11 @@ unsafe fn add_path(
         let mut private = plan::encode(&template);
         private = pg_sys::lappend(private, node::make_list(grouping.builder.expressions).cast());
         private = pg_sys::lappend(private, scan_targets.cast());
-        private = pg_sys::lappend(private, node::make_list(having).cast());
+        private = pg_sys::lappend(private, node::make_list(step.having.iter().copied()).cast());
         let path = pg_sys::create_foreign_upper_path(
             root,
             output,
-            (*output).reltarget,
+            step.target,
             groups,
             startup,
             total,
