@@ -2,15 +2,13 @@
 
 import json
 import subprocess
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
+from harness import flights
 from harness.system import cache_directory
-
-VEGA = "vega-datasets@3.2.1"
 
 
 @dataclass
@@ -57,19 +55,6 @@ def write_once(path, make):
     return path
 
 
-def flights_parquet():
-    """The original file of the npm package, unpacked."""
-    def make(path):
-        folder = path.parent / "vega"
-        folder.mkdir(exist_ok=True)
-        packed = subprocess.run(["npm", "pack", "--silent", VEGA], cwd=folder, check=True, capture_output=True, text=True).stdout.split()[-1]
-        with tarfile.open(folder / packed) as archive, archive.extractfile("package/data/flights-3m.parquet") as source:
-            path.write_bytes(source.read())
-        (folder / packed).unlink()
-
-    return write_once(directory() / "flights-3m.parquet", make)
-
-
 def lineitem_parquet(scale):
     def make(path):
         folder = directory() / f"tpch-{scale:g}"
@@ -101,7 +86,7 @@ def lineitem(scale):
 def flights(scale=1):
     """All flights, or the first `scale` of them if it is less than 1."""
     name, limit = ("flights", "") if scale >= 1 else (f"flights-{scale:g}", f" LIMIT {int(3_000_000 * scale)}")
-    csv, parquet = derived(f"{name}-by-time", flights_parquet(), "SELECT date, delay, distance, origin, destination FROM '{source}' ORDER BY date" + limit)
+    csv, parquet = derived(f"{name}-by-time", flights.parquet(), "SELECT date, delay, distance, origin, destination FROM '{source}' ORDER BY date" + limit)
     return counted(Dataset("flights", FLIGHTS, "date", "month", ["date"], csv, parquet))
 
 

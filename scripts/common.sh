@@ -3,11 +3,7 @@
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export BASALT_CACHE=${BASALT_CACHE:-$HOME/.cache/basalt}
 export PGRX_HOME=${PGRX_HOME:-$BASALT_CACHE/pgrx}
-export PATH=$BASALT_CACHE/tools/bin:$PATH
-# Set-up puts Rust here where the machine has none that is new enough.
-if [ -x "$BASALT_CACHE/rust/bin/cargo" ]; then
-    export PATH=$BASALT_CACHE/rust/bin:$PATH RUSTUP_HOME=$BASALT_CACHE/rust CARGO_HOME=$BASALT_CACHE/rust
-fi
+export PATH=$BASALT_CACHE/tools/bin:$BASALT_CACHE/rust/current/bin:$PATH
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 # Without it cargo and cargo-pgrx use different linker flags, and each rebuilds what the other built.
 export CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND=1

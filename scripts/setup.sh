@@ -7,7 +7,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 RUST=1.95.0
 PGRX=0.18.1
 DENY=0.20.2
-FLIGHTS=vega-datasets@3.2.1
+FLIGHTS=vega-datasets-3.2.1
 FLIGHTS_SHA256=dbeb920c90f59b6ccaff823dcc3d08f25a97fa1ce128d93f40be4e931f5900b0
 
 apt_packages() {
@@ -15,7 +15,6 @@ apt_packages() {
         libssl-dev zlib1g-dev libzstd-dev ca-certificates curl) missing=() name
     command -v java >/dev/null || wanted+=(openjdk-17-jre-headless)
     command -v mvn >/dev/null || wanted+=(maven)
-    command -v npm >/dev/null || [ -f "$BASALT_CACHE/data/flights-3m.parquet" ] || wanted+=(npm)
     system_python -c 'import ensurepip' 2>/dev/null || wanted+=(python3 python3-venv)
     for name in "${wanted[@]}"; do
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || missing+=("$name")
@@ -33,7 +32,7 @@ apt_packages() {
 
 system_python() { PATH=${PATH//"$BASALT_CACHE/venv/bin:"/} python3 "$@"; }
 
-# Rust: the machine's if it is new enough, else one of ours in the cache (common.sh puts it into PATH).
+# Rust: the machine's if it is new enough, else one in the cache, which common.sh has in PATH.
 rust() {
     local version
     version=$(cargo --version 2>/dev/null | awk '{print $2}') || true
@@ -47,7 +46,7 @@ rust() {
     RUSTUP_HOME=$BASALT_CACHE/rust CARGO_HOME=$BASALT_CACHE/rust "$work/rustup-init" -q -y --no-modify-path \
         --profile minimal --component clippy --component rustfmt --default-toolchain "$RUST"
     rm -rf "$work"
-    source "$ROOT/scripts/common.sh"
+    ln -sfn "$(echo "$BASALT_CACHE/rust/toolchains/$RUST"-*)" "$BASALT_CACHE/rust/current"
 }
 
 # cargo_tool NAME VERSION: install a cargo subcommand unless this version is there. Unoptimized builds take half the time.
@@ -96,7 +95,7 @@ flights() {
     [ -f "$file" ] && return 0
     say "$FLIGHTS"
     work=$(mktemp -d)
-    (cd "$work" && npm pack --silent "$FLIGHTS" >/dev/null && tar xzf vega-datasets-*.tgz package/data/flights-3m.parquet)
+    curl -sSf --retry 3 "https://registry.npmjs.org/${FLIGHTS%-*}/-/$FLIGHTS.tgz" | tar xzC "$work" package/data/flights-3m.parquet
     printf '%s  %s\n' "$FLIGHTS_SHA256" "$work/package/data/flights-3m.parquet" | sha256sum --check --quiet
     mkdir -p "$BASALT_CACHE/data"
     mv "$work/package/data/flights-3m.parquet" "$file"
