@@ -251,6 +251,29 @@ def test_estimates_without_analyze(both):
     assert rows_of(both, "SELECT * FROM {t} WHERE city LIKE '%1%'") > 1
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_estimates_with_far_values(database, together):
+    """A few rows at impossible times must not make ordinary ranges look empty."""
+    with database.connect() as connection:
+        connection.execute("CREATE FOREIGN TABLE f (ts timestamptz, x int) SERVER basalt OPTIONS (time_column 'ts')")
+        ordinary = "SELECT timestamptz '2010-01-01' + i * interval '1 hour', i FROM generate_series(1, 10000) i"
+        far = "VALUES (timestamptz '0044-03-15 12:00 BC', 0), (timestamptz '9999-12-31', 0)"
+        if together:
+            connection.execute(f"INSERT INTO f {ordinary} UNION ALL {far}")
+        else:
+            connection.execute(f"INSERT INTO f {ordinary}")
+            connection.execute(f"INSERT INTO f {far}")
+
+        def estimate(condition):
+            return connection.execute(f"EXPLAIN (FORMAT JSON) SELECT * FROM f WHERE {condition}").fetchone()[0][0]["Plan"]["Plan Rows"]
+
+        most = "ts >= '2010-01-01' AND ts < '2011-02-01'"
+        assert estimate(most) >= (50 if together else 5000)
+        assert estimate(f"{most} AND x = 3") < 10
+        if not together:
+            assert 1000 < estimate("ts >= '2010-03-01' AND ts < '2010-05-01'") < 2000
+
+
 def test_for_update_and_inheritance_of_plans(both):
     assert len(both.execute("SELECT i FROM store.t WHERE i < 4 FOR SHARE").fetchall()) == 3
     both.execute("CREATE TABLE other (i int PRIMARY KEY, v text); INSERT INTO other SELECT i, 'x' FROM generate_series(1, 10) i")

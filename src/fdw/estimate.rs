@@ -1,9 +1,10 @@
 //! The planner's statistics of a datasource's columns, from its segments: no ANALYZE is needed.
 //!
 //! PostgreSQL asks a hook for a column's `pg_statistic` row before it looks for one. The row made here holds the share of NULLs, the
-//! number of distinct values and, where stored order is SQL order, smallest and largest value as a histogram of one bucket.
+//! number of distinct values and, where stored order is SQL order, a histogram from the segments' smallest and largest values.
 
 use std::cell::Cell;
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::HashSet;
 
 use basalt_engine::segment::SegmentStatistics;
@@ -12,6 +13,8 @@ use pgrx::pg_sys::{self, Datum};
 use pgrx::prelude::*;
 
 use super::plan::{self, RelationState};
+use crate::catalog::segment::SegmentEntry;
+use crate::pg::list;
 use crate::pg::values::Codec;
 
 /// `pg_statistic`'s columns (`pg_statistic.h`): six, then five slots' kinds, operators, collations, numbers and values.
@@ -106,18 +109,67 @@ impl RelationState {
     }
 }
 
+/// The least number of rows that a scan is taken to return, for the planner: what a range selects of the largest segment when nothing is known
+/// of where in the segment's range its values lie (one far value can stretch it). Equality and the like are estimated by distinct values.
+///
+/// # Safety
+/// `root` and `relation` are the planner's.
+pub unsafe fn floor(
+    root: *mut pg_sys::PlannerInfo,
+    relation: *mut pg_sys::RelOptInfo,
+    segments: &[SegmentEntry],
+) -> f64 {
+    /// PostgreSQL's DEFAULT_RANGE_INEQ_SEL.
+    const RANGE: f64 = 0.005;
+    // SAFETY: the caller's contract.
+    unsafe {
+        let (mut others, mut ranges): (*mut pg_sys::List, bool) = (std::ptr::null_mut(), false);
+        for rinfo in list::pointers::<pg_sys::RestrictInfo>((*relation).baserestrictinfo) {
+            if is_range((*rinfo).clause.cast()) {
+                ranges = true;
+            } else {
+                others = pg_sys::lappend(others, rinfo.cast());
+            }
+        }
+        if !ranges {
+            return 0.0;
+        }
+        let inner = pg_sys::JoinType::JOIN_INNER;
+        let share = pg_sys::clauselist_selectivity(root, others, 0, inner, std::ptr::null_mut());
+        let largest = segments.iter().map(|s| s.rows).max().unwrap_or(0) as f64;
+        (largest * share * RANGE).floor()
+    }
+}
+
+/// Whether a clause is `<`, `<=`, `>` or `>=`.
+unsafe fn is_range(clause: *mut pg_sys::Node) -> bool {
+    // SAFETY: a node of the planner's; the tag says which.
+    unsafe {
+        if clause.is_null() || (*clause).type_ != pg_sys::NodeTag::T_OpExpr {
+            return false;
+        }
+        let estimator = pg_sys::get_oprrest((*clause.cast::<pg_sys::OpExpr>()).opno).to_u32();
+        matches!(
+            estimator,
+            pg_sys::F_SCALARLTSEL | pg_sys::F_SCALARLESEL | pg_sys::F_SCALARGTSEL | pg_sys::F_SCALARGESEL
+        )
+    }
+}
+
 /// What all segments together say about a column.
 struct Summary {
     rows: u64,
     nulls: u64,
     distinct: f64,
-    /// Smallest and largest value, where every segment that has values knows them.
-    limits: Option<(Value, Value)>,
+    /// Bounds of buckets of about equally many values, where every segment that has values knows its smallest and largest.
+    bounds: Vec<Value>,
 }
 
 impl Summary {
     fn of<'a>(segments: impl Iterator<Item = &'a SegmentStatistics>, id: ColumnId) -> Summary {
-        let mut summary = Summary { rows: 0, nulls: 0, distinct: 0.0, limits: None };
+        let mut summary = Summary { rows: 0, nulls: 0, distinct: 0.0, bounds: Vec::new() };
+        let mut limits: Option<(Value, Value)> = None;
+        let mut spans: Vec<Span<'_>> = Vec::new();
         let (mut largest, mut sum, mut lengths, mut unknown) = (0.0f64, 0.0f64, 0.0f64, false);
         let mut ends: HashSet<&[u8]> = HashSet::new();
         let mut counts: Vec<f64> = Vec::new();
@@ -146,7 +198,8 @@ impl Summary {
                 }
             }
             lengths += length(&column.min, &column.max).unwrap_or(0.0);
-            summary.limits = Some(match summary.limits.take() {
+            spans.push(Span { min: &column.min, max: &column.max, values: values as f64 });
+            limits = Some(match limits.take() {
                 None => (column.min.clone(), column.max.clone()),
                 Some((low, high)) => (
                     if less(&column.min, &low) { column.min.clone() } else { low },
@@ -155,7 +208,7 @@ impl Summary {
             });
         }
         // Segments that share a range share values; those side by side don't.
-        let whole = summary.limits.as_ref().and_then(|(low, high)| length(low, high));
+        let whole = limits.as_ref().and_then(|(low, high)| length(low, high));
         let apart = match whole {
             Some(whole) if lengths > 0.0 => (whole / lengths).clamp(0.0, 1.0),
             _ if largest > 0.0 && summary.rows as f64 / sum < 2.0 => 1.0,
@@ -168,10 +221,76 @@ impl Summary {
             let missed: f64 = counts.iter().map(|c| 1.0 - (c / whole).min(1.0)).product();
             summary.distinct = summary.distinct.max(whole * (1.0 - missed)).min(whole);
         }
-        if unknown {
-            summary.limits = None;
+        if let (Some((low, high)), false) = (limits, unknown) {
+            summary.bounds = histogram(&spans, low, high);
         }
         summary
+    }
+}
+
+/// A segment's share in a column's values.
+struct Span<'a> {
+    min: &'a Value,
+    max: &'a Value,
+    values: f64,
+}
+
+/// Buckets of a histogram, as many as ANALYZE makes by default.
+const BUCKETS: usize = 100;
+/// Segments that are looked at; of more, every n-th.
+const SPANS: usize = 1_000;
+
+/// Bounds of buckets that hold about equally many values, if each segment's are spread evenly between its limits; byte strings are half
+/// at either limit. The first and the last bound are `low` and `high`. One far value spoils only its own segment's share.
+fn histogram(spans: &[Span<'_>], low: Value, high: Value) -> Vec<Value> {
+    let spans: Vec<&Span<'_>> = spans.iter().step_by(spans.len().div_ceil(SPANS)).collect();
+    let total: f64 = spans.iter().map(|s| s.values).sum();
+    let mut points: Vec<(Value, f64)> = Vec::new();
+    for span in spans {
+        let parts = match span.min {
+            Value::Bytes(_) => 1,
+            _ => (span.values / total * BUCKETS as f64).ceil().max(1.0) as usize,
+        };
+        let weight = span.values / (parts + 1) as f64;
+        points.extend((0..=parts).map(|i| (between(span.min, span.max, i as f64 / parts as f64), weight)));
+    }
+    points.sort_by(|(a, _), (b, _)| {
+        if less(a, b) {
+            Less
+        } else if less(b, a) {
+            Greater
+        } else {
+            Equal
+        }
+    });
+    let step = total / BUCKETS as f64;
+    let (mut bounds, mut passed) = (vec![low], 0.0);
+    for (value, weight) in points {
+        passed += weight;
+        while passed >= step * bounds.len() as f64 && bounds.len() < BUCKETS {
+            bounds.push(value.clone());
+        }
+    }
+    bounds.push(high);
+    bounds
+}
+
+/// The value at a share of the way from one to another; of byte strings one of the two.
+fn between(low: &Value, high: &Value, share: f64) -> Value {
+    match (low, high) {
+        _ if share <= 0.0 => low.clone(),
+        _ if share >= 1.0 => high.clone(),
+        (Value::I64(a), Value::I64(b)) => {
+            Value::I64(a.saturating_add(((*b as f64 - *a as f64) * share) as i64).clamp(*a, *b))
+        }
+        (Value::I128(a), Value::I128(b)) => {
+            Value::I128(a.saturating_add(((*b as f64 - *a as f64) * share) as i128).clamp(*a, *b))
+        }
+        (Value::F64(a), Value::F64(b)) if a.is_finite() && b.is_finite() => {
+            Value::F64(a + (b / 2.0 - a / 2.0) * share * 2.0)
+        }
+        _ if share < 0.5 => low.clone(),
+        _ => high.clone(),
     }
 }
 
@@ -218,20 +337,25 @@ unsafe fn statistic_tuple(
             nulls[FIRST_NUMBERS + slot] = true;
             nulls[FIRST_VALUES + slot] = true;
         }
-        if let Some((low, high)) = &summary.limits
+        if let [low, .., high] = summary.bounds.as_slice()
             && less(low, high)
             && ordered_as_stored(ty)
         {
             let entry = pg_sys::lookup_type_cache(declared, pg_sys::TYPECACHE_LT_OPR as i32);
             let mut codec = Codec::with_type(ty, declared, typmod);
-            if let (Ok((low, false)), Ok((high, false))) = (codec.to_datum(low), codec.to_datum(high))
+            let bounds: Option<Vec<Datum>> = summary
+                .bounds
+                .iter()
+                .map(|b| codec.to_datum(b).ok().filter(|(_, null)| !null).map(|(d, _)| d))
+                .collect();
+            if let Some(mut bounds) = bounds
                 && (*entry).lt_opr != pg_sys::InvalidOid
             {
                 let (mut length, mut by_value, mut align) = (0, false, 0);
                 pg_sys::get_typlenbyvalalign(declared, &mut length, &mut by_value, &mut align);
-                let mut bounds = [low, high];
+                let count = bounds.len() as i32;
                 let array =
-                    pg_sys::construct_array(bounds.as_mut_ptr(), 2, declared, i32::from(length), by_value, align);
+                    pg_sys::construct_array(bounds.as_mut_ptr(), count, declared, i32::from(length), by_value, align);
                 values[FIRST_KIND] = Datum::from(KIND_HISTOGRAM);
                 values[FIRST_OPERATOR] = Datum::from((*entry).lt_opr);
                 values[FIRST_VALUES] = Datum::from(array);

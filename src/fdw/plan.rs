@@ -8,7 +8,7 @@ use std::sync::Arc;
 use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 
-use super::upper;
+use super::{estimate, upper};
 use crate::catalog::datasource::{self, Datasource};
 use crate::catalog::segment::{self, SegmentEntry};
 use crate::error::{Error, OrRaise};
@@ -83,13 +83,14 @@ pub unsafe extern "C-unwind" fn get_foreign_rel_size(
         (*relation).tuples = segments.iter().map(|s| s.rows as f64).sum();
         let state = RelationState {
             datasource,
-            segments,
+            segments: segments.clone(),
             local,
             reasons: RefCell::new(Vec::new()),
             statistics: RefCell::default(),
         };
         (*relation).fdw_private = PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(state).cast();
         pg_sys::set_baserel_size_estimates(root, relation);
+        (*relation).rows = (*relation).rows.max(estimate::floor(root, relation, &segments));
     }
 }
 
