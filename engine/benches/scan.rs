@@ -3,8 +3,10 @@
 //! [--repeat N] [--copies N]`. `--copies`: so many segments, all the same.
 //! A CSV file has lineitem's sixteen columns, ordered by `l_shipdate`.
 
+mod lineitem;
+
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,46 +16,10 @@ use basalt_engine::plan::{
     AggregateCall, AggregateFunction as F, AggregateQuery, Bound, Buckets, ColumnRef, Filter, Host, HostPredicate, Key,
     OrderId, Predicate, Test, Wake,
 };
-use basalt_engine::rows::RowBuffer;
 use basalt_engine::segment::{BuildOptions, BytesBlock, Segment, SegmentBuilder, SegmentBytes};
-use basalt_engine::types::{Column, ColumnId, LogicalType, Schema, Value};
+use basalt_engine::types::{ColumnId, Value};
 use basalt_engine::{Budget, Cancel, Result, TimeRanges};
-
-const NAMES: [&str; 16] = [
-    "orderkey",
-    "partkey",
-    "suppkey",
-    "linenumber",
-    "quantity",
-    "extendedprice",
-    "discount",
-    "tax",
-    "returnflag",
-    "linestatus",
-    "shipdate",
-    "commitdate",
-    "receiptdate",
-    "shipinstruct",
-    "shipmode",
-    "comment",
-];
-
-fn types() -> [LogicalType; 16] {
-    use LogicalType::*;
-    let money = Numeric { precision: 15, scale: 2 };
-    [Int8, Int8, Int8, Int4, money, money, money, money, Text, Text, Date, Date, Date, Text, Text, Text]
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % n
-    }
-}
+use lineitem::{NAMES, types, year};
 
 struct NoHost;
 
@@ -70,90 +36,6 @@ impl Host for NoHost {
     fn before_spawn(&mut self) -> Wake {
         Box::new(())
     }
-}
-
-const WORDS: [&str; 24] = [
-    "special",
-    "requests",
-    "packages",
-    "deposits",
-    "accounts",
-    "foxes",
-    "ideas",
-    "theodolites",
-    "furiously",
-    "carefully",
-    "quickly",
-    "slyly",
-    "blithely",
-    "final",
-    "regular",
-    "express",
-    "bold",
-    "even",
-    "silent",
-    "pending",
-    "sleep",
-    "haggle",
-    "nag",
-    "cajole",
-];
-
-fn builder() -> (Arc<Schema>, SegmentBuilder) {
-    let columns = types().into_iter().enumerate();
-    let columns = columns.map(|(i, ty)| Column { id: ColumnId(i as u32 + 1), ty, indexed: true }).collect();
-    let schema = Arc::new(Schema { columns, time: Some(10), cluster_by: Vec::new() });
-    let options = BuildOptions { budget: Budget::unlimited(), cancel: Cancel::new(), spill_directory: None };
-    let builder = SegmentBuilder::new(schema.clone(), options);
-    (schema, builder)
-}
-
-fn generate(rows: usize, out: &mut dyn Write) -> Result<()> {
-    let (schema, mut builder) = builder();
-    let mut r = Random(42);
-    let mut done = 0;
-    while done < rows {
-        let mut buffer = RowBuffer::new(schema.clone());
-        for row in done..rows.min(done + 100_000) {
-            let order = row as u64 / 4;
-            let part = r.below(200_000) + 1;
-            let quantity = r.below(50) + 1;
-            let shipped = -2900 + r.below(2500) as i64;
-            let numbers = [
-                (order * 4) as i64,
-                part as i64,
-                (r.below(10_000) + 1) as i64,
-                row as i64 % 4 + 1,
-                quantity as i64 * 100,
-                (quantity * (90_000 + part % 20_000 * 5)) as i64,
-                r.below(11) as i64,
-                r.below(9) as i64,
-            ];
-            for (c, v) in numbers.iter().enumerate() {
-                buffer.push_i64(c, *v)?;
-            }
-            buffer.push_bytes(8, &b"ANNR"[r.below(4) as usize..][..1])?;
-            buffer.push_bytes(9, if shipped > -1700 { b"O" } else { b"F" })?;
-            buffer.push_i64(10, shipped)?;
-            buffer.push_i64(11, shipped + r.below(60) as i64 - 30)?;
-            buffer.push_i64(12, shipped + r.below(30) as i64 + 1)?;
-            let instruct: [&[u8]; 4] = [b"DELIVER IN PERSON", b"COLLECT COD", b"NONE", b"TAKE BACK RETURN"];
-            buffer.push_bytes(13, instruct[r.below(4) as usize])?;
-            let mode: [&[u8]; 7] = [b"REG AIR", b"AIR", b"RAIL", b"SHIP", b"TRUCK", b"MAIL", b"FOB"];
-            buffer.push_bytes(14, mode[r.below(7) as usize])?;
-            let mut comment = String::new();
-            for _ in 0..3 + r.below(3) {
-                comment.push_str(WORDS[r.below(24) as usize]);
-                comment.push(' ');
-            }
-            comment.truncate(10 + r.below(33) as usize);
-            buffer.push_bytes(15, comment.as_bytes())?;
-            buffer.finish_row()?;
-        }
-        done += buffer.rows();
-        builder.append(buffer)?;
-    }
-    builder.finish(out).map(drop)
 }
 
 fn column(name: &str) -> usize {
@@ -186,11 +68,6 @@ fn query(filter: Filter, keys: Vec<Key>, functions: &[F]) -> AggregateQuery {
     let columns = columns.map(|(i, ty)| ColumnRef { id: ColumnId(i as u32 + 1), ty, missing: Value::Null });
     let aggregates = functions.iter().map(|f| AggregateCall { function: *f, filter: Filter::Const(true) }).collect();
     AggregateQuery { columns: columns.collect(), filter, keys, aggregates }
-}
-
-/// Days since 2000-01-01 of 1 January.
-fn year(y: i64) -> i64 {
-    (y - 2000) * 365 + (y - 2000 + 3).div_euclid(4)
 }
 
 fn queries() -> Vec<(&'static str, AggregateQuery)> {
@@ -244,46 +121,6 @@ fn queries() -> Vec<(&'static str, AggregateQuery)> {
     ]
 }
 
-/// Fields of a line; a field in quotation marks may hold commas.
-fn fields(line: &str) -> Vec<String> {
-    let mut fields = vec![String::new()];
-    let mut quoted = false;
-    for c in line.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            ',' if !quoted => fields.push(String::new()),
-            _ => fields.last_mut().unwrap().push(c),
-        }
-    }
-    fields
-}
-
-fn load(path: &str, out: &mut dyn Write) -> Result<()> {
-    let (schema, mut builder) = builder();
-    let mut buffer = RowBuffer::new(schema.clone());
-    for line in BufReader::new(File::open(path)?).lines() {
-        let line = line?;
-        for (c, (field, ty)) in fields(&line).iter().zip(types()).enumerate() {
-            match ty {
-                LogicalType::Text => buffer.push_bytes(c, field.as_bytes())?,
-                LogicalType::Date => {
-                    let part = |r: std::ops::Range<usize>| field[r].parse::<i64>().unwrap();
-                    let (y, m, d) = (part(0..4), part(5..7), part(8..10));
-                    let days = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334][m as usize - 1];
-                    buffer.push_i64(c, year(y) + days + i64::from(m > 2 && y % 4 == 0) + d - 1)?;
-                }
-                _ => buffer.push_i64(c, field.replace('.', "").parse().unwrap())?,
-            }
-        }
-        buffer.finish_row()?;
-        if buffer.rows() == 100_000 {
-            builder.append(std::mem::replace(&mut buffer, RowBuffer::new(schema.clone())))?;
-        }
-    }
-    builder.append(buffer)?;
-    builder.finish(out).map(drop)
-}
-
 /// Milliseconds: of this thread on a processor if it works alone and the system tells, else of the clock.
 fn milliseconds(threads: usize, since: Instant) -> f64 {
     let on_processor = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
@@ -302,10 +139,14 @@ fn main() -> Result<()> {
         let start = Instant::now();
         let partial = path.with_extension("partial");
         let mut out = BufWriter::new(File::create(&partial)?);
+        let schema = lineitem::schema(&types(), true);
+        let options = BuildOptions { budget: Budget::unlimited(), cancel: Cancel::new(), spill_directory: None };
+        let mut builder = SegmentBuilder::new(schema.clone(), options);
         match option("--csv") {
-            Some(csv) => load(&csv, &mut out)?,
-            None => generate(rows, &mut out)?,
+            Some(csv) => lineitem::load(&csv, &schema, usize::MAX, &mut |buffer| builder.append(buffer))?,
+            None => lineitem::generate(&schema, rows, &mut |buffer| builder.append(buffer))?,
         }
+        builder.finish(&mut out)?;
         out.flush()?;
         std::fs::rename(&partial, &path)?;
         println!("built {} rows in {:.1} s", rows, start.elapsed().as_secs_f64());

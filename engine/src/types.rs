@@ -97,7 +97,7 @@ pub const MICROS_PER_DAY: i64 = 86_400_000_000;
 pub struct Column {
     pub id: ColumnId,
     pub ty: LogicalType,
-    /// Whether bitmaps or postings are kept for the column's dictionary.
+    /// Whether values get a dictionary even if they hardly repeat, and an index from values to blocks.
     pub indexed: bool,
 }
 

@@ -248,39 +248,6 @@ def null_rows(validity, source, rows, nulls):
     return found
 
 
-# --- section 8: bitmaps, portable Roaring serialization ---------------------------------------------
-
-
-def roaring(data):
-    source = Input(data)
-    cookie = source.u32()
-    if cookie & 0xFFFF == 12347:
-        count = (cookie >> 16) + 1
-        flags = int.from_bytes(source.take((count + 7) // 8), "little")
-        offsets = count >= 4
-    else:
-        need(cookie == 12346, "a bitmap's cookie")
-        count = source.u32()
-        flags, offsets = 0, True
-    headers = [(source.number("H"), source.number("H") + 1) for _ in range(count)]
-    if offsets:
-        source.take(4 * count)
-    rows = []
-    for i, (key, cardinality) in enumerate(headers):
-        high = key << 16
-        if flags >> i & 1:
-            for _ in range(source.number("H")):
-                start, length = source.number("H"), source.number("H")
-                rows.extend(range(high + start, high + start + length + 1))
-        elif cardinality <= 4096:
-            rows.extend(high + low for low in struct.unpack("<%dH" % cardinality, source.take(2 * cardinality)))
-        else:
-            bits = int.from_bytes(source.take(8192), "little")
-            rows.extend(high + low for low, bit in enumerate(bin(bits)[:1:-1]) if bit == "1")
-    source.end("a bitmap")
-    return rows
-
-
 # --- sections 2 to 5 and 7: the file ----------------------------------------------------------------
 
 
@@ -383,34 +350,31 @@ def dictionary(meta, parts):
 
 
 def index(meta, parts, values, rows):
-    """Rows by code, NULL last; None: no index."""
+    """Blocks by code, None where a code has no list; None: no index."""
     layout = meta.u8()
     USED["indexes"].add(layout)
     if layout == 0:
         return None
+    need(layout == 1, "the index's layout")
+    blocks = (rows + 65535) // 65536
+    width = blocks.bit_length() + 1
     found = []
-    if layout == 1:
-        for _ in range(values + 1):
-            count = meta.varint()
-            if count == 0:
-                found.append([])
-                continue
-            found.append(roaring(parts.next(meta.varint(), meta.u32(), "a bitmap").data))
-            need(len(found[-1]) == count, "a bitmap's count")
-        return found
-    need(layout == 2, "the index's layout")
-    arrays = []
-    for length in (values + 2, rows):
-        width = meta.u8()
-        array = []
-        for first in range(0, length, 65536):
-            entries = min(length - first, 65536)
-            size = entries // 1024 * 128 * width + (entries % 1024 * width + 7) // 8
-            array += unpack(parts.next(size, meta.u32(), "an index"), width, entries)
-        arrays.append(array)
-    starts, by_code = arrays
-    need(starts[0] == 0 and starts[-1] == rows, "starts of postings")
-    return [by_code[a:b] for a, b in zip(starts, starts[1:])]
+    for first in range(0, values, 1024):
+        codes = min(values - first, 1024)
+        entries = meta.varint()
+        if entries == 0:
+            found += [None] * codes
+            continue
+        size = entries // 1024 * 128 * width + (entries % 1024 * width + 7) // 8
+        chunk, blocks_of_code = [], []
+        for entry in unpack(parts.next(size, meta.u32(), "an index"), width, entries):
+            blocks_of_code.append(entry >> 1)
+            if entry & 1:
+                chunk.append(None if blocks_of_code == [blocks] else blocks_of_code)
+                blocks_of_code = []
+        need(len(chunk) == codes and not blocks_of_code, "lists of a chunk")
+        found += chunk
+    return found
 
 
 NUMERIC_NAN = {1: (1 << 63) - 1, 2: (1 << 127) - 1}
@@ -473,10 +437,12 @@ def read_column(data, column, rows):
     if kind == 4:
         by_code = index(meta, parts, len(words), rows)
         if by_code is not None:
-            expected = [[] for _ in range(len(words) + 1)]
+            expected = [set() for _ in words]
             for row, code in enumerate(values):
-                expected[len(words) if code is None else code].append(row)
-            need(by_code == expected, "an index that differs from the codes")
+                if code is not None:
+                    expected[code].add(row // 65536)
+            for found, blocks in zip(by_code, expected, strict=True):
+                need(found is None or found == sorted(blocks), "an index that differs from the codes")
         values = [None if code is None else words[code] for code in values]
     meta.end("metadata")
     parts.source.end("a column's parts")

@@ -33,10 +33,9 @@ fuzz_target!(|bytes: &[u8]| {
         if let Ok(dictionary) = reader.dictionary() {
             let _ = (dictionary.all(), dictionary.search(b"basalt"), dictionary.get(0, &mut Vec::new()));
             for code in [0, dictionary.len() / 2, dictionary.len()] {
-                if let Ok(Some(rows)) = reader.rows_of_codes(&[code]) {
-                    assert!(rows.max().is_none_or(|row| row < segment.rows()));
+                if let Ok(Some(blocks)) = reader.blocks_of_codes(&[(code, code)]) {
+                    assert_eq!(blocks.len(), segment.blocks());
                 }
-                let _ = reader.rows_of_code_count(code);
             }
         }
     }

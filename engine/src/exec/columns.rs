@@ -28,8 +28,6 @@ pub(super) struct SegmentColumn<'a> {
     source: Source<'a>,
     /// Values of an I64 dictionary by code.
     pub int_values: Vec<i64>,
-    /// Rows of the segment.
-    pub rows: usize,
 }
 
 enum Source<'a> {
@@ -40,7 +38,7 @@ enum Source<'a> {
 
 impl<'a> SegmentColumn<'a> {
     fn new(segment: &'a Segment, column: &ColumnRef) -> Result<Self> {
-        let (physical, rows) = (column.ty.physical(), segment.rows() as usize);
+        let physical = column.ty.physical();
         let Some(reader) = segment.column(column.id) else {
             let kind = match (physical, &column.missing) {
                 (Physical::I64, Value::I64(_) | Value::Null) => Kind::I64,
@@ -50,7 +48,7 @@ impl<'a> SegmentColumn<'a> {
                 _ => return Err(Error::invalid("a column's missing value is of another type")),
             };
             let source = Source::Missing(column.missing.clone());
-            return Ok(SegmentColumn { ty: column.ty, kind, source, int_values: Vec::new(), rows });
+            return Ok(SegmentColumn { ty: column.ty, kind, source, int_values: Vec::new() });
         };
         if reader.ty() != column.ty {
             return Err(Error::invalid(format!("column {} is stored as {:?}", column.id.0, reader.ty())));
@@ -68,7 +66,7 @@ impl<'a> SegmentColumn<'a> {
             }
             _ => return Err(Error::corrupt("a column's encoding does not fit its type")),
         };
-        Ok(SegmentColumn { ty: column.ty, kind, source: Source::Stored(reader), int_values, rows })
+        Ok(SegmentColumn { ty: column.ty, kind, source: Source::Stored(reader), int_values })
     }
 
     pub fn stored(&self) -> Option<&ColumnReader<'a>> {

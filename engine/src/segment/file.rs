@@ -62,6 +62,10 @@ impl Part {
         Ok(Part { offset, length, crc, checked: AtomicBool::new(false) })
     }
 
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
     /// The part's bytes in `range`, checked the first time, unless `unchecked`.
     pub fn bytes<'a>(&self, range: &'a [u8], unchecked: bool, what: &str) -> Result<&'a [u8]> {
         let bytes =

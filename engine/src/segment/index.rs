@@ -1,24 +1,25 @@
-//! Rows by code: a bitmap a value, or postings: `docs/segment-format.md`, section 8.
+//! In which blocks a code occurs, where those are few: `docs/segment-format.md`, section 8.
 
-use roaring::RoaringBitmap;
-
+use super::BLOCK_ROWS;
 use super::file::PartWriter;
+use crate::dictionary::CHUNK_VALUES;
 use crate::encoding::bitpack;
 use crate::encoding::cursor::put_varint;
 use crate::types::Column;
 use crate::{Cancel, Result};
 
 pub(crate) const NONE: u8 = 0;
-pub(crate) const BITMAPS: u8 = 1;
-pub(crate) const POSTINGS: u8 = 2;
+pub(crate) const BLOCKS: u8 = 1;
 
-/// Entries of a full chunk of a packed array: the unit that has a checksum.
-pub(crate) const CHUNK_ENTRIES: usize = 65_536;
+/// Codes whose lists are made at a time, so that what is looked up at random stays in a processor's cache.
+const RANGE: u32 = 1 << 17;
 
-/// With fewer rows, decoding the codes costs no more than reading an index.
-const MIN_ROWS: usize = 1024;
+/// Bits of an entry of a segment of so many blocks: a block's number, or the count of blocks, and a flag.
+pub(crate) fn entry_width(blocks: usize) -> u8 {
+    bitpack::width(blocks as u64) + 1
+}
 
-/// Writes what index pays for a column of `values` distinct values, and its directory to `meta`.
+/// Writes the lists of a column of `values` distinct values if there are any, and their directory to `meta`.
 pub(crate) fn write(
     column: &Column,
     values: u32,
@@ -27,90 +28,109 @@ pub(crate) fn write(
     out: &mut PartWriter,
     meta: &mut Vec<u8>,
 ) -> Result<()> {
-    if !column.indexed || codes.len() < MIN_ROWS {
-        meta.push(NONE);
-        return Ok(());
-    }
-    let (starts, rows) = rows_by_code(values, codes);
-    cancel.check()?;
-    if bitmaps_pay(values, codes) {
-        meta.push(BITMAPS);
+    let blocks = codes.len().div_ceil(BLOCK_ROWS);
+    let mut directory = Vec::new();
+    let mut any = false;
+    if column.indexed && blocks > 1 {
         let mut bytes = Vec::new();
-        for bounds in starts.windows(2) {
-            let rows = &rows[bounds[0] as usize..bounds[1] as usize];
-            put_varint(meta, rows.len() as u64);
-            if rows.is_empty() {
-                continue;
+        let mut start = 0;
+        while start < values {
+            cancel.check()?;
+            let count = RANGE.min(values - start);
+            let lists = Lists::of(codes, start, count, blocks);
+            for first in (0..count as usize).step_by(CHUNK_VALUES) {
+                let entries = lists.entries(first..(first + CHUNK_VALUES).min(count as usize));
+                put_varint(&mut directory, entries.len() as u64);
+                if !entries.is_empty() {
+                    any = true;
+                    bytes.clear();
+                    bitpack::pack(&entries, entry_width(blocks), &mut bytes);
+                    directory.extend(out.part(&bytes)?.to_le_bytes());
+                }
             }
-            let mut bitmap: RoaringBitmap = RoaringBitmap::from_sorted_iter(rows.iter().copied())
-                .map_err(|_| crate::Error::invalid("rows of a code are not ascending"))?;
-            bitmap.optimize();
-            bytes.clear();
-            bitmap.serialize_into(&mut bytes)?;
-            let crc = out.part(&bytes)?;
-            put_varint(meta, bytes.len() as u64);
-            meta.extend(crc.to_le_bytes());
+            start += count;
         }
+    }
+    if any {
+        meta.push(BLOCKS);
+        meta.extend_from_slice(&directory);
     } else {
-        meta.push(POSTINGS);
-        for array in [starts, rows] {
-            let width = bitpack::width(u64::from(array.iter().copied().max().unwrap_or(0)));
-            meta.push(width);
-            let mut entries = Vec::with_capacity(CHUNK_ENTRIES);
-            let mut bytes = Vec::new();
-            for chunk in array.chunks(CHUNK_ENTRIES) {
-                entries.clear();
-                entries.extend(chunk.iter().map(|v| u64::from(*v)));
-                bytes.clear();
-                bitpack::pack(&entries, width, &mut bytes);
-                meta.extend(out.part(&bytes)?.to_le_bytes());
-            }
-        }
+        meta.push(NONE);
     }
     Ok(())
 }
 
-/// Rows ordered by code, and where each code (then NULL) begins among them, and their end.
-fn rows_by_code(values: u32, codes: &[u32]) -> (Vec<u32>, Vec<u32>) {
-    let mut starts = vec![0u32; values as usize + 2];
-    for code in codes {
-        starts[*code as usize + 1] += 1;
-    }
-    let mut sum = 0;
-    for start in &mut starts {
-        sum += *start;
-        *start = sum;
-    }
-    let mut rows = vec![0u32; codes.len()];
-    for (row, code) in codes.iter().enumerate() {
-        let slot = &mut starts[*code as usize];
-        rows[*slot as usize] = row as u32;
-        *slot += 1;
-    }
-    // Every start moved to the next code's.
-    starts.pop();
-    starts.insert(0, 0);
-    (starts, rows)
+/// The lists of a range of codes.
+struct Lists {
+    blocks: usize,
+    /// Where each code's list ends in `numbers`; empty: it occurs in too many blocks.
+    ends: Vec<u32>,
+    numbers: Vec<u16>,
 }
 
-/// Bitmaps are quicker to combine than postings; they pay up to twice the size. A bitmap takes at most two
-/// bytes a row, or 8 KiB, in each range of 65,536 rows where its code occurs, and 8 bytes a range.
-fn bitmaps_pay(values: u32, codes: &[u32]) -> bool {
-    // A range a value is too much already.
-    if values as usize > codes.len() / 2 {
-        return false;
-    }
-    let mut last = vec![u32::MAX; values as usize + 1];
-    let mut ranges = 0usize;
-    for (range, chunk) in codes.chunks(65_536).enumerate() {
-        for code in chunk {
-            let last = &mut last[*code as usize];
-            ranges += usize::from(*last != range as u32);
-            *last = range as u32;
+impl Lists {
+    fn of(codes: &[u32], start: u32, count: u32, blocks: usize) -> Lists {
+        // A list pays if it excludes most blocks.
+        let limit = (blocks / 8).max(1) as u32;
+        let mut last = vec![u32::MAX; count as usize];
+        let mut ends = vec![0u32; count as usize];
+        let occurrences = |give: &mut dyn FnMut(usize, u32)| {
+            for (block, codes) in codes.chunks(BLOCK_ROWS).enumerate() {
+                for code in codes {
+                    let at = code.wrapping_sub(start);
+                    if at < count {
+                        give(at as usize, block as u32);
+                    }
+                }
+            }
+        };
+        occurrences(&mut |at, block| {
+            ends[at] += u32::from(last[at] != block);
+            last[at] = block;
+        });
+        let mut sum = 0;
+        for end in &mut ends {
+            let length = if *end <= limit { *end } else { 0 };
+            // Where the list begins, until it is filled.
+            *end = if length == 0 { u32::MAX } else { sum };
+            sum += length;
         }
+        let mut numbers = vec![0u16; sum as usize];
+        last.fill(u32::MAX);
+        occurrences(&mut |at, block| {
+            if last[at] != block && ends[at] != u32::MAX {
+                last[at] = block;
+                // Rows are fewer than 2^32, blocks at most 2^16.
+                numbers[ends[at] as usize] = block as u16;
+                ends[at] += 1;
+            }
+        });
+        let mut before = 0;
+        for end in &mut ends {
+            if *end == u32::MAX {
+                *end = before;
+            }
+            before = *end;
+        }
+        Lists { blocks, ends, numbers }
     }
-    let bitmaps = (codes.len() * 2).min(ranges * 8192) + ranges * 8 + last.len() * 16;
-    let width = usize::from(bitpack::width(codes.len() as u64));
-    let postings = (codes.len() + last.len()) * width / 8;
-    bitmaps <= 2 * postings
+
+    /// Of a chunk; empty if none of its codes has a list.
+    fn entries(&self, codes: std::ops::Range<usize>) -> Vec<u64> {
+        let start = |code: usize| if code == 0 { 0 } else { self.ends[code - 1] as usize };
+        let mut entries = Vec::new();
+        if start(codes.start) == start(codes.end) {
+            return entries;
+        }
+        for code in codes {
+            match &self.numbers[start(code)..self.ends[code] as usize] {
+                [] => entries.push((self.blocks as u64) << 1 | 1),
+                list => {
+                    entries.extend(list.iter().map(|block| u64::from(*block) << 1));
+                    *entries.last_mut().unwrap_or(&mut 0) |= 1;
+                }
+            }
+        }
+        entries
+    }
 }

@@ -1,116 +1,80 @@
-//! From codes to rows, through a column's index.
+//! From codes to the blocks that hold them, through a column's index.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
-use roaring::{MultiOps, RoaringBitmap};
+use std::ops::Range;
 
 use super::ColumnReader;
-use super::file::Part;
-use super::index::CHUNK_ENTRIES;
-use super::meta::{IndexMeta, PackedArray};
-use crate::encoding::bitpack::{self, Sink};
+use super::index::entry_width;
+use super::meta::IndexMeta;
+use crate::dictionary::CHUNK_VALUES;
+use crate::encoding::bitpack::{Sink, unpack_with};
 use crate::{Error, Result};
 
 impl ColumnReader<'_> {
-    /// Rows (of the whole segment) whose code is in `codes` (ascending; `dictionary.len()` is NULL). `None`: the column has
-    /// neither bitmaps nor postings.
-    pub fn rows_of_codes(&self, codes: &[u32]) -> Result<Option<RoaringBitmap>> {
-        match &self.meta()?.index {
-            IndexMeta::None => Ok(None),
-            IndexMeta::Bitmaps(bitmaps) => {
-                let mut found = Vec::new();
-                for code in codes {
-                    let (count, part) = bitmaps.get(*code as usize).ok_or_else(no_code)?;
-                    if let Some(part) = part {
-                        found.push(self.bitmap(*count, part)?);
-                    }
+    /// One flag a block: whether a row of it may hold a code of these ranges (both ends included; `dictionary.len()` is
+    /// NULL). `None`: the index does not tell, or excludes less than half of the blocks.
+    pub fn blocks_of_codes(&self, ranges: &[(u32, u32)]) -> Result<Option<Vec<bool>>> {
+        let IndexMeta::Blocks(chunks) = &self.meta()?.index else { return Ok(None) };
+        let (values, blocks) = (self.values_in_dictionary()?, self.blocks());
+        let mut found = vec![false; blocks];
+        for (low, high) in ranges {
+            if *high >= values {
+                for (block, found) in found.iter_mut().enumerate() {
+                    *found |= self.block(block)?.nulls > 0;
                 }
-                Ok(Some(found.union()))
             }
-            IndexMeta::Postings { starts, rows } => {
-                let mut found = Vec::new();
-                for code in codes {
-                    let (start, end) = self.posting(starts, *code)?;
-                    self.unpack(rows, start, end, &mut found)?;
+            let (low, end) = (*low as usize, (high.saturating_add(1).min(values)) as usize);
+            for chunk in low / CHUNK_VALUES..end.div_ceil(CHUNK_VALUES).min(chunks.len()) {
+                let first = chunk * CHUNK_VALUES;
+                let within = low.saturating_sub(first)..end.saturating_sub(first);
+                let Some(entries) = self.index_entries(chunk)? else { return Ok(None) };
+                if !mark(&entries, within, &mut found)? {
+                    return Ok(None);
                 }
-                if found.iter().any(|row| *row >= self.rows()) {
-                    return Err(Error::corrupt("an index"));
-                }
-                found.sort_unstable();
-                found.dedup();
-                let bitmap = RoaringBitmap::from_sorted_iter(found).map_err(|_| Error::corrupt("an index"))?;
-                Ok(Some(bitmap))
             }
         }
+        let few = found.iter().filter(|f| **f).count() * 2 <= blocks;
+        Ok(few.then_some(found))
     }
 
-    /// How many rows hold `code`, where an index tells without decoding.
-    pub fn rows_of_code_count(&self, code: u32) -> Result<Option<u64>> {
-        match &self.meta()?.index {
-            IndexMeta::None => Ok(None),
-            IndexMeta::Bitmaps(bitmaps) => {
-                let (count, _) = bitmaps.get(code as usize).ok_or_else(no_code)?;
-                Ok(Some(u64::from(*count)))
-            }
-            IndexMeta::Postings { starts, .. } => {
-                let (start, end) = self.posting(starts, code)?;
-                Ok(Some((end - start) as u64))
-            }
-        }
+    fn blocks(&self) -> usize {
+        (self.rows() as usize).div_ceil(super::BLOCK_ROWS)
     }
 
-    fn bitmap(&self, count: u32, part: &Part) -> Result<RoaringBitmap> {
-        let mut bytes = part.bytes(self.range(), self.unchecked(), "a bitmap")?;
-        let bitmap = RoaringBitmap::deserialize_from(&mut bytes).map_err(|_| Error::corrupt("a bitmap"))?;
-        let inside = bitmap.max().is_none_or(|row| row < self.rows());
-        if !bytes.is_empty() || !inside || bitmap.len() != u64::from(count) {
-            return Err(Error::corrupt("a bitmap"));
-        }
-        Ok(bitmap)
-    }
-
-    /// Where the rows of `code` are in the postings.
-    fn posting(&self, starts: &PackedArray, code: u32) -> Result<(usize, usize)> {
-        let code = code as usize;
-        if code + 2 > starts.length {
-            return Err(no_code());
-        }
-        let (start, end) = (self.entry_at(starts, code)?, self.entry_at(starts, code + 1)?);
-        if start > end || end > self.rows() as usize {
+    /// Entries of a chunk; `None`: none of its codes has a list.
+    pub(crate) fn index_entries(&self, chunk: usize) -> Result<Option<Vec<u32>>> {
+        let IndexMeta::Blocks(chunks) = &self.meta()?.index else { return Ok(None) };
+        let Some(Some((count, part))) = chunks.get(chunk) else { return Ok(None) };
+        let bytes = part.bytes(self.range(), self.unchecked(), "an index")?;
+        let mut all = Collect(Vec::with_capacity(*count));
+        unpack_with(bytes, *count, entry_width(self.blocks()), &mut all)?;
+        let values = (self.values_in_dictionary()? as usize).saturating_sub(chunk * CHUNK_VALUES).min(CHUNK_VALUES);
+        let lists = all.0.iter().filter(|entry| *entry & 1 == 1).count();
+        if lists != values || all.0.last().is_none_or(|entry| entry & 1 == 0) {
             return Err(Error::corrupt("an index"));
         }
-        Ok((start, end))
+        Ok(Some(all.0))
     }
+}
 
-    fn chunk(&self, array: &PackedArray, chunk: usize) -> Result<(&[u8], usize)> {
-        let part = array.chunks.get(chunk).ok_or_else(|| Error::corrupt("an index"))?;
-        let bytes = part.bytes(self.range(), self.unchecked(), "an index")?;
-        Ok((bytes, (array.length - chunk * CHUNK_ENTRIES).min(CHUNK_ENTRIES)))
-    }
-
-    fn entry_at(&self, array: &PackedArray, index: usize) -> Result<usize> {
-        let (bytes, entries) = self.chunk(array, index / CHUNK_ENTRIES)?;
-        let value = bitpack::unpack_one(bytes, entries, array.width, index % CHUNK_ENTRIES)?;
-        usize::try_from(value).map_err(|_| Error::corrupt("an index"))
-    }
-
-    /// Appends entries `start..end`.
-    fn unpack(&self, array: &PackedArray, start: usize, end: usize, out: &mut Vec<u32>) -> Result<()> {
-        if end - start < 256 {
-            for index in start..end {
-                out.push(u32::try_from(self.entry_at(array, index)?).map_err(|_| Error::corrupt("an index"))?);
+/// Marks the blocks of the lists `codes` of a chunk. `false`: one of the codes has no list.
+fn mark(entries: &[u32], codes: Range<usize>, found: &mut [bool]) -> Result<bool> {
+    let mut code = 0;
+    for entry in entries {
+        if codes.contains(&code) {
+            let (block, blocks) = ((entry >> 1) as usize, found.len());
+            match found.get_mut(block) {
+                Some(found) => *found = true,
+                None if block == blocks => return Ok(false),
+                None => return Err(Error::corrupt("an index")),
             }
-            return Ok(());
         }
-        for chunk in start / CHUNK_ENTRIES..end.div_ceil(CHUNK_ENTRIES) {
-            let (bytes, entries) = self.chunk(array, chunk)?;
-            let mut all = Collect(Vec::with_capacity(entries));
-            bitpack::unpack_with(bytes, entries, array.width, &mut all)?;
-            let base = chunk * CHUNK_ENTRIES;
-            let range = start.saturating_sub(base)..(end - base).min(entries);
-            out.extend_from_slice(all.0.get(range).ok_or_else(|| Error::corrupt("an index"))?);
+        code += (entry & 1) as usize;
+        if code >= codes.end {
+            break;
         }
-        Ok(())
     }
+    Ok(true)
 }
 
 struct Collect(Vec<u32>);
@@ -120,10 +84,6 @@ impl Sink for Collect {
         self.0.extend_from_slice(values);
     }
 
-    // Widths above 32 are refused when the directory is read.
+    // An entry has at most 18 bits.
     fn long(&mut self, _values: &[u64]) {}
-}
-
-fn no_code() -> Error {
-    Error::invalid("code outside of its dictionary")
 }

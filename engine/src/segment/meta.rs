@@ -6,7 +6,7 @@ use super::file::Part;
 use super::footer::BLOCK_ROWS_LOG2;
 use super::footer::ColumnEntry;
 use super::{BlockHeader, ColumnKind, index};
-use crate::dictionary::DictionaryMeta;
+use crate::dictionary::{CHUNK_VALUES, DictionaryMeta};
 use crate::encoding::bitpack::packed_len;
 use crate::encoding::bytes::SHORT;
 use crate::encoding::cursor::Cursor;
@@ -33,38 +33,8 @@ pub(crate) struct BlockMeta {
 #[derive(Debug)]
 pub(crate) enum IndexMeta {
     None,
-    /// One a code, then NULL: how many rows, and the bitmap unless they are none.
-    Bitmaps(Vec<(u32, Option<Part>)>),
-    Postings {
-        starts: PackedArray,
-        rows: PackedArray,
-    },
-}
-
-/// Packed integers in chunks.
-#[derive(Debug)]
-pub(crate) struct PackedArray {
-    pub width: u8,
-    pub length: usize,
-    pub chunks: Vec<Part>,
-}
-
-impl PackedArray {
-    fn read(input: &mut Cursor, length: usize, at: &mut u64) -> Result<Self> {
-        let width = input.u8()?;
-        if width > 32 {
-            return Err(Error::corrupt("an index"));
-        }
-        let mut chunks = Vec::new();
-        let mut left = length;
-        while left > 0 {
-            let entries = left.min(index::CHUNK_ENTRIES);
-            let bytes = packed_len(entries, width).ok_or_else(|| Error::corrupt("an index"))?;
-            chunks.push(Part::new(at, bytes as u64, input.u32()?)?);
-            left -= entries;
-        }
-        Ok(PackedArray { width, length, chunks })
-    }
+    /// One a chunk of the dictionary: how many entries, and where; none if no code of the chunk has a list.
+    Blocks(Vec<Option<(usize, Part)>>),
 }
 
 impl ColumnMeta {
@@ -135,30 +105,21 @@ fn block(input: &mut Cursor, kind: ColumnKind, rows: u32, at: &mut u64) -> Resul
 fn read_index(input: &mut Cursor, values: u32, rows: u32, at: &mut u64) -> Result<IndexMeta> {
     Ok(match input.u8()? {
         index::NONE => IndexMeta::None,
-        index::BITMAPS => {
-            let mut bitmaps = Vec::new();
-            for _ in 0..u64::from(values) + 1 {
-                let count = input.varint32()?;
-                let part = match count {
-                    0 => None,
-                    _ => {
-                        let length = input.varint()?;
-                        Some(Part::new(at, length, input.u32()?)?)
-                    }
-                };
-                bitmaps.push((count, part));
+        index::BLOCKS => {
+            let blocks = (rows as usize).div_ceil(1 << BLOCK_ROWS_LOG2);
+            let mut chunks = Vec::new();
+            for first in (0..values as usize).step_by(CHUNK_VALUES) {
+                let entries = input.length()?;
+                let count = (values as usize - first).min(CHUNK_VALUES);
+                if entries == 0 {
+                    chunks.push(None);
+                    continue;
+                }
+                let length = packed_len(entries, index::entry_width(blocks));
+                let length = length.filter(|_| entries >= count).ok_or_else(|| Error::corrupt("an index"))?;
+                chunks.push(Some((entries, Part::new(at, length as u64, input.u32()?)?)));
             }
-            IndexMeta::Bitmaps(bitmaps)
-        }
-        index::POSTINGS => {
-            let starts = (values as usize).checked_add(2).ok_or_else(|| Error::corrupt("an index"))?;
-            let starts = PackedArray::read(input, starts, at)?;
-            let postings = PackedArray::read(input, rows as usize, at)?;
-            // Distinct row numbers need so many bits: the entries' bytes justify their count.
-            if u64::from(rows) > 1 << postings.width {
-                return Err(Error::corrupt("an index"));
-            }
-            IndexMeta::Postings { starts, rows: postings }
+            IndexMeta::Blocks(chunks)
         }
         other => return Err(Error::Unsupported { what: format!("index layout {other}") }),
     })

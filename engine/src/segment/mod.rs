@@ -12,6 +12,7 @@ mod map;
 mod merge;
 mod meta;
 mod reader;
+mod sizes;
 mod sort;
 mod spill;
 mod statistics;
@@ -27,6 +28,7 @@ pub use build::{BuildOptions, SegmentBuilder};
 pub use map::SegmentBytes;
 pub use merge::{MergeOutput, MergeSource, merge, merge_filling};
 pub use reader::{BlockHeader, BytesBlock, ColumnKind, ColumnReader, Segment, Validity};
+pub use sizes::ColumnSizes;
 pub use statistics::{ColumnStatistics, SegmentStatistics};
 
 pub(crate) use file::{Part, PartWriter};

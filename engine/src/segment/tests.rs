@@ -64,7 +64,7 @@ fn a_wrong_decoder_is_an_error() {
     assert!(matches!(int.dictionary(), Err(crate::Error::Invalid(_))));
     assert!(matches!(text.decode_bytes(0, &mut BytesBlock::default()), Err(crate::Error::Invalid(_))));
     assert!(matches!(text.decode_codes(1, &mut Vec::new()), Err(crate::Error::Invalid(_))));
-    assert!(text.rows_of_codes(&[0]).unwrap().is_none());
+    assert!(text.blocks_of_codes(&[(0, 0)]).unwrap().is_none());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use super::file::check;
 use super::{BytesBlock, ColumnKind, ColumnReader, Segment};
+use crate::dictionary::CHUNK_VALUES;
 use crate::{Error, Result};
 
 impl Segment {
@@ -23,7 +24,7 @@ impl ColumnReader<'_> {
     fn verify(&self, blocks: usize, sorted: bool) -> Result<()> {
         let (mut codes, mut i64s, mut i128s, mut f64s) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut strings = BytesBlock::default();
-        let (mut nulls, mut last) = (0u64, i64::MIN);
+        let mut last = i64::MIN;
         for block in 0..blocks {
             match self.kind() {
                 ColumnKind::I64 => self.decode_i64(block, &mut i64s)?,
@@ -40,15 +41,15 @@ impl ColumnReader<'_> {
                 }
                 last = i64s.last().copied().unwrap_or(last);
             }
-            nulls += u64::from(self.block(block)?.nulls);
         }
         if self.kind() == ColumnKind::Dictionary {
-            self.verify_dictionary(nulls)?;
+            self.verify_dictionary()?;
+            self.verify_index(blocks)?;
         }
         Ok(())
     }
 
-    fn verify_dictionary(&self, nulls: u64) -> Result<()> {
+    fn verify_dictionary(&self) -> Result<()> {
         let dictionary = self.dictionary()?;
         let mut values = dictionary.iter();
         let mut last: Option<Vec<u8>> = None;
@@ -65,14 +66,57 @@ impl ColumnReader<'_> {
         if count != dictionary.len() {
             return Err(Error::corrupt("a dictionary of another length"));
         }
-        let mut rows = 0;
-        for code in 0..=dictionary.len() {
-            let Some(found) = self.rows_of_codes(&[code])? else { return Ok(()) };
-            rows += found.len();
-            if code == dictionary.len() && found.len() != nulls {
-                return Err(Error::corrupt("an index"));
+        Ok(())
+    }
+
+    /// Every code is in the blocks of its list and in no others.
+    fn verify_index(&self, blocks: usize) -> Result<()> {
+        let corrupt = || Error::corrupt("an index");
+        let (mut ends, mut entries) = (Vec::new(), Vec::new());
+        let values = self.values_in_dictionary()? as usize;
+        for chunk in 0..values.div_ceil(CHUNK_VALUES) {
+            match self.index_entries(chunk)? {
+                Some(more) => {
+                    for entry in more {
+                        let block = entry >> 1;
+                        let ascending = ends.last() == Some(&entries.len()) || entries.last() < Some(&block);
+                        if block as usize > blocks || !(ascending || entries.is_empty()) {
+                            return Err(corrupt());
+                        }
+                        if block as usize != blocks {
+                            entries.push(block);
+                        } else if ends.last().copied().unwrap_or(0) != entries.len() || entry & 1 == 0 {
+                            return Err(corrupt());
+                        }
+                        if entry & 1 == 1 {
+                            ends.push(entries.len());
+                        }
+                    }
+                }
+                None => ends.resize(values.min((chunk + 1) * CHUNK_VALUES), entries.len()),
             }
         }
-        if rows == u64::from(self.rows()) { Ok(()) } else { Err(Error::corrupt("an index")) }
+        // What of each list was seen.
+        let mut next: Vec<usize> = std::iter::once(0).chain(ends.iter().copied()).take(values).collect();
+        let starts = next.clone();
+        let mut codes = Vec::new();
+        for block in 0..if entries.is_empty() { 0 } else { blocks } {
+            self.decode_codes(block, &mut codes)?;
+            for code in &codes {
+                let code = *code as usize;
+                let (Some(start), Some(next), Some(end)) = (starts.get(code), next.get_mut(code), ends.get(code))
+                else {
+                    continue;
+                };
+                if start == end || (*next > *start && entries.get(*next - 1).is_some_and(|b| *b as usize == block)) {
+                    continue;
+                }
+                if *next == *end || entries.get(*next).is_none_or(|b| *b as usize != block) {
+                    return Err(corrupt());
+                }
+                *next += 1;
+            }
+        }
+        if entries.is_empty() || next == ends { Ok(()) } else { Err(corrupt()) }
     }
 }

@@ -69,7 +69,7 @@ fn null_if(null: bool, value: Value) -> Value {
     if null { Value::Null } else { value }
 }
 
-/// All types; every encoding; NULLs few, many, only; bitmaps (if there are enough rows) and postings.
+/// All types; every encoding; NULLs few, many, only.
 pub fn everything(rows: u64) -> Sample {
     use LogicalType::*;
     Sample { columns: Vec::new(), time: Some(9), cluster_by: vec![0], rows }
@@ -111,13 +111,14 @@ pub fn everything(rows: u64) -> Sample {
         .with(Float8, false, |i| Value::F64(f64::from_bits(mix(i) & 0xbfff_ffff_ffff_ffff)))
 }
 
-/// More than one block.
+/// More than one block, and values that only one of them holds.
 pub fn blocks(rows: u64) -> Sample {
     use LogicalType::*;
     Sample { columns: Vec::new(), time: Some(0), cluster_by: Vec::new(), rows }
         .with(Timestamp, true, |i| Value::I64(i as i64 / 7 * 60_000_000))
         .with(Text, true, |i| null_if(i % 5000 > 4800, text(if i % 20_000 < 11_000 { "run" } else { "other" })))
         .with(Text, true, |i| null_if(mix(i) % 40 == 0, text(if mix(i) % 2 == 0 { "left" } else { "right" })))
+        .with(Text, true, |i| null_if(i % 9000 < 20, text(format!("name {:03}", i / 200))))
         .with(Int4, true, |i| null_if(i > 66_000 && i % 3 == 0, Value::I64(i as i64 / 1000)))
 }
 

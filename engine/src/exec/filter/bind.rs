@@ -2,13 +2,11 @@
 
 use std::ops::Range;
 
-use roaring::RoaringBitmap;
-
 use super::bytes::BytesTest;
 use super::ranges::{Ranges, code_share, complement, normalize, order_f64, order_i64, order_i128, ranges_of};
 use super::{Check, Leaf, Node};
 use crate::exec::Pulse;
-use crate::exec::bits::Bits;
+use crate::exec::bits::{Bits, Selection};
 use crate::exec::columns::{Kind, SegmentColumn, SegmentView};
 use crate::exec::like::Like;
 use crate::plan::{ColumnRef, Filter, Test};
@@ -172,15 +170,13 @@ fn code_ranges(test: &Test, column: &SegmentColumn<'_>) -> Result<Ranges<u32>> {
     })
 }
 
-/// A test by ranges of codes, through the column's index where few rows are selected.
+/// A test by ranges of codes, in the blocks that the column's index leaves.
 pub(super) fn codes_leaf(position: usize, ranges: Ranges<u32>, column: &SegmentColumn<'_>) -> Result<Node> {
     if ranges.is_empty() {
         return Ok(Node::Const(false));
     }
     let selectivity = code_share(&ranges, column.dictionary_len()?);
-    if let Some(rows) = indexed_rows(&ranges, column)? {
-        return Ok(Node::Leaf(Leaf { column: position, check: Check::Rows { rows, negated: false }, selectivity }));
-    }
+    let blocks = indexed_blocks(position, &ranges, column)?;
     let check = if ranges.len() > 4 {
         // One look at a set beats many comparisons.
         let mut set = vec![0u64; ranges.last().map_or(0, |r| r.1) as usize / 64 + 1];
@@ -189,32 +185,24 @@ pub(super) fn codes_leaf(position: usize, ranges: Ranges<u32>, column: &SegmentC
     } else {
         Check::Codes(ranges)
     };
-    Ok(Node::Leaf(Leaf { column: position, check, selectivity }))
+    let leaf = Node::Leaf(Leaf { column: position, check, selectivity });
+    Ok(Node::and(blocks.into_iter().chain([leaf]).collect()))
 }
 
-/// More codes than this are looked up in the column's codes, not in its index.
+/// More codes than this are not looked up in an index: they occur nearly everywhere.
 const INDEX_CODES: u64 = 4096;
-/// An index pays if it selects less than one row in this many.
-const INDEX_SHARE: u64 = 16;
 
-fn indexed_rows(ranges: &[(u32, u32)], column: &SegmentColumn<'_>) -> Result<Option<RoaringBitmap>> {
+/// The blocks where a row may hold one of the codes, if an index excludes most.
+fn indexed_blocks(position: usize, ranges: &[(u32, u32)], column: &SegmentColumn<'_>) -> Result<Option<Node>> {
     let Some(reader) = column.stored() else { return Ok(None) };
     let wanted: u64 = ranges.iter().map(|r| u64::from(r.1 - r.0) + 1).sum();
     if wanted > INDEX_CODES {
         return Ok(None);
     }
-    let codes: Vec<u32> = ranges.iter().flat_map(|r| r.0..=r.1).collect();
-    let mut rows = 0;
-    for &code in &codes {
-        match reader.rows_of_code_count(code)? {
-            Some(count) => rows += count,
-            None => return Ok(None),
-        }
-    }
-    if rows * INDEX_SHARE > column.rows as u64 {
-        return Ok(None);
-    }
-    reader.rows_of_codes(&codes)
+    let Some(found) = reader.blocks_of_codes(ranges)? else { return Ok(None) };
+    let selectivity = found.iter().filter(|f| **f).count() as f32 / found.len().max(1) as f32;
+    let blocks = found.into_iter().map(|found| if found { Selection::All } else { Selection::None }).collect();
+    Ok(Some(Node::Leaf(Leaf { column: position, check: Check::Blocks(blocks), selectivity })))
 }
 
 /// Values matched between two pulses.
@@ -293,9 +281,10 @@ fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(next)
 }
 
-/// A test by a bit a code (NULL has none): through the index where few rows are selected.
+/// A test by a bit a code (NULL has none), in the blocks that the column's index leaves.
 pub(super) fn set_leaf(position: usize, set: Bits, column: &SegmentColumn<'_>) -> Result<Node> {
     let count = set.count();
+    let mut blocks = None;
     if count as u64 <= INDEX_CODES {
         let mut ranges: Ranges<u32> = Vec::new();
         set.for_each(|code| match ranges.last_mut() {
@@ -305,13 +294,11 @@ pub(super) fn set_leaf(position: usize, set: Bits, column: &SegmentColumn<'_>) -
         if ranges.len() <= 2 {
             return codes_leaf(position, ranges, column);
         }
-        if let Some(rows) = indexed_rows(&ranges, column)? {
-            let selectivity = code_share(&ranges, column.dictionary_len()?);
-            return Ok(Node::Leaf(Leaf { column: position, check: Check::Rows { rows, negated: false }, selectivity }));
-        }
+        blocks = indexed_blocks(position, &ranges, column)?;
     }
     let selectivity = count as f32 / column.dictionary_len()?.max(1) as f32;
-    Ok(Node::Leaf(Leaf { column: position, check: Check::CodeSet(set.words().to_vec()), selectivity }))
+    let leaf = Node::Leaf(Leaf { column: position, check: Check::CodeSet(set.words().to_vec()), selectivity });
+    Ok(Node::and(blocks.into_iter().chain([leaf]).collect()))
 }
 
 #[cfg(test)]
