@@ -17,7 +17,7 @@ use super::primitives::{Measure, Program};
 use super::rowset::RowSet;
 use super::states::{StatePlan, States};
 use super::{ExecOptions, ExecStatistics, SegmentScan, panic_message, parallel};
-use crate::plan::{AggregateQuery, Host, Key};
+use crate::plan::{AggregateQuery, Host, Key, Top};
 use crate::segment::Segment;
 use crate::types::{Physical, Value};
 use crate::{Budget, Error, Reservation, Result};
@@ -245,10 +245,16 @@ impl AggregateExecution {
         Ok(SegmentPlan { keys, states })
     }
 
-    pub fn finish(mut self, host: &mut dyn Host) -> Result<AggregateResult> {
+    pub fn finish(self, host: &mut dyn Host) -> Result<AggregateResult> {
+        self.finish_top(None, host)
+    }
+
+    /// The groups that are not surely behind the first `top.limit`; `None`: all.
+    pub fn finish_top(mut self, top: Option<&Top>, host: &mut dyn Host) -> Result<AggregateResult> {
+        let buckets: Vec<bool> = self.query.keys.iter().map(|k| matches!(k, Key::Buckets { .. })).collect();
         let global = self.global_mut()?;
-        global.settle(false, host)?;
-        global.result(host)
+        global.settle(false, top, host)?;
+        global.result(top, &buckets, host)
     }
 
     pub(super) fn global_mut(&mut self) -> Result<&mut Global> {

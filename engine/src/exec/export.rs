@@ -103,7 +103,7 @@ fn corrupt() -> Error {
 
 impl Global {
     fn export(&mut self, host: &mut dyn Host) -> Result<Vec<u8>> {
-        self.settle(true, host)?;
+        self.settle(true, None, host)?;
         let live = self.live()?;
         let mut distinct: Vec<Vec<Vec<u32>>> = Vec::new();
         for state in &self.states {
@@ -133,7 +133,7 @@ impl Global {
     }
 
     fn import(&mut self, bytes: &[u8], host: &mut dyn Host) -> Result<()> {
-        self.settle(true, host)?;
+        self.settle(true, None, host)?;
         let mut input = Input(bytes);
         if input.u8()? != VERSION {
             return Err(Error::Unsupported { what: "version of an aggregation's states".into() });

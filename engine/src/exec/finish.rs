@@ -2,8 +2,9 @@
 
 use super::columns::float_of_key;
 use super::global::{Global, GlobalState, out_of_range};
+use super::top::{self, RankedGlobal};
 use super::{AggregateResult, ResultColumn};
-use crate::plan::{AggregateFunction, Host};
+use crate::plan::{AggregateFunction, Host, Top};
 use crate::types::{LogicalType, Physical, Value};
 use crate::{Error, Result};
 
@@ -16,12 +17,17 @@ impl Global {
         Ok((0..self.groups() as u32).filter(has_rows).collect())
     }
 
-    /// The groups that have rows; without keys the one group, whether it has or not.
-    pub fn result(&mut self, host: &mut dyn Host) -> Result<AggregateResult> {
-        let GlobalState::Count(rows) = &self.states[0] else { return Err(Error::invalid("no count of rows")) };
-        let grouped = !self.key_values.is_empty();
-        let live: Vec<u32> =
-            (0..self.groups() as u32).filter(|g| !grouped || rows.get(*g as usize).is_some_and(|c| *c > 0)).collect();
+    /// The groups that have rows, of these the first; without keys the one group, whether it has or not. `buckets`: which keys are.
+    pub fn result(&mut self, top: Option<&Top>, buckets: &[bool], host: &mut dyn Host) -> Result<AggregateResult> {
+        let mut live = self.live()?;
+        if let Some(top) = top {
+            for state in &self.states {
+                if let GlobalState::SumFloat(sums) = state {
+                    sums.check(&live)?;
+                }
+            }
+            live = top::first(live, top, &RankedGlobal::new(self, top, buckets)?, self.budget(), host)?;
+        }
         let wanted = live.len() * (self.key_values.len() + self.program.outputs.len()) * size_of::<Value>();
         self.memory.grow(wanted)?;
         let mut keys: Vec<ResultColumn> = (0..self.key_values.len())
@@ -47,7 +53,10 @@ impl Global {
                 AggregateFunction::CountStar | AggregateFunction::Count(_) => {
                     live.iter().map(|g| Value::I64(counts[*g as usize])).collect()
                 }
-                AggregateFunction::CountDistinct(_) => self.distinct_counts(output.value, &live)?,
+                AggregateFunction::CountDistinct(_) => {
+                    let counts = self.distinct_counts(output.value)?;
+                    live.iter().map(|g| Value::I64(counts.get(*g as usize).copied().unwrap_or(0))).collect()
+                }
                 _ => self.values(output.value, &live, counts)?,
             };
             let counts = match output.function {
@@ -59,8 +68,9 @@ impl Global {
         Ok(AggregateResult { groups: live.len(), keys, aggregates })
     }
 
-    fn distinct_counts(&self, state: usize, live: &[u32]) -> Result<Vec<Value>> {
-        let counts = match &self.states[state] {
+    /// By group; groups past the end have none.
+    pub fn distinct_counts(&self, state: usize) -> Result<Vec<i64>> {
+        Ok(match &self.states[state] {
             GlobalState::DistinctCounts(counts) => counts.clone(),
             GlobalState::Distinct { pairs, .. } => {
                 let mut counts = vec![0; self.groups()];
@@ -68,8 +78,7 @@ impl Global {
                 counts
             }
             _ => return Err(Error::invalid("no distinct values")),
-        };
-        Ok(live.iter().map(|g| Value::I64(counts.get(*g as usize).copied().unwrap_or(0))).collect())
+        })
     }
 
     fn values(&self, state: usize, live: &[u32], counts: &[i64]) -> Result<Vec<Value>> {

@@ -109,6 +109,15 @@ impl FloatSums {
         Ok(())
     }
 
+    /// Errors: `OutOfRange` if the sum of one of the groups is finite, but too large for a float.
+    pub fn check(&self, groups: &[u32]) -> Result<()> {
+        // 127 bits from the window's lowest exponent up.
+        if self.other.is_empty() && self.window + 127 < 1023 {
+            return Ok(());
+        }
+        groups.iter().try_for_each(|g| self.get(*g).finish().map(drop))
+    }
+
     pub fn get(&self, group: u32) -> FloatSum {
         let mut parts = Vec::new();
         let main = self.main[group as usize];

@@ -9,8 +9,9 @@ use super::groups::{Groups, KeyPlan};
 use super::hash::U64Map;
 use super::primitives::{Measure, Primitive, Program};
 use super::states::{State, StatePlan, States, improve, reserve};
+use super::top::{self, RankedPartial};
 use super::values::ValueMap;
-use crate::plan::{AggregateQuery, ColumnRef, Host, Key, OrderId};
+use crate::plan::{AggregateQuery, ColumnRef, Host, Key, OrderId, Top};
 use crate::segment::{BytesBlock, Segment};
 use crate::types::{Physical, Value};
 use crate::{Budget, Error, Reservation, Result};
@@ -156,28 +157,44 @@ impl Global {
                     return Ok(());
                 }
                 let lone_view = SegmentView::new(&lone_segment, &self.columns)?;
-                self.absorb(&lone_view, &lone, true, host)?;
+                self.absorb(&lone_view, &lone, None, true, host)?;
             }
         }
-        self.absorb(view, &partial, true, host)
+        self.absorb(view, &partial, None, true, host)
     }
 
     /// Merges what is still apart. Without `more` to come, groups need not be findable.
-    pub fn settle(&mut self, more: bool, host: &mut dyn Host) -> Result<()> {
+    pub fn settle(&mut self, more: bool, top: Option<&Top>, host: &mut dyn Host) -> Result<()> {
         if let Some((segment, lone)) = self.lone.take() {
             let view = SegmentView::new(&segment, &self.columns)?;
-            self.absorb(&view, &lone, more, host)?;
+            self.absorb(&view, &lone, top, more, host)?;
         }
         Ok(())
     }
 
-    fn absorb(&mut self, view: &SegmentView<'_>, partial: &Partial, hashed: bool, host: &mut dyn Host) -> Result<()> {
+    /// `top`: only these groups are wanted.
+    fn absorb(
+        &mut self,
+        view: &SegmentView<'_>,
+        partial: &Partial,
+        top: Option<&Top>,
+        hashed: bool,
+        host: &mut dyn Host,
+    ) -> Result<()> {
         let Partial { plan, groups, states } = partial;
         let counts = states.counts(0);
         let mut live: Vec<u32> = Vec::new();
         let held = self.budget.reserve(counts.len().min(groups.len(&plan.keys)) * 8)?;
         let grouped = !plan.keys.digits.is_empty();
         live.extend((0..counts.len() as u32).filter(|g| !grouped || counts[*g as usize] > 0));
+        if let Some(top) = top {
+            for state in &states.states {
+                if let State::SumFloat(sums) = state {
+                    sums.check(&live)?;
+                }
+            }
+            live = top::first(live, top, &RankedPartial::new(self, view, partial, top)?, &self.budget, host)?;
+        }
         let to = self.number(view, plan, groups, &live, hashed, host)?;
         self.ensure(self.groups())?;
         for (nth, state) in states.states.iter().enumerate() {
@@ -255,8 +272,8 @@ impl Global {
                         if step % 256 == 0 {
                             host.poll()?;
                         }
+                        let Some(slot) = values.get_mut(place[group as usize] as usize) else { return Ok(()) };
                         let Value::Bytes(candidate) = reader.value(digit)? else { return Ok(()) };
-                        let slot = &mut values[place[group as usize] as usize];
                         improve_by(slot, &candidate, *order, *max, memory, host)
                     })?;
                 }
@@ -370,9 +387,9 @@ pub(super) fn out_of_range() -> Error {
     Error::OutOfRange { what: "numeric".into() }
 }
 
-/// `live[i] -> to[i]` as a table.
+/// `live[i] -> to[i]` as a table; `u32::MAX` for other groups.
 fn places(live: &[u32], to: &[u32], groups: usize) -> Vec<u32> {
-    let mut places = vec![0; groups];
+    let mut places = vec![u32::MAX; groups];
     live.iter().zip(to).for_each(|(g, t)| places[*g as usize] = *t);
     places
 }

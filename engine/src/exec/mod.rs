@@ -19,6 +19,7 @@ mod primitives;
 mod rows;
 mod rowset;
 mod states;
+mod top;
 mod values;
 
 pub use aggregate::{AggregateExecution, AggregateResult, ResultColumn};

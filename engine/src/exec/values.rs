@@ -32,6 +32,10 @@ impl ValueMap {
         Ok(ValueMap { physical, map })
     }
 
+    pub fn physical(&self) -> Physical {
+        self.physical
+    }
+
     /// Numbers in use, NULL's included.
     pub fn len(&self) -> usize {
         1 + match &self.map {

@@ -36,6 +36,28 @@ pub struct AggregateCall {
     pub filter: Filter,
 }
 
+/// Asks for the first groups in an order: all of the first `limit` come, and perhaps more.
+#[derive(Clone, Debug)]
+pub struct Top {
+    pub terms: Vec<Term>,
+    pub limit: usize,
+}
+
+/// One term of an order. Values are in physical order: numbers, times and booleans (NaN greatest), bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Term {
+    pub by: By,
+    pub descending: bool,
+    pub nulls_first: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Not of buckets: the order ends before such a term.
+    Key(usize),
+    Aggregate(usize),
+}
+
 /// Arguments are positions in the plan's columns. NULLs are skipped, as in SQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AggregateFunction {

@@ -7,7 +7,7 @@ mod host;
 mod point;
 mod prune;
 
-pub use aggregate::{AggregateCall, AggregateFunction, AggregateQuery, Buckets, Key};
+pub use aggregate::{AggregateCall, AggregateFunction, AggregateQuery, Buckets, By, Key, Term, Top};
 pub use calendar::CalendarUnit;
 pub use filter::{Bound, Filter, Predicate, Test};
 pub use host::{Host, HostPredicate, OrderId, Wake};

@@ -5,3 +5,4 @@ mod host;
 mod oracle;
 mod properties;
 mod scenarios;
+mod tops;

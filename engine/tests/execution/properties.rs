@@ -9,7 +9,7 @@ use crate::generate::{Random, Table, columns, filter, options, query};
 use crate::host::TestHost;
 use crate::oracle;
 
-fn cases(default: u32) -> ProptestConfig {
+pub fn cases(default: u32) -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(default);
     ProptestConfig { cases, max_shrink_iters: 200, ..ProptestConfig::default() }
 }

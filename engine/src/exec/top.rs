@@ -1,0 +1,320 @@
+//! The first groups in an order: which ones they are is seen from the states, so that only they become values.
+//!
+//! Terms are looked at one after the other, each among the groups that tie in those before it: a selection (C. A. R. Hoare, "Algorithm
+//! 65: FIND", 1961) by the N-th group splits them into groups before it, ties and groups behind it. A term that ranks groups only
+//! nearly (an average, a prefix of a byte string) is the last one: what might tie with the N-th group stays.
+
+use super::columns::{Kind, SegmentView, float_key, float_of_key};
+use super::digits::Source;
+use super::global::{Global, GlobalState, Partial, out_of_range};
+use super::primitives::{Measure, Output, Program};
+use super::states::State;
+use crate::plan::{AggregateFunction, By, Host, Top};
+use crate::types::{LogicalType, Physical, Value};
+use crate::{Budget, Result};
+
+/// How a rank follows the order of a term's values.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Order {
+    Exact,
+    /// The rank is the `float_key` of a value that is right to a few units in the last place.
+    Near,
+    /// Different values may have one rank.
+    Prefix,
+}
+
+/// Groups whose outputs can be ranked before they are made into values.
+pub(super) trait Ranked {
+    /// `None`: what the term orders by can't be ranked.
+    fn order(&self, by: By) -> Option<Order>;
+    /// Ascending with the value; `None` for NULL.
+    fn rank(&self, by: By, group: u32) -> Result<Option<i128>>;
+}
+
+/// Groups handled between two polls.
+const STEP: usize = 1 << 16;
+/// Relative distance beyond which two averages surely differ, and in this order, also when PostgreSQL has rounded them to 16 digits.
+const NEAR: f64 = 1e-12;
+
+/// Those of `candidates` that are not surely behind the first `top.limit`.
+pub(super) fn first(
+    mut candidates: Vec<u32>,
+    top: &Top,
+    ranked: &dyn Ranked,
+    budget: &Budget,
+    host: &mut dyn Host,
+) -> Result<Vec<u32>> {
+    let mut need = top.limit;
+    let mut chosen = Vec::new();
+    let _held = budget.reserve(candidates.len() * size_of::<(i128, u32)>() * 2)?;
+    for term in &top.terms {
+        let Some(order) = ranked.order(term.by).filter(|_| need < candidates.len()) else { break };
+        let (mut ranks, mut nulls) = (Vec::with_capacity(candidates.len()), Vec::new());
+        for chunk in candidates.chunks(STEP) {
+            host.poll()?;
+            for &group in chunk {
+                match ranked.rank(term.by, group)? {
+                    Some(rank) => ranks.push((if term.descending { !rank } else { rank }, group)),
+                    None => nulls.push(group),
+                }
+            }
+        }
+        if term.nulls_first {
+            if need <= nulls.len() {
+                candidates = nulls;
+                continue;
+            }
+            need -= nulls.len();
+            chosen.append(&mut nulls);
+        } else if ranks.len() <= need {
+            need -= ranks.len();
+            chosen.extend(ranks.iter().map(|r| r.1));
+            candidates = nulls;
+            continue;
+        }
+        if need == 0 {
+            candidates.clear();
+            break;
+        }
+        let edge = ranks.select_nth_unstable_by_key(need - 1, |r| r.0).1.0;
+        let (low, high) = if order == Order::Near { around(edge, term.descending) } else { (edge, edge) };
+        candidates.clear();
+        for &(rank, group) in &ranks {
+            if rank < low {
+                chosen.push(group);
+                need -= 1;
+            } else if rank <= high {
+                candidates.push(group);
+            }
+        }
+        if order != Order::Exact {
+            break;
+        }
+    }
+    if need > 0 {
+        chosen.append(&mut candidates);
+    }
+    Ok(chosen)
+}
+
+/// The ranks that may stand for the value of rank `edge`.
+fn around(edge: i128, descending: bool) -> (i128, i128) {
+    let value = float_of_key(if descending { !edge } else { edge } as i64);
+    if !value.is_finite() {
+        return (edge, edge);
+    }
+    let margin = value.abs() * NEAR;
+    let (low, high) = (i128::from(float_key(value - margin)), i128::from(float_key(value + margin)));
+    if descending { (!high, !low) } else { (low, high) }
+}
+
+/// Rank of a value of a physical order.
+fn of_value(value: &Value) -> Option<i128> {
+    Some(match value {
+        Value::Null => return None,
+        Value::I64(v) => i128::from(*v),
+        Value::I128(v) => *v,
+        Value::F64(v) => i128::from(float_key(*v)),
+        // The first 15 bytes, so that the sign stays free.
+        Value::Bytes(bytes) => (0..15).fold(0, |rank, i| rank << 8 | i128::from(bytes.get(i).copied().unwrap_or(0))),
+    })
+}
+
+fn order_of(physical: Physical) -> Order {
+    if physical == Physical::Bytes { Order::Prefix } else { Order::Exact }
+}
+
+/// What a sum ranks as.
+fn of_sum(sum: i128, nan: bool, count: Option<i64>) -> Result<i128> {
+    Ok(match count {
+        Some(_) if nan => i128::from(float_key(f64::NAN)),
+        Some(count) => i128::from(float_key(sum as f64 / count as f64)),
+        None if nan => LogicalType::NUMERIC_NAN_I128,
+        None if sum == LogicalType::NUMERIC_NAN_I128 => return Err(out_of_range()),
+        None => sum,
+    })
+}
+
+/// How an aggregate ranks; extremes of byte strings do not.
+fn aggregate_order(output: &Output, program: &Program, physical: impl Fn(usize) -> Physical) -> Option<Order> {
+    let primitive = &program.primitives[output.value];
+    let bytes = primitive.column.is_some_and(|c| physical(c) == Physical::Bytes);
+    match (output.function, primitive.measure) {
+        (AggregateFunction::Avg(_), Measure::Sum) => Some(Order::Near),
+        (_, Measure::Count | Measure::Distinct | Measure::Sum) => Some(Order::Exact),
+        (_, Measure::Min | Measure::Max) if !bytes => Some(Order::Exact),
+        _ => None,
+    }
+}
+
+/// One partial that holds all groups there are.
+pub(super) struct RankedPartial<'a> {
+    global: &'a Global,
+    view: &'a SegmentView<'a>,
+    partial: &'a Partial,
+    /// Counts of distinct values by primitive, where a term asks for them.
+    distinct: Vec<Vec<i64>>,
+}
+
+impl<'a> RankedPartial<'a> {
+    pub fn new(global: &'a Global, view: &'a SegmentView<'a>, partial: &'a Partial, top: &Top) -> Result<Self> {
+        let mut distinct = vec![Vec::new(); partial.states.states.len()];
+        for term in &top.terms {
+            let By::Aggregate(nth) = term.by else { continue };
+            let Some(output) = global.program.outputs.get(nth) else { continue };
+            if let State::Distinct(set) = &partial.states.states[output.value] {
+                let counts = &mut distinct[output.value];
+                *counts = vec![0; partial.states.counts(0).len()];
+                set.each(|group, _| {
+                    counts[group as usize] += 1;
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(RankedPartial { global, view, partial, distinct })
+    }
+}
+
+impl Ranked for RankedPartial<'_> {
+    fn order(&self, by: By) -> Option<Order> {
+        match by {
+            By::Key(nth) => {
+                let digits = self.partial.plan.keys.digits.get(nth)?;
+                let column = &self.view.columns[digits.column];
+                match digits.source {
+                    Source::Buckets(_) => None,
+                    // Codes stand in the order of their values.
+                    Source::Codes => Some(Order::Exact),
+                    _ => Some(order_of(column.ty.physical())),
+                }
+            }
+            By::Aggregate(nth) => {
+                let output = self.global.program.outputs.get(nth)?;
+                let order =
+                    aggregate_order(output, &self.global.program, |c| self.global.columns[c].ty.physical())?;
+                let known = match (&self.partial.states.states[output.value], output.function) {
+                    (State::Distinct(_), AggregateFunction::CountDistinct(_)) => true,
+                    (State::Distinct(_) | State::ExtremeBytes { .. }, _) => false,
+                    _ => true,
+                };
+                known.then_some(order)
+            }
+        }
+    }
+
+    fn rank(&self, by: By, group: u32) -> Result<Option<i128>> {
+        let Partial { plan, groups, states } = self.partial;
+        match by {
+            By::Key(nth) => {
+                let mut all = Vec::new();
+                groups.digits_of(&plan.keys, group, &mut all);
+                let (digits, digit) = (&plan.keys.digits[nth], all[nth]);
+                if digit == digits.null() {
+                    return Ok(None);
+                }
+                let codes = matches!(digits.source, Source::Codes);
+                if codes && self.view.columns[digits.column].kind == Kind::Codes {
+                    return Ok(Some(i128::from(digit)));
+                }
+                Ok(of_value(&digits.value(digit, self.view, groups.interner(nth))?))
+            }
+            By::Aggregate(nth) => {
+                let output = self.global.program.outputs[nth];
+                let g = group as usize;
+                let count = states.counts(output.count)[g];
+                match output.function {
+                    AggregateFunction::CountStar | AggregateFunction::Count(_) => return Ok(Some(i128::from(count))),
+                    AggregateFunction::CountDistinct(_) => {
+                        return Ok(Some(i128::from(self.distinct[output.value][g])));
+                    }
+                    _ if count == 0 => return Ok(None),
+                    _ => {}
+                }
+                let count = matches!(output.function, AggregateFunction::Avg(_)).then_some(count);
+                Ok(match &states.states[output.value] {
+                    State::SumInt(sums) => {
+                        let (sum, nan) = sums.get(g);
+                        Some(of_sum(sum, nan, count)?)
+                    }
+                    State::SumWide { sums, nan } => Some(of_sum(sums[g], nan[g], count)?),
+                    State::SumFloat(sums) => {
+                        Some(i128::from(float_key(sums.get(group).finish()? / count.unwrap_or(1) as f64)))
+                    }
+                    State::Extreme { values, .. } => Some(i128::from(values[g])),
+                    State::ExtremeWide { values, .. } => Some(values[g]),
+                    _ => None,
+                })
+            }
+        }
+    }
+}
+
+/// All groups, merged.
+pub(super) struct RankedGlobal<'a> {
+    global: &'a Global,
+    distinct: Vec<Vec<i64>>,
+    /// One a key: whether it is the number of a bucket, which has no order.
+    buckets: &'a [bool],
+}
+
+impl<'a> RankedGlobal<'a> {
+    pub fn new(global: &'a Global, top: &Top, buckets: &'a [bool]) -> Result<Self> {
+        let mut distinct = vec![Vec::new(); global.states.len()];
+        for term in &top.terms {
+            let By::Aggregate(nth) = term.by else { continue };
+            let Some(output) = global.program.outputs.get(nth) else { continue };
+            if global.program.primitives[output.value].measure == Measure::Distinct {
+                distinct[output.value] = global.distinct_counts(output.value)?;
+            }
+        }
+        Ok(RankedGlobal { global, distinct, buckets })
+    }
+}
+
+impl Ranked for RankedGlobal<'_> {
+    fn order(&self, by: By) -> Option<Order> {
+        let physical = |column: usize| self.global.columns[column].ty.physical();
+        match by {
+            By::Key(nth) if self.buckets.get(nth) == Some(&false) => {
+                Some(order_of(self.global.key_values[nth].physical()))
+            }
+            By::Key(_) => None,
+            By::Aggregate(nth) => aggregate_order(self.global.program.outputs.get(nth)?, &self.global.program, physical),
+        }
+    }
+
+    fn rank(&self, by: By, group: u32) -> Result<Option<i128>> {
+        let g = group as usize;
+        match by {
+            By::Key(nth) => {
+                let mut key = Vec::new();
+                self.global.key(group, &mut key);
+                Ok(of_value(&key[nth]))
+            }
+            By::Aggregate(nth) => {
+                let output = self.global.program.outputs[nth];
+                let GlobalState::Count(counts) = &self.global.states[output.count] else { return Ok(None) };
+                let count = counts[g];
+                match output.function {
+                    AggregateFunction::CountStar | AggregateFunction::Count(_) => return Ok(Some(i128::from(count))),
+                    AggregateFunction::CountDistinct(_) => {
+                        let count = self.distinct[output.value].get(g).copied();
+                        return Ok(Some(i128::from(count.unwrap_or(0))));
+                    }
+                    _ if count == 0 => return Ok(None),
+                    _ => {}
+                }
+                let count = matches!(output.function, AggregateFunction::Avg(_)).then_some(count);
+                Ok(match &self.global.states[output.value] {
+                    GlobalState::Sum { sums, nan } => Some(of_sum(sums[g], nan[g], count)?),
+                    GlobalState::SumFloat(sums) => {
+                        Some(i128::from(float_key(sums.get(group).finish()? / count.unwrap_or(1) as f64)))
+                    }
+                    GlobalState::Int { values, .. } => Some(i128::from(values[g])),
+                    GlobalState::Wide { values, .. } => Some(values[g]),
+                    _ => None,
+                })
+            }
+        }
+    }
+}

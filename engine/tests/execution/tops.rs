@@ -1,0 +1,117 @@
+//! The first groups of an order: none of them is missing, and not many more come than were asked for.
+
+use std::cmp::Ordering;
+
+use basalt_engine::exec::{AggregateExecution, AggregateResult};
+use basalt_engine::plan::{AggregateFunction, AggregateQuery, By, Key, Term, Top};
+use basalt_engine::types::{Physical, Value};
+use proptest::prelude::*;
+
+use crate::generate::{Random, Table, options, query};
+use crate::host::TestHost;
+use crate::oracle;
+use crate::properties::run;
+
+/// What a group is ordered by; `None`: the engine does not know an order.
+fn value(result: &AggregateResult, query: &AggregateQuery, by: By, group: usize) -> Option<Value> {
+    match by {
+        By::Key(nth) => match query.keys[nth] {
+            Key::Buckets { .. } => None,
+            Key::Column(_) => Some(result.keys[nth].values[group].clone()),
+        },
+        By::Aggregate(nth) => {
+            let value = result.aggregates[nth].values[group].clone();
+            match query.aggregates[nth].function {
+                AggregateFunction::Min(c, _) | AggregateFunction::Max(c, _)
+                    if query.columns[c].ty.physical() == Physical::Bytes =>
+                {
+                    None
+                }
+                AggregateFunction::Avg(_) if !value.is_null() => {
+                    let count = result.aggregates[nth].counts[group] as f64;
+                    Some(Value::F64(match value {
+                        Value::I128(i128::MAX) => f64::NAN,
+                        Value::I128(sum) => sum as f64 / count,
+                        Value::F64(sum) => sum / count,
+                        other => panic!("{other:?}"),
+                    }))
+                }
+                _ => Some(value),
+            }
+        }
+    }
+}
+
+fn compare(result: &AggregateResult, query: &AggregateQuery, top: &Top, a: usize, b: usize) -> Ordering {
+    for term in &top.terms {
+        let Some(pair) = value(result, query, term.by, a).zip(value(result, query, term.by, b)) else { break };
+        let order = match (pair.0.is_null(), pair.1.is_null()) {
+            (true, true) => Ordering::Equal,
+            (true, false) | (false, true) => {
+                if pair.0.is_null() == term.nulls_first { Ordering::Less } else { Ordering::Greater }
+            }
+            _ if term.descending => oracle::compare(&pair.1, &pair.0),
+            _ => oracle::compare(&pair.0, &pair.1),
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+    Ordering::Equal
+}
+
+proptest! {
+    #![proptest_config(crate::properties::cases(300))]
+
+    #[test]
+    fn the_first_groups_are_there(seed in any::<u64>(), segments in 1..5usize, rows in 0..200usize) {
+        let mut r = Random::new(seed);
+        let table = Table::new(segments, rows, &mut r);
+        for _ in 0..4 {
+            let query = query(&table, true, &mut r);
+            let all = run(&query, &table.scans, 1, 100);
+            let terms = (0..1 + r.below(3)).map(|_| {
+                let key = !query.keys.is_empty() && r.one_in(2);
+                let by = if key { By::Key(r.below(query.keys.len())) } else { By::Aggregate(r.below(query.aggregates.len())) };
+                Term { by, descending: r.one_in(2), nulls_first: r.one_in(2) }
+            });
+            let top = Top { terms: terms.collect(), limit: r.below(8) };
+            // In the engine's order of groups, which differs from scan to scan.
+            let full = oracle::texts(&all);
+            for (threads, at_once) in [(1, 100), (2, 100), (1, 1)] {
+                let mut host = TestHost::default();
+                let options = options(threads);
+                let budget = options.budget.clone();
+                let mut execution = AggregateExecution::new(query.clone(), options).unwrap();
+                for part in table.scans.chunks(at_once) {
+                    execution.scan(part, &mut host).unwrap();
+                }
+                let some = execution.finish_top(Some(&top), &mut host).unwrap();
+                prop_assert_eq!(budget.used(), 0);
+                let chosen = oracle::texts(&some);
+                for (key, values) in &chosen {
+                    prop_assert_eq!(full.get(key), Some(values), "{:?} {:#?}", top, query);
+                }
+                let key = |group: usize| -> Vec<String> {
+                    all.keys.iter().map(|c| oracle::canonical(&c.values[group])).collect()
+                };
+                let exact = all.groups == 0 || top.terms.iter().all(|t| match value(&all, &query, t.by, 0) {
+                    None | Some(Value::Bytes(_)) => false,
+                    _ => match t.by {
+                        By::Aggregate(nth) => !matches!(query.aggregates[nth].function, AggregateFunction::Avg(_)),
+                        By::Key(nth) => match query.keys[nth] {
+                            Key::Column(c) => query.columns[c].ty.physical() != Physical::Bytes,
+                            Key::Buckets { .. } => false,
+                        },
+                    },
+                });
+                for group in 0..all.groups {
+                    let before = (0..all.groups).filter(|g| compare(&all, &query, &top, *g, group).is_lt()).count();
+                    let came = chosen.contains_key(&key(group));
+                    prop_assert!(came || before >= top.limit, "group {group} is missing: {:?} {:#?}", top, query);
+                    prop_assert!(!exact || !came || before < top.limit, "group {group} is behind: {:?} {:#?}", top, query);
+                }
+            }
+        }
+    }
+}
