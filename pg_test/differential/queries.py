@@ -249,16 +249,28 @@ def grouped(rng, table, tables):
         select.grouping = rng.choice(["ROLLUP", "CUBE", "GROUPING SETS"])
     if rng.random() < 0.2:
         select.having = having(rng, table)
-    if rng.random() < 0.2 and not select.grouping:
-        order = [Order(k, rng.choice(["", " DESC", " NULLS FIRST"])) for k, _ in keys]
-        if rng.random() < 0.6:
-            order.insert(0, Order(rng.choice([sql("count(*)"), sql("sum(id)"), sql("max(k)")]), rng.choice([" DESC", ""])))
+    if rng.random() < 0.4 and not select.grouping:
+        directions = ["", " DESC", " NULLS FIRST", " DESC NULLS LAST"]
+        order = [Order(k, rng.choice(directions)) for k, _ in keys]
+        for _ in range(rng.choice([0, 1, 1, 2])):
+            order.insert(0, Order(top_key(rng, table), rng.choice(directions)))
         # Keys that are equal and look different still stand at one place of the order.
         select.order, select.ordered = order, True
         # A limit may spare groups whose aggregates fail.
         if rng.random() < 0.6 and not any("100 /" in item.node.sql(Render()) for item in items):
-            select.limit = rng.choice([1, 3, 10, 100])
+            select.limit = rng.choice([0, 1, 3, 10, 100])
+            select.offset = rng.choice([None, None, None, 1, 7])
     return select
+
+
+def top_key(rng, table):
+    """An aggregate to order groups by."""
+    column = rng.choice([c for c in table.columns if c.kind.ordered])
+    calls = ["count(*)", "sum(id)", "max(k)", "avg(k)", "avg(id)", f"min({column.sql})", f"max({column.sql})", f"count(DISTINCT {column.sql})"]
+    if column.kind.group in ("int", "numeric"):
+        calls += [f"sum({column.sql})", f"avg({column.sql})"] * 2
+    call = rng.choice(["count(k)", *calls] if column.kind.group not in ("bool", "enum", "jsonb", "uuid", "bytea", "char", "text_array") else calls[:5])
+    return Aggregate(sql(call), tree(rng, table, "", depth=0) if rng.random() < 0.15 else None)
 
 
 def distinct(rng, table, tables):
@@ -268,7 +280,11 @@ def distinct(rng, table, tables):
         return Select([Item(sql("id")), Item(sql(key.sql)), output(rng, table)], sql(table.name), maybe_where(rng, table), distinct=f"DISTINCT ON ({key.sql})",
                       order=[Order(sql(key.sql)), Order(sql("id"))])
     columns = rng.sample(sortable, rng.choice([1, 1, 2, 3]))
-    return Select([Item(sql(c.sql), c.kind.compare) for c in columns], sql(table.name), maybe_where(rng, table), distinct="DISTINCT")
+    select = Select([Item(sql(c.sql), c.kind.compare) for c in columns], sql(table.name), maybe_where(rng, table), distinct="DISTINCT")
+    if rng.random() < 0.3:
+        select.order, select.ordered = [Order(sql(c.sql), rng.choice(["", " DESC", " NULLS FIRST"])) for c in columns], True
+        select.limit, select.offset = rng.choice([1, 5, 20]), rng.choice([None, 2])
+    return select
 
 
 def join(rng, table, tables):

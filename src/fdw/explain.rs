@@ -11,7 +11,9 @@ use crate::catalog::datasource;
 use crate::error::OrRaise;
 use crate::pg::lookup;
 use crate::pg::node::{self, Node};
-use crate::translate::template::{FilterTemplate, Function, GroupsTemplate, KeyTemplate, PlanTemplate, Shape, Target};
+use crate::translate::template::{
+    FilterTemplate, Function, GroupsTemplate, KeyTemplate, PlanTemplate, Shape, Target, TermTemplate, TopTemplate,
+};
 
 #[pg_guard]
 pub unsafe extern "C-unwind" fn explain_foreign_scan(
@@ -35,6 +37,10 @@ pub unsafe extern "C-unwind" fn explain_foreign_scan(
             let aggregates = deparser.targets(groups, |t| matches!(t, Target::Aggregate(_)));
             if !aggregates.is_empty() {
                 explain.list(c"Pushed Aggregates", &aggregates);
+            }
+            if let Some(top) = &groups.top {
+                explain.list(c"Pushed Order", &deparser.order(groups, top));
+                explain.text(c"Pushed Limit", &deparser.limit(top));
             }
             if (*state).verbose {
                 let how: Vec<String> = groups
@@ -202,6 +208,26 @@ impl Deparser {
             found.is_some()
         });
         found.unwrap_or_default()
+    }
+
+    fn order(&self, groups: &GroupsTemplate, top: &TopTemplate) -> Vec<String> {
+        let term = |term: &TermTemplate| {
+            let at = groups.targets.iter().position(|t| *t == term.target)?;
+            let (down, nulls) = match (term.descending, term.nulls_first) {
+                (false, false) => ("", ""),
+                (false, true) => ("", " NULLS FIRST"),
+                (true, true) => (" DESC", ""),
+                (true, false) => (" DESC", " NULLS LAST"),
+            };
+            Some(format!("{}{down}{nulls}", self.sql(*self.targets.get(at)?)))
+        };
+        top.terms.iter().filter_map(term).collect()
+    }
+
+    fn limit(&self, top: &TopTemplate) -> String {
+        let number = |e: usize| self.expressions.get(e).map(|e| self.sql(*e)).unwrap_or_default();
+        let offset = top.offset.map(|offset| format!(" + {}", number(offset)));
+        number(top.limit) + &offset.unwrap_or_default()
     }
 
     fn targets(&self, groups: &GroupsTemplate, wanted: impl Fn(&Target) -> bool) -> Vec<String> {

@@ -7,6 +7,7 @@ use basalt_engine::types::{ColumnId, Value};
 use pgrx::pg_sys::Datum;
 
 use super::chunk::{CHUNK_ROWS, Chunk, Column};
+use super::order;
 use super::prune;
 use super::scan::{Inputs, Start};
 use crate::catalog::cache;
@@ -64,6 +65,7 @@ impl Groups {
             })
             .collect::<Result<Vec<_>>>()?;
         let outputs = outputs(groups, inputs, buckets)?;
+        let top = order::bind(groups, inputs)?;
         chunk.set_columns(0..outputs.len());
 
         let scanned = start.segments.iter().map(|s| s.statistics.clone()).collect();
@@ -85,7 +87,7 @@ impl Groups {
             crate::pg::interrupts::check();
         }
         let statistics = execution.statistics();
-        let result = execution.finish(host);
+        let result = execution.finish_top(top.as_ref(), host);
         let result = host.conclude(result)?;
         let mut count = result.groups;
         if groups.drop_empty && no_rows(&result) {

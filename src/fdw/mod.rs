@@ -7,6 +7,7 @@ mod explain;
 mod groups;
 mod modify;
 mod options;
+mod order;
 mod plan;
 mod prune;
 mod rows;

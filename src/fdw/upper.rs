@@ -4,6 +4,7 @@ use basalt_engine::plan::Filter;
 use pgrx::prelude::*;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
+use super::order;
 use super::plan::{self, RelationState};
 use super::prune;
 use crate::error::Error;
@@ -37,6 +38,7 @@ pub unsafe extern "C-unwind" fn get_foreign_upper_paths(
             pg_sys::UpperRelationKind::UPPERREL_GROUP_AGG => {
                 let extra = extra.cast::<pg_sys::GroupPathExtraData>();
                 let step = Step {
+                    stage,
                     target: (*output).reltarget,
                     clauses: (*query).groupClause,
                     having: node::list((*extra).havingQual.cast()),
@@ -52,7 +54,7 @@ pub unsafe extern "C-unwind" fn get_foreign_upper_paths(
             pg_sys::UpperRelationKind::UPPERREL_DISTINCT => match state {
                 Some(state) if !(*query).hasDistinctOn && !(*query).hasTargetSRFs => {
                     let target = (&(*root).upper_targets)[stage as usize];
-                    let step = Step { target, clauses: (*query).distinctClause, having: Vec::new() };
+                    let step = Step { stage, target, clauses: (*query).distinctClause, having: Vec::new() };
                     ("DISTINCT", translate(root, input, output, &step, state))
                 }
                 _ => return,
@@ -78,6 +80,7 @@ pub unsafe extern "C-unwind" fn get_foreign_upper_paths(
 
 /// What a planner's step makes of a scan: groups of rows, of which GROUP BY or DISTINCT says how they are told apart.
 struct Step<'p> {
+    stage: pg_sys::UpperRelationKind::Type,
     target: *mut pg_sys::PathTarget,
     /// SortGroupClauses of the keys.
     clauses: *mut pg_sys::List,
@@ -299,7 +302,7 @@ unsafe fn add_path(
     input: *mut pg_sys::RelOptInfo,
     output: *mut pg_sys::RelOptInfo,
     state: &RelationState,
-    grouping: Grouping<'_, '_>,
+    mut grouping: Grouping<'_, '_>,
     filters: Vec<FilterTemplate>,
     step: &Step<'_>,
     drop_empty: bool,
@@ -327,6 +330,10 @@ unsafe fn add_path(
             estimate(&|_| true).min(others * buckets)
         };
         let engine = plan::engine_cost(state.segments.len(), state.rows() as f64);
+        let outputs: Vec<_> = grouping.outputs.iter().map(|o| (o.expression, o.target)).collect();
+        let Grouping { keys, aggregates, builder, .. } = &mut grouping;
+        let (top, most) = order::top(root, step.stage, &outputs, keys, aggregates, builder).unzip();
+        let groups = groups.min(most.flatten().unwrap_or(groups)).max(1.0);
         let total = engine + groups * pg_sys::cpu_tuple_cost * 0.5;
         // Whatever the estimates, handing out the rows to aggregate them elsewhere is never cheaper; the planner takes costs within a
         // hundredth for equal.
@@ -342,6 +349,7 @@ unsafe fn add_path(
                 targets: grouping.outputs.iter().map(|o| o.target).collect(),
                 drop_empty,
                 orders: grouping.orders,
+                top,
             }),
             reasons: Vec::new(),
         };

@@ -127,6 +127,30 @@ fn native_family(ty: LogicalType, cast: Cast, operand: Oid) -> Option<(Oid, Doma
     Some((family, domain))
 }
 
+/// The direction in which an ORDER BY term goes through the stored order of a type; `None`: its operator has another order.
+pub fn sort_direction(ty: LogicalType, operator: Oid, collation: Oid) -> Option<bool> {
+    use LogicalType::*;
+    let operand = match ty {
+        Bool => pg_sys::BOOLOID,
+        Int2 | Int4 | Int8 => pg_sys::INT8OID,
+        Float4 | Float8 => pg_sys::FLOAT8OID,
+        Numeric { .. } => pg_sys::NUMERICOID,
+        Date => pg_sys::DATEOID,
+        Timestamp => pg_sys::TIMESTAMPOID,
+        TimestampTz => pg_sys::TIMESTAMPTZOID,
+        Text if lookup::is_byte_order(collation) => pg_sys::TEXTOID,
+        Uuid => pg_sys::UUIDOID,
+        Bytea => pg_sys::BYTEAOID,
+        _ => return None,
+    };
+    let (family, _) = native_family(ty, Cast::Plain, operand)?;
+    match lookup::btree_strategy(operator, family)? {
+        1 => Some(false),
+        5 => Some(true),
+        _ => None,
+    }
+}
+
 fn family_comparison(operator: Oid, family: Oid) -> Option<Comparison> {
     use Comparison::*;
     let of = |strategy| match strategy {

@@ -37,6 +37,24 @@ pub struct GroupsTemplate {
     pub drop_empty: bool,
     /// Collations of orders asked for by `Min` and `Max`.
     pub orders: Vec<u32>,
+    /// Only the first groups are needed.
+    pub top: Option<TopTemplate>,
+}
+
+/// ORDER BY and LIMIT: the first groups by these terms, and all that tie with the last of them.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub struct TopTemplate {
+    pub terms: Vec<TermTemplate>,
+    /// Numbers of expressions.
+    pub limit: usize,
+    pub offset: Option<usize>,
+}
+
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq)]
+pub struct TermTemplate {
+    pub target: Target,
+    pub descending: bool,
+    pub nulls_first: bool,
 }
 
 #[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq)]

@@ -190,8 +190,7 @@ impl Ranked for RankedPartial<'_> {
             }
             By::Aggregate(nth) => {
                 let output = self.global.program.outputs.get(nth)?;
-                let order =
-                    aggregate_order(output, &self.global.program, |c| self.global.columns[c].ty.physical())?;
+                let order = aggregate_order(output, &self.global.program, |c| self.global.columns[c].ty.physical())?;
                 let known = match (&self.partial.states.states[output.value], output.function) {
                     (State::Distinct(_), AggregateFunction::CountDistinct(_)) => true,
                     (State::Distinct(_) | State::ExtremeBytes { .. }, _) => false,
@@ -279,7 +278,9 @@ impl Ranked for RankedGlobal<'_> {
                 Some(order_of(self.global.key_values[nth].physical()))
             }
             By::Key(_) => None,
-            By::Aggregate(nth) => aggregate_order(self.global.program.outputs.get(nth)?, &self.global.program, physical),
+            By::Aggregate(nth) => {
+                aggregate_order(self.global.program.outputs.get(nth)?, &self.global.program, physical)
+            }
         }
     }
 

@@ -48,7 +48,11 @@ fn compare(result: &AggregateResult, query: &AggregateQuery, top: &Top, a: usize
         let order = match (pair.0.is_null(), pair.1.is_null()) {
             (true, true) => Ordering::Equal,
             (true, false) | (false, true) => {
-                if pair.0.is_null() == term.nulls_first { Ordering::Less } else { Ordering::Greater }
+                if pair.0.is_null() == term.nulls_first {
+                    Ordering::Less
+                } else {
+                    Ordering::Greater
+                }
             }
             _ if term.descending => oracle::compare(&pair.1, &pair.0),
             _ => oracle::compare(&pair.0, &pair.1),

@@ -1,0 +1,88 @@
+"""ORDER BY with LIMIT over a pushed aggregation: the engine gives the first groups only."""
+
+import pytest
+
+from both import Both
+from test_select_filters import COLUMNS, ROWS
+
+
+@pytest.fixture(scope="module")
+def both(session_cluster):
+    database = session_cluster.create_database()
+    both = Both(database, COLUMNS, before="CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')")
+    both.insert(ROWS, segments=7)
+    yield both
+    both.connection.close()
+    database.drop()
+
+
+# Bounded: what the engine may leave out.
+BOUNDED = """
+SELECT n, count(*) FROM {t} GROUP BY n ORDER BY 2 DESC, 1 LIMIT 5
+SELECT n, sum(b), avg(m), min(f) FROM {t} GROUP BY n ORDER BY 2 DESC NULLS LAST, 1 LIMIT 7 OFFSET 3
+SELECT n, avg(m) AS a FROM {t} GROUP BY n ORDER BY a, n NULLS FIRST LIMIT 10
+SELECT n, v, max(ts) FROM {t} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 FETCH FIRST 4 ROWS ONLY
+SELECT n, count(DISTINCT x) FROM {t} GROUP BY n ORDER BY 2 DESC, n DESC LIMIT 3
+SELECT m, count(*) FILTER (WHERE ok) FROM {t} GROUP BY m ORDER BY 2 DESC NULLS LAST, 1 NULLS FIRST LIMIT 12
+SELECT n, count(*) FROM {t} GROUP BY n ORDER BY count(*) DESC FETCH FIRST 2 ROWS WITH TIES
+SELECT n, round(avg(m), 1) FROM {t} GROUP BY n ORDER BY sum(s), n LIMIT 9
+SELECT n FROM {t} GROUP BY n ORDER BY n DESC NULLS LAST LIMIT 1
+SELECT DISTINCT n FROM {t} ORDER BY n LIMIT 6
+SELECT DISTINCT v, n FROM {t} ORDER BY n DESC, v LIMIT 6 OFFSET 2
+SELECT f, count(*) FROM {t} GROUP BY f ORDER BY f DESC LIMIT 8
+SELECT n, count(*) FROM {t} GROUP BY n ORDER BY 1 LIMIT 0
+SELECT n, count(*) FROM {t} GROUP BY n ORDER BY 1 LIMIT (SELECT 3)
+SELECT x, count(*) FROM {t} GROUP BY x ORDER BY x COLLATE "C" LIMIT 3
+SELECT * FROM (SELECT n, sum(b) AS q FROM {t} GROUP BY n ORDER BY q DESC, n LIMIT 4) s JOIN (SELECT 1 AS one) o ON true
+"""
+# All groups are needed, or the order is not the engine's.
+WHOLE = """
+SELECT n, count(*) FROM {t} GROUP BY n HAVING count(*) > 1 ORDER BY 2 DESC, 1 LIMIT 5
+SELECT n, rank() OVER (ORDER BY count(*) DESC, n) FROM {t} GROUP BY n ORDER BY n LIMIT 5
+SELECT DISTINCT count(*) FROM {t} GROUP BY n ORDER BY 1 LIMIT 5
+SELECT n, 100 / (count(*) - 1000000) FROM {t} GROUP BY n ORDER BY n LIMIT 2
+SELECT e, count(*) FROM {t} GROUP BY e ORDER BY e LIMIT 2
+SELECT x COLLATE "en-x-icu", count(*) FROM {t} GROUP BY 1 ORDER BY 1 LIMIT 3
+SELECT n, count(*) FROM {t} GROUP BY n ORDER BY n LIMIT ALL
+SELECT n, generate_series(1, 2) FROM {t} GROUP BY n ORDER BY n, 2 LIMIT 3
+"""
+
+
+def is_bounded(both, query):
+    return "Pushed Limit" in both.plan(query)
+
+
+@pytest.mark.parametrize("query", BOUNDED.strip().splitlines())
+def test_bounded(both, query):
+    both.same(query, ordered="WITH TIES" not in query)
+    if "COLLATE" not in query:
+        assert is_bounded(both, query), both.plan(query)
+
+
+@pytest.mark.parametrize("query", WHOLE.strip().splitlines())
+def test_whole(both, query):
+    both.same(query, ordered=True)
+    assert not is_bounded(both, query) or "LIMIT ALL" in query, both.plan(query)
+
+
+def test_only_the_first_groups_become_tuples(both):
+    plan = both.plan("SELECT n, count(*) FROM {t} GROUP BY n ORDER BY n LIMIT 3", "ANALYZE, TIMING OFF, COSTS OFF")
+    [scan] = [line for line in plan.splitlines() if "Foreign Scan" in line]
+    assert "rows=3 " in scan, plan
+
+
+def test_parameters(both):
+    for limit, offset in [(3, 0), (None, 2), (0, 0), (2, 1)]:
+        rows = []
+        for table in ("heap.t", "store.t"):
+            with both.connection.transaction(force_rollback=True):
+                both.connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+                both.connection.execute(f"PREPARE q(bigint, bigint) AS SELECT n, sum(b) FROM {table} GROUP BY n ORDER BY 2 DESC NULLS LAST, 1 LIMIT $1 OFFSET $2")
+                values = ", ".join("NULL" if v is None else str(v) for v in (limit, offset))
+                rows.append(both.connection.execute(f"EXECUTE q({values})").fetchall())
+                both.connection.execute("DEALLOCATE q")
+        assert rows[0] == rows[1]
+    for table in ("heap.t", "store.t"):
+        with pytest.raises(Exception, match="LIMIT must not be negative"):
+            with both.connection.transaction():
+                both.connection.execute(f"SELECT n FROM {table} GROUP BY n ORDER BY n LIMIT -1")

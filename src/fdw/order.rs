@@ -1,0 +1,190 @@
+//! ORDER BY and LIMIT over a pushed aggregation: the engine gives the first groups only. PostgreSQL sorts and counts them once more, so
+//! that the engine may give too many: those that tie in the terms that it knows.
+
+use basalt_engine::plan::{By, Term, Top};
+use basalt_engine::types::LogicalType;
+use pgrx::pg_sys;
+
+use super::scan::Inputs;
+use crate::error::{Error, Result};
+use crate::pg::list;
+use crate::pg::lookup;
+use crate::pg::node::{Node, View, Walk};
+use crate::translate::filter::Builder;
+use crate::translate::shippable;
+use crate::translate::template::{
+    AggregateTemplate, Finish, GroupsTemplate, KeyTemplate, Target, TermTemplate, TopTemplate,
+};
+
+/// What of the query's ORDER BY and LIMIT a plan of groups may use, and the most groups that then come, as far as it is known.
+/// `outputs`: the columns of the pushed scan's tuple.
+///
+/// # Safety
+/// `root` is the planner's.
+pub unsafe fn top<'p>(
+    root: *mut pg_sys::PlannerInfo,
+    stage: pg_sys::UpperRelationKind::Type,
+    outputs: &[(Node<'p>, Target)],
+    keys: &[KeyTemplate],
+    aggregates: &[AggregateTemplate],
+    builder: &mut Builder<'p, '_>,
+) -> Option<(TopTemplate, Option<f64>)> {
+    // SAFETY: the planner's own structures.
+    unsafe {
+        let query = &*(*root).parse;
+        // Whatever stands between the groups and the LIMIT needs them all.
+        let between = query.hasWindowFuncs
+            || query.hasTargetSRFs
+            || !query.havingQual.is_null()
+            || !query.groupingSets.is_null()
+            || !query.setOperations.is_null()
+            || (stage == pg_sys::UpperRelationKind::UPPERREL_GROUP_AGG && !query.distinctClause.is_null());
+        let limit = Node::from_ptr(query.limitCount)?;
+        let offset = Node::from_ptr(query.limitOffset);
+        if between || keys.is_empty() || query.sortClause.is_null() {
+            return None;
+        }
+        let evaluable = |node: Node<'p>| shippable::evaluable(node).is_ok() && !contains_column(node);
+        if !evaluable(limit) || offset.is_some_and(|o| !evaluable(o)) {
+            return None;
+        }
+        // Without the LIMIT PostgreSQL would compute the targets of all groups, and might fail.
+        let targets = list::pointers::<pg_sys::TargetEntry>((*root).processed_tlist);
+        if !targets.iter().filter_map(|t| Node::from_ptr((**t).expr)).all(|t| cannot_fail(t, outputs)) {
+            return None;
+        }
+        let mut terms = Vec::new();
+        for clause in list::pointers::<pg_sys::SortGroupClause>(query.sortClause) {
+            let entry = pg_sys::get_sortgroupclause_tle(clause, (*root).processed_tlist);
+            let Some(expression) = Node::from_ptr((*entry).expr) else { break };
+            let Some((_, target)) = outputs.iter().find(|(output, _)| output.equals(expression)) else { break };
+            let Some(ty) = ordered_type(*target, keys, aggregates, builder) else { break };
+            let direction = shippable::sort_direction(ty, (*clause).sortop, expression.collation());
+            let Some(descending) = direction else { break };
+            terms.push(TermTemplate { target: *target, descending, nulls_first: (*clause).nulls_first });
+        }
+        if terms.is_empty() {
+            return None;
+        }
+        let number = |node: Option<Node<'p>>| match node {
+            None => Some(0.0),
+            Some(node) => match Node::from_ptr(pg_sys::estimate_expression_value(root, node.as_ptr()))?.view() {
+                View::Const { null: false, value } => Some((value.value() as i64).max(0) as f64),
+                _ => None,
+            },
+        };
+        let most = number(Some(limit)).zip(number(offset)).map(|(limit, offset)| limit + offset);
+        let template = TopTemplate {
+            terms,
+            limit: builder.expression(limit),
+            offset: offset.map(|offset| builder.expression(offset)),
+        };
+        Some((template, most))
+    }
+}
+
+fn contains_column(node: Node<'_>) -> bool {
+    node.any(&mut |n| matches!(n.view(), View::Var(_) | View::Aggregate(_)))
+}
+
+/// The type whose order an output has; `None`: an order that the engine does not know.
+fn ordered_type(
+    target: Target,
+    keys: &[KeyTemplate],
+    aggregates: &[AggregateTemplate],
+    builder: &Builder<'_, '_>,
+) -> Option<LogicalType> {
+    let column = |c: usize| Some(builder.datasource.schema.columns[*builder.columns.get(c)?].ty);
+    match target {
+        Target::Key(key) => match keys.get(key)? {
+            KeyTemplate::Column(c) => column(*c),
+            _ => None,
+        },
+        Target::Aggregate(nth) => match aggregates.get(nth)?.result {
+            Finish::Int8 => Some(LogicalType::Int8),
+            Finish::Bool => Some(LogicalType::Bool),
+            Finish::Float8 | Finish::FloatAverage => Some(LogicalType::Float8),
+            Finish::Numeric { .. } | Finish::NumericAverage { .. } => {
+                Some(LogicalType::Numeric { precision: 38, scale: 0 })
+            }
+            Finish::Column(c) => column(c),
+            _ => None,
+        },
+    }
+}
+
+/// Whether computing a target from the scan's tuple raises no error, whatever the values.
+fn cannot_fail(target: Node<'_>, outputs: &[(Node<'_>, Target)]) -> bool {
+    use pg_sys::NodeTag::*;
+    !target.walk(&mut |n| {
+        if outputs.iter().any(|(output, _)| output.equals(n)) || !contains_column(n) {
+            return Walk::Skip;
+        }
+        let safe = match n.view() {
+            View::Const { .. } | View::Param | View::Placeholder | View::Relabel(_) => true,
+            View::Bool(..) | View::NullTest { .. } | View::BooleanTest { .. } => true,
+            View::Op(op) | View::Distinct(op) => never_fails(lookup::operator_function(op.operator)),
+            View::Func(f) => never_fails(f.function),
+            View::Other => matches!(n.tag(), T_List | T_CaseExpr | T_CaseWhen | T_CoalesceExpr | T_CollateExpr),
+            View::ArrayOp { .. } | View::Aggregate(_) | View::Var(_) => false,
+        };
+        if safe { Walk::Descend } else { Walk::Stop }
+    })
+}
+
+/// Of functions of sums, counts and averages, which have at most some 60 digits.
+fn never_fails(function: pg_sys::Oid) -> bool {
+    use pg_sys::*;
+    lookup::is_leakproof(function)
+        || matches!(
+            function.to_u32(),
+            F_ROUND_NUMERIC
+                | F_ROUND_NUMERIC_INT4
+                | F_ROUND_FLOAT8
+                | F_TRUNC_NUMERIC
+                | F_TRUNC_NUMERIC_INT4
+                | F_TRUNC_FLOAT8
+                | F_FLOOR_NUMERIC
+                | F_FLOOR_FLOAT8
+                | F_CEIL_NUMERIC
+                | F_CEIL_FLOAT8
+                | F_ABS_NUMERIC
+                | F_ABS_FLOAT8
+                | F_NUMERIC_INT2
+                | F_NUMERIC_INT4
+                | F_NUMERIC_INT8
+                | F_NUMERIC_ADD
+                | F_NUMERIC_SUB
+                | F_NUMERIC_MUL
+                | F_FLOAT8_INT2
+                | F_FLOAT8_INT4
+                | F_FLOAT8_INT8
+                | F_INT8_INT4
+        )
+}
+
+/// The bound LIMIT; `None`: all groups are wanted.
+pub fn bind(template: &GroupsTemplate, inputs: &Inputs) -> Result<Option<Top>> {
+    let Some(top) = &template.top else { return Ok(None) };
+    let number = |expression: usize| {
+        let compiled = inputs.expressions.whole(expression).ok_or_else(malformed)?;
+        Ok::<_, Error>(inputs.expressions.evaluator().evaluate(compiled, None).map(|value| value.value() as i64))
+    };
+    let offset = top.offset.map(&number).transpose()?.flatten().unwrap_or(0);
+    // Of negative numbers PostgreSQL complains.
+    let wanted = number(top.limit)?.and_then(|limit| usize::try_from(limit.checked_add(offset)?).ok());
+    let Some(limit) = wanted.filter(|_| offset >= 0) else { return Ok(None) };
+    let terms = top.terms.iter().map(|term| Term {
+        by: match term.target {
+            Target::Key(key) => By::Key(key),
+            Target::Aggregate(nth) => By::Aggregate(nth),
+        },
+        descending: term.descending,
+        nulls_first: term.nulls_first,
+    });
+    Ok(Some(Top { terms: terms.collect(), limit }))
+}
+
+fn malformed() -> Error {
+    basalt_engine::Error::invalid("the plan does not fit its expressions").into()
+}
