@@ -169,3 +169,72 @@ def test_cache_files_are_the_servers_alone(stored):
     database, _ = stored
     for file in cache_files(database):
         assert file.parent.stat().st_mode & 0o077 == 0
+
+
+EXACT = "SELECT count(*), sum(n), count(DISTINCT city), max(ts), max(x) FROM t"
+ROWS = "SELECT '2026-01-01Z'::timestamptz + i * interval '1 minute', i, md5(i::text), sqrt(i) FROM generate_series({0} * 5000 + 1, {0} * 5000 + 5000) i"
+
+
+def test_size_limit(new_cluster):
+    """A table several times as large as the cache: right answers, and the files that are left fit."""
+    cluster = new_cluster(**{"basalt.cache_limit": "1MB", "basalt.maintenance": "off"})
+    database = cluster.create_database()
+    database.query("CREATE FOREIGN TABLE t (ts timestamptz NOT NULL, n int, city text, x float8) SERVER basalt; CREATE TABLE h (LIKE t)")
+    for part in range(12):
+        database.query(f"INSERT INTO t {ROWS.format(part)}")
+        database.query(f"INSERT INTO h {ROWS.format(part)}")
+    stored = database.value("SELECT sum(bytes) FROM basalt.segments")
+    assert stored > 2 << 20
+    for _ in range(2):
+        with database.connect() as session:
+            for threads in (1, 2):
+                session.execute(f"SET basalt.max_threads = {threads}")
+                for query in (EXACT, "SELECT n, city FROM t WHERE n % 1000 = 7 ORDER BY n", "SELECT min(city) FROM t WHERE n > 58000"):
+                    assert session.execute(query).fetchall() == session.execute(query.replace("FROM t", "FROM h")).fetchall()
+            assert sum(f.stat().st_size for f in cache_files(database)) <= 1 << 20
+    database.query("SELECT basalt.compact('t')")
+    assert database.query(EXACT) == database.query(EXACT.replace("FROM t", "FROM h"))
+    assert orphans(database) == []
+
+
+def test_least_recently_used_files_go_first(new_cluster):
+    cluster = new_cluster(**{"basalt.cache_limit": "1MB", "basalt.maintenance": "off"})
+    database = cluster.create_database()
+    database.query("CREATE FOREIGN TABLE t (ts timestamptz NOT NULL, n int, city text, x float8) SERVER basalt")
+    made = []
+    for part in range(5):
+        database.query(f"INSERT INTO t {ROWS.format(part)}")
+        made += [f for f in cache_files(database) if f not in made]
+    for hours, file in zip(range(5, 0, -1), made):
+        os.utime(file, (file.stat().st_atime, file.stat().st_mtime - hours * 3600))
+    # A use counts, in another session than the one that wrote it.
+    with database.connect() as other:
+        assert other.execute("SELECT count(*) FROM t WHERE n <= 5000 AND city <> ''").fetchone() == (5000,)
+    database.query(f"INSERT INTO t {ROWS.format(5)}")
+    left = cache_files(database)
+    assert made[0] in left and made[1] not in left and made[4] in left
+    assert database.value("SELECT count(*) FROM t") == 30000
+
+
+def test_reserve_of_disk_space(new_cluster):
+    """Nothing is written where too little would be left free, what can be removed is, and what is mapped stays readable."""
+    cluster = new_cluster(**{"basalt.maintenance": "off"})
+    database = cluster.create_database()
+    database.query("CREATE FOREIGN TABLE t (ts timestamptz NOT NULL, n int, city text, x float8) SERVER basalt")
+    database.query(f"INSERT INTO t {ROWS.format(0)}")
+    with database.connect() as session:
+        assert session.execute("SELECT count(*), sum(n) FROM t").fetchone() == (5000, 12502500)
+        cluster.query("ALTER SYSTEM SET basalt.cache_reserve = '1000TB'")
+        cluster.reload()
+        wait_until(lambda: session.execute("SHOW basalt.cache_reserve").fetchone() == ("1000TB",), 10, "new setting")
+        error = attempt(session, "INSERT INTO t VALUES (now(), 1, 'x', 1)")
+        assert error.sqlstate == "53100" and "basalt.cache_reserve" in str(error)
+        assert cache_files(database) == []
+        assert session.execute("SELECT count(*), sum(n) FROM t").fetchone() == (5000, 12502500)
+        with database.connect() as other:
+            assert attempt(other, "SELECT sum(n) FROM t").sqlstate == "53100"
+        cluster.query("ALTER SYSTEM RESET basalt.cache_reserve")
+        cluster.reload()
+        wait_until(lambda: session.execute("SHOW basalt.cache_reserve").fetchone() == ("1GB",), 10, "old setting")
+        session.execute("INSERT INTO t VALUES ('2026-06-01Z', 1, 'x', 1)")
+    assert database.query("SELECT count(*), sum(n) FROM t") == [(5001, 12502501)]

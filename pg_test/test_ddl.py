@@ -120,6 +120,20 @@ def test_change_of_type(trips):
     session.ok("ALTER TABLE empty ALTER n TYPE text", "INSERT INTO empty VALUES ('2026-01-01Z', 'x')", "SELECT * FROM empty")
 
 
+def test_types_whose_values_are_stored_are_not_reshaped(database):
+    """Enums and composites are stored by their text: what it means must not change under it."""
+    with database.connect() as session:
+        session.execute("CREATE TYPE mood AS ENUM ('sad', 'glad'); CREATE TYPE pair AS (a int, b mood); CREATE TYPE other AS ENUM ('x')")
+        session.execute("CREATE DOMAIN moods AS mood[]; CREATE FOREIGN TABLE t (ts timestamptz, p pair, m moods) SERVER basalt")
+        session.execute("ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'; ALTER TYPE pair ADD ATTRIBUTE c int")
+        session.execute("INSERT INTO t VALUES ('2026-01-01Z', (1, 'blue', 2), '{glad,blue}')")
+        for change in ("ALTER TYPE mood RENAME VALUE 'glad' TO 'gay'", "ALTER TYPE pair DROP ATTRIBUTE c", "ALTER TYPE pair ADD ATTRIBUTE d int"):
+            error = attempt(session, change)
+            assert error.sqlstate == "0A000" , (change, error)
+        session.execute("ALTER TYPE mood ADD VALUE 'angry'; ALTER TYPE mood RENAME TO feeling; ALTER TYPE other RENAME VALUE 'x' TO 'y'")
+        assert session.execute("SELECT p::text, m::text FROM t").fetchall() == [("(1,blue,2)", "{glad,blue}")]
+
+
 def test_not_null_of_an_old_column(trips):
     session = trips.main
     session.ok("ALTER TABLE t ALTER n SET NOT NULL", "ALTER TABLE t ALTER n DROP NOT NULL", "INSERT INTO t VALUES ('2026-02-01Z', NULL, 'x')")

@@ -3,7 +3,7 @@ CREATE FUNCTION basalt.on_ddl_command_end() RETURNS event_trigger
 CREATE FUNCTION basalt.on_sql_drop() RETURNS event_trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'basalt_on_sql_drop';
 CREATE EVENT TRIGGER basalt_ddl_command_end ON ddl_command_end
-    WHEN TAG IN ('CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE', 'ALTER TABLE')
+    WHEN TAG IN ('CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE', 'ALTER TABLE', 'ALTER TYPE')
     EXECUTE FUNCTION basalt.on_ddl_command_end();
 CREATE EVENT TRIGGER basalt_sql_drop ON sql_drop EXECUTE FUNCTION basalt.on_sql_drop();
 

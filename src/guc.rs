@@ -5,6 +5,8 @@ use std::ffi::CString;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 pub static CACHE_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"pgsql_tmp_basalt"));
+pub static CACHE_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(-1);
+pub static CACHE_RESERVE: GucSetting<i32> = GucSetting::<i32>::new(1024);
 pub static MAX_THREADS: GucSetting<i32> = GucSetting::<i32>::new(2);
 pub static QUERY_MEMORY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(1 << 20);
 pub static INSERT_MEMORY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(256 << 10);
@@ -23,6 +25,26 @@ pub fn define() {
         &CACHE_DIRECTORY,
         GucContext::Sighup,
         GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_int_guc(
+        c"basalt.cache_limit",
+        c"Size of the segment cache of all databases.",
+        c"Beyond it, files that were not used for longest are removed. -1: no limit.",
+        &CACHE_LIMIT,
+        -1,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_MB,
+    );
+    GucRegistry::define_int_guc(
+        c"basalt.cache_reserve",
+        c"Disk space that the segment cache leaves free.",
+        c"Where less is free, cached files are removed, and nothing is written if that does not help.",
+        &CACHE_RESERVE,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_MB,
     );
     GucRegistry::define_int_guc(
         c"basalt.max_threads",
@@ -120,6 +142,16 @@ pub fn query_memory_limit() -> usize {
 /// Bytes of pending rows that make a table's rows a segment early.
 pub fn insert_memory_limit() -> usize {
     kilobytes(INSERT_MEMORY_LIMIT.get())
+}
+
+/// Bytes of the segment cache; `None`: unlimited.
+pub fn cache_limit() -> Option<u64> {
+    u64::try_from(CACHE_LIMIT.get()).ok().map(|megabytes| megabytes << 20)
+}
+
+/// Bytes of disk space that the segment cache leaves free.
+pub fn cache_reserve() -> u64 {
+    u64::try_from(CACHE_RESERVE.get()).unwrap_or(0) << 20
 }
 
 fn kilobytes(setting: i32) -> usize {

@@ -11,11 +11,12 @@ use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use basalt_engine::segment::{Segment, SegmentBytes};
 
 use super::segment::{SegmentEntry, SegmentKind};
-use super::{derived, pending, tables};
+use super::{derived, eviction, pending, tables};
 use crate::error::{Error, Result};
 use crate::guc;
 use crate::pg::lru::Lru;
@@ -23,28 +24,79 @@ use crate::pg::scan::{IndexScan, Under};
 use crate::pg::values::with_varlena;
 use crate::pg::{callbacks, interrupts, session, uuid_text};
 
-/// By segment id; with the checksum.
-type Mapped = Lru<[u8; 16], (u32, Arc<Segment>)>;
+/// A segment that this session has mapped.
+struct Mapped {
+    checksum: u32,
+    bytes: u64,
+    segment: Arc<Segment>,
+    /// Where the file is, and when its use was noted last.
+    path: PathBuf,
+    noted: Instant,
+}
+
+impl Mapped {
+    fn take(&mut self) -> Arc<Segment> {
+        if self.noted.elapsed() > eviction::GRAIN {
+            self.noted = Instant::now();
+            if let Ok(file) = File::open(&self.path) {
+                eviction::note_use(&file);
+            }
+        }
+        self.segment.clone()
+    }
+}
 
 thread_local! {
-    /// Mapped segments, kept between queries, with the checksum of their files.
-    static OPEN: RefCell<Mapped> = RefCell::new(Lru::new());
+    /// By segment id; kept between queries.
+    static OPEN: RefCell<Lru<[u8; 16], Mapped>> = RefCell::new(Lru::new());
 }
 
 /// Maps a segment that the active snapshot sees, recreating its file first if it is missing or damaged. Errors: `Corrupt`
 /// if the catalog's own bytes are not what they were, and errors of the file system.
 pub fn open(entry: &SegmentEntry) -> Result<Arc<Segment>> {
-    if let Some((_, known)) = OPEN.with_borrow_mut(|open| open.get(&entry.id).cloned()) {
+    if let Some(known) = OPEN.with_borrow_mut(|open| open.get_mut(&entry.id).map(Mapped::take)) {
         return Ok(known);
     }
+    let directory = directory()?;
+    let path = directory.join(file_name(&entry.id, entry.checksum));
     let segment = match pending::bytes_of(&entry.id) {
         Some(bytes) => Segment::open(bytes)?,
-        None => open_file(entry)?,
+        None => open_file(entry, &directory, &path)?,
     };
     let segment = Arc::new(segment);
     let limit = usize::try_from(guc::MAX_OPEN_SEGMENTS.get()).unwrap_or(16);
-    OPEN.with_borrow_mut(|open| open.insert(entry.id, (entry.checksum, segment.clone()), limit));
+    OPEN.with_borrow_mut(|open| {
+        let (checksum, bytes) = (entry.checksum, entry.bytes);
+        let mapped = Mapped { checksum, bytes, segment: segment.clone(), path, noted: Instant::now() };
+        open.insert(entry.id, mapped, limit);
+        if let Some(limit) = guc::cache_limit() {
+            // What is mapped takes disk space even after its file was evicted.
+            let mut total: u64 = open.iter().map(|(_, m)| m.bytes).sum();
+            while total > limit {
+                total -= open.pop().map_or(total, |m| m.bytes);
+            }
+        }
+    });
     Ok(segment)
+}
+
+/// Divides segments into runs that one query has mapped at the same time.
+pub fn waves(segments: &[SegmentEntry]) -> impl Iterator<Item = &[SegmentEntry]> {
+    /// Segments mapped and scanned at a time.
+    const WAVE: usize = 256;
+    let most = guc::cache_limit().map_or(u64::MAX, |limit| limit / 2);
+    let mut rest = segments;
+    std::iter::from_fn(move || {
+        let mut bytes = 0u64;
+        let fitting = rest.iter().take(WAVE).take_while(|entry| {
+            bytes += entry.bytes;
+            bytes <= most
+        });
+        let count = fitting.count().max(1).min(rest.len());
+        let (wave, others) = rest.split_at(count);
+        rest = others;
+        (!wave.is_empty()).then_some(wave)
+    })
 }
 
 /// Unmaps a segment as soon as no query uses it.
@@ -52,21 +104,20 @@ pub fn forget(id: &[u8; 16]) {
     OPEN.with_borrow_mut(|open| open.remove(id));
 }
 
-fn open_file(entry: &SegmentEntry) -> Result<Segment> {
-    let directory = directory()?;
-    let path = directory.join(file_name(&entry.id, entry.checksum));
-    if let Ok(segment) = map(&path, entry.bytes).and_then(|bytes| Ok(Segment::open(bytes)?)) {
+fn open_file(entry: &SegmentEntry, directory: &Path, path: &Path) -> Result<Segment> {
+    if let Ok(segment) = map(path, entry.bytes).and_then(|bytes| Ok(Segment::open(bytes)?)) {
         return Ok(segment);
     }
     // Missing, of another length, or damaged: whatever it is, the home has the bytes.
-    Ok(Segment::open(recreate(entry, &directory)?)?)
+    Ok(Segment::open(recreate(entry, directory)?)?)
 }
 
 /// After damage was found in a segment: verifies those that this session has mapped, and removes the files of damaged
 /// ones, so that the next query makes them again from their home.
 pub fn drop_damaged() {
     let Ok(directory) = directory() else { return };
-    let open: Vec<_> = OPEN.with_borrow(|open| open.iter().map(|(id, (sum, seg))| (*id, *sum, seg.clone())).collect());
+    let open: Vec<_> =
+        OPEN.with_borrow(|open| open.iter().map(|(id, m)| (*id, m.checksum, m.segment.clone())).collect());
     for (id, checksum, segment) in open {
         if interrupts::stop_requested() {
             return;
@@ -169,11 +220,12 @@ fn checksum_of(path: &Path) -> io::Result<(u64, u32)> {
 
 fn map(path: &Path, length: u64) -> Result<SegmentBytes> {
     let file = File::open(path).map_err(|e| Error::io(&e, format_args!("open segment file \"{}\"", path.display())))?;
+    eviction::note_use(&file);
     Ok(SegmentBytes::map(&file, length)?)
 }
 
 pub fn file_name(id: &[u8; 16], checksum: u32) -> String {
-    format!("{}-{checksum:08x}.segment", uuid_text(id))
+    format!("{}-{checksum:08x}.{SEGMENT}", uuid_text(id))
 }
 
 /// Directory of every database's files.
@@ -206,6 +258,18 @@ pub fn directory() -> Result<PathBuf> {
     Ok(directory)
 }
 
+/// Directories in a directory; none if it can't be read.
+pub fn directories(of: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(of).into_iter().flatten().flatten();
+    entries.map(|e| e.path()).filter(|p| p.is_dir() && !p.is_symlink()).collect()
+}
+
+/// Files in a directory; none if it can't be read.
+pub fn files(of: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(of).into_iter().flatten().flatten();
+    entries.map(|e| e.path()).filter(|p| p.is_file()).collect()
+}
+
 fn boot_id() -> String {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let id: String = id.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
@@ -222,6 +286,8 @@ pub struct NewFile {
     keep: bool,
 }
 
+/// Name extension of complete files.
+pub const SEGMENT: &str = "segment";
 /// Name extension of files in the making.
 pub const TEMPORARY: &str = "tmp";
 
@@ -244,8 +310,9 @@ fn remove_all_unfinished() {
 }
 
 impl NewFile {
-    /// `directory` is [`directory`]'s. Called on the main thread.
+    /// `directory` is [`directory`]'s. Called on the main thread. Errors: `disk_full` if too little would be left free.
     pub fn create(directory: &Path) -> Result<Self> {
+        eviction::check_reserve(directory)?;
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = directory.join(format!("{}-{number}.{TEMPORARY}", std::process::id()));
@@ -272,6 +339,7 @@ impl NewFile {
     pub fn finish(mut self) -> Result<WrittenFile> {
         self.out.flush().map_err(|e| Error::io(&e, format_args!("write segment file \"{}\"", self.path.display())))?;
         let bytes = SegmentBytes::map(self.out.get_ref(), self.length)?;
+        eviction::note_written(self.length);
         self.keep = true;
         Ok(WrittenFile {
             directory: self.directory.clone(),

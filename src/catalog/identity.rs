@@ -75,6 +75,21 @@ static CHANGED: Statement = Statement {
           WHERE w.fdwname = 'basalt'",
     types: &[],
 };
+/// Columns of datasources whose values contain values of the altered type.
+static USERS: Statement = Statement {
+    sql: "WITH RECURSIVE family(type) AS ( \
+              SELECT coalesce(c.reltype, o.objid) FROM pg_event_trigger_ddl_commands() o \
+              LEFT JOIN pg_class c ON o.classid = 'pg_class'::regclass AND c.oid = o.objid \
+              UNION SELECT d.oid FROM family f, LATERAL ( \
+                  SELECT t.oid FROM pg_type t WHERE f.type IN (t.typelem, t.typbasetype) \
+                  UNION ALL SELECT unnest(ARRAY[r.rngtypid, r.rngmultitypid]) FROM pg_range r WHERE r.rngsubtype = f.type \
+                  UNION ALL SELECT c.reltype FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
+                      WHERE a.atttypid = f.type AND c.relkind = 'c') d) \
+          SELECT d.id, d.relation::regclass::text, a.attname::text, format_type(a.atttypid, a.atttypmod) \
+          FROM family f JOIN pg_attribute a ON a.atttypid = f.type AND NOT a.attisdropped \
+          JOIN basalt.datasource d ON d.relation = a.attrelid",
+    types: &[],
+};
 static ROW: Statement = Statement {
     sql: "SELECT id, next_column_id, columns::text FROM basalt.datasource WHERE relation = $1",
     types: &[pg_sys::REGCLASSOID],
@@ -105,6 +120,9 @@ pub fn after_command(command: &Command) -> Result<()> {
     if ALTERING.get() {
         return Ok(());
     }
+    if command.reshapes_type {
+        return refuse_reshaping();
+    }
     let relations = CHANGED.run(&[], |rows| (0..rows.len()).filter_map(|row| rows.oid(row, 0)).collect::<Vec<_>>());
     for relation in relations {
         refuse_reserved(command)?;
@@ -117,6 +135,25 @@ pub fn after_command(command: &Command) -> Result<()> {
 pub fn assign(relation: pg_sys::Oid) -> Result<()> {
     let command = Command { adds_column: true, ..Command::default() };
     reconcile(relation, &command)
+}
+
+/// Types without a form of their own are stored by their text, which PostgreSQL must be able to read again.
+fn refuse_reshaping() -> Result<()> {
+    let users = USERS.run(&[], |rows| {
+        let of_row = |row| Some((rows.uuid(row, 0)?, rows.text(row, 1)?, rows.text(row, 2)?, rows.text(row, 3)?));
+        (0..rows.len()).filter_map(of_row).collect::<Vec<_>>()
+    });
+    match users.into_iter().find(|(id, ..)| has_data(id)) {
+        None => Ok(()),
+        Some((_, table, column, ty)) => Err(Error::new(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            format!("values of the type are stored in column \"{column}\" of datasource \"{table}\""),
+        )
+        .detail(format!(
+            "Stored values of type {ty} hold its labels or attributes as they were when the rows were written."
+        ))
+        .hint("Make a new type and a new column of it, or write the rows again with basalt.replace.")),
+    }
 }
 
 /// Ids are not the user's to change; a dump adds them where there are none.

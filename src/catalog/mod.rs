@@ -6,6 +6,7 @@ mod collect;
 pub mod compact;
 pub mod datasource;
 pub mod derived;
+mod eviction;
 pub mod fields;
 pub mod handoff;
 pub mod identity;

@@ -63,8 +63,8 @@ fn sweep_files() -> u64 {
     let mut removed = 0;
     let own = cache::database_directory();
     let current = cache::directory().ok();
-    for boot in directories(&own) {
-        for file in files(&boot) {
+    for boot in cache::directories(&own) {
+        for file in cache::files(&boot) {
             interrupts::check();
             if is_orphan(&file) && fs::remove_file(&file).is_ok() {
                 removed += 1;
@@ -76,31 +76,21 @@ fn sweep_files() -> u64 {
         }
     }
     let databases = databases();
-    for directory in directories(&cache::root()) {
+    for directory in cache::directories(&cache::root()) {
         let number = directory.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse::<u32>().ok());
         if number.is_some_and(|number| !databases.contains(&number)) {
-            removed += directories(&directory).iter().map(|boot| files(boot).len() as u64).sum::<u64>();
+            removed += cache::directories(&directory).iter().map(|boot| cache::files(boot).len() as u64).sum::<u64>();
             let _ = fs::remove_dir_all(&directory);
         }
     }
     removed
 }
 
-fn directories(of: &Path) -> Vec<std::path::PathBuf> {
-    let entries = fs::read_dir(of).into_iter().flatten().flatten();
-    entries.map(|e| e.path()).filter(|p| p.is_dir() && !p.is_symlink()).collect()
-}
-
-fn files(of: &Path) -> Vec<std::path::PathBuf> {
-    let entries = fs::read_dir(of).into_iter().flatten().flatten();
-    entries.map(|e| e.path()).filter(|p| p.is_file()).collect()
-}
-
 fn is_orphan(file: &Path) -> bool {
     let Some(name) = file.file_name().and_then(|n| n.to_str()) else { return false };
     let Some((stem, extension)) = name.rsplit_once('.') else { return false };
     match extension {
-        "segment" => stem.get(..36).and_then(parse_uuid).is_some_and(|id| !is_needed(&id)),
+        cache::SEGMENT => stem.get(..36).and_then(parse_uuid).is_some_and(|id| !is_needed(&id)),
         // Named after the process that writes it.
         _ => {
             stem.split('-').next().and_then(|pid| pid.parse::<i32>().ok()).is_some_and(|pid| !session::has_process(pid))

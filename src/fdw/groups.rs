@@ -20,9 +20,6 @@ use crate::translate::host::PgHost;
 use crate::translate::template::{Finish, Function, GroupsTemplate, KeyTemplate, Target};
 use crate::translate::time::{self, BucketValues};
 
-/// Segments mapped and scanned at a time.
-const WAVE: usize = 256;
-
 pub struct Groups {
     result: AggregateResult,
     outputs: Vec<Output>,
@@ -71,7 +68,7 @@ impl Groups {
         let scanned = start.segments.iter().map(|s| s.statistics.clone()).collect();
         let query = AggregateQuery { columns: inputs.columns.clone(), filter: start.filter, keys, aggregates };
         let mut execution = AggregateExecution::new(query, start.options)?;
-        for wave in start.segments.chunks(WAVE) {
+        for wave in cache::waves(&start.segments) {
             let scans = wave
                 .iter()
                 .map(|entry| {

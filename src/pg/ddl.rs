@@ -20,6 +20,8 @@ pub struct Command {
     pub options: Vec<(Option<String>, String, bool)>,
     /// Options of columns that it adds.
     pub new_column_options: Vec<String>,
+    /// Renames a value of an enum, or changes the attributes of a composite type.
+    pub reshapes_type: bool,
 }
 
 /// Raises unless `call` is that of an event trigger function.
@@ -37,10 +39,21 @@ pub fn command(call: &Arguments) -> Command {
         }
         command.creates_foreign_table = (*data).tag == pg_sys::CommandTag::CMDTAG_CREATE_FOREIGN_TABLE;
         let tree = (*data).parsetree;
-        if tree.is_null() || (*tree).type_ != pg_sys::NodeTag::T_AlterTableStmt {
+        if tree.is_null() {
             return command;
         }
-        for part in list::pointers::<pg_sys::AlterTableCmd>((*tree.cast::<pg_sys::AlterTableStmt>()).cmds) {
+        if (*tree).type_ == pg_sys::NodeTag::T_AlterEnumStmt {
+            command.reshapes_type = !(*tree.cast::<pg_sys::AlterEnumStmt>()).oldVal.is_null();
+        }
+        if (*tree).type_ != pg_sys::NodeTag::T_AlterTableStmt {
+            return command;
+        }
+        let altered = tree.cast::<pg_sys::AlterTableStmt>();
+        if (*altered).objtype == pg_sys::ObjectType::OBJECT_TYPE {
+            command.reshapes_type = true;
+            return command;
+        }
+        for part in list::pointers::<pg_sys::AlterTableCmd>((*altered).cmds) {
             let name = (*part).name;
             let name = (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned());
             match (*part).subtype {

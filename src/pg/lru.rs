@@ -16,6 +16,10 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
     }
 
     pub fn get(&mut self, key: &K) -> Option<&V> {
+        self.get_mut(key).map(|value| &*value)
+    }
+
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let (used, value) = self.entries.get_mut(key)?;
         self.order.remove(used);
         self.clock += 1;
@@ -31,9 +35,14 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         self.order.insert(self.clock, key.clone());
         self.entries.insert(key, (self.clock, value));
         while self.entries.len() > limit.max(1) {
-            let Some((_, oldest)) = self.order.pop_first() else { break };
-            self.entries.remove(&oldest);
+            self.pop();
         }
+    }
+
+    /// Removes what was not used for longest.
+    pub fn pop(&mut self) -> Option<V> {
+        let (_, oldest) = self.order.pop_first()?;
+        self.entries.remove(&oldest).map(|(_, value)| value)
     }
 
     /// All entries, in no particular order; that does not count as use.

@@ -5,6 +5,7 @@ pub mod callbacks;
 pub mod cast;
 pub mod classes;
 pub mod ddl;
+pub mod disk;
 pub mod eval;
 pub mod expression;
 pub mod foreign;
