@@ -12,6 +12,8 @@ pub(crate) mod validity;
 pub(crate) mod wide;
 
 #[cfg(test)]
+mod kernels;
+#[cfg(test)]
 mod tests;
 
 /// The encoding registry. Numbers are never reused.

@@ -11,7 +11,7 @@ use crate::Result;
 use crate::segment::BytesBlock;
 
 /// One encoding under test.
-trait Subject {
+pub(super) trait Subject {
     type Value: Clone + std::fmt::Debug;
     /// The encodings of `values`, with their numbers; none where an encoding cannot hold them.
     fn encode(values: &[Self::Value]) -> Vec<(u8, Vec<u8>)>;
@@ -85,7 +85,7 @@ fn integers() -> impl Strategy<Value = Vec<i64>> {
     )
 }
 
-struct Integers;
+pub(super) struct Integers;
 
 impl Subject for Integers {
     type Value = i64;
@@ -109,7 +109,7 @@ impl Subject for Integers {
 }
 
 /// Codes: the same bytes, decoded to 32 bits.
-struct Codes;
+pub(super) struct Codes;
 
 impl Subject for Codes {
     type Value = u32;
@@ -132,7 +132,7 @@ impl Subject for Codes {
     }
 }
 
-struct Wide;
+pub(super) struct Wide;
 
 impl Subject for Wide {
     type Value = i128;
@@ -165,7 +165,7 @@ impl Subject for Wide {
     }
 }
 
-struct Floats;
+pub(super) struct Floats;
 
 impl Subject for Floats {
     type Value = f64;
@@ -211,12 +211,13 @@ impl Subject for Floats {
             }),
             vec(prop_oneof![any::<f64>(), odd], 1..1100),
             vec(any::<f32>().prop_map(f64::from), 1..1100),
+            vec(any::<f64>(), 1..1100),
         ]
         .boxed()
     }
 }
 
-struct Strings;
+pub(super) struct Strings;
 
 impl Strings {
     fn block(values: &[Vec<u8>]) -> BytesBlock {
