@@ -108,13 +108,15 @@ fn the_golden_files_use_the_whole_format() {
         let output = Command::new("python3").arg(reader()).arg(file).arg("used").output().unwrap();
         let found: Json = serde_json::from_slice(&output.stdout).unwrap();
         for (what, numbers) in found.as_object().unwrap() {
-            let numbers = numbers.as_array().unwrap().iter().map(|n| n.as_u64().unwrap());
+            let number = |n: &Json| n.as_u64().or_else(|| n.as_bool().map(u64::from)).unwrap();
+            let numbers = numbers.as_array().unwrap().iter().map(number);
             used.entry(what.clone()).or_default().extend(numbers);
         }
     }
     assert!(used["encodings"].iter().eq(&(0..=9).collect::<Vec<_>>()), "{used:?}");
     assert!(used["validities"].iter().eq(&[0, 1, 2, 3]), "{used:?}");
     assert!(used["indexes"].iter().eq(&[0, 1]), "{used:?}");
+    assert!(used["symbols"].iter().eq(&[0, 1]), "{used:?}");
     assert!(used["widths"].iter().any(|w| *w > 32), "{used:?}");
 }
 

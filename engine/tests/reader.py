@@ -9,7 +9,7 @@ import struct
 import sys
 
 
-USED = {"encodings": set(), "validities": set(), "indexes": set(), "widths": set()}
+USED = {"encodings": set(), "validities": set(), "indexes": set(), "symbols": set(), "widths": set()}
 
 
 class Damaged(Exception):
@@ -325,26 +325,53 @@ def footer(data):
     return rows, columns, order, kept
 
 
+def symbols(data):
+    """The table of a section: byte strings by code; None: values are not compressed."""
+    source = Input(data)
+    table = [source.take(source.u8()) for _ in range(source.u8())]
+    source.end("a table of symbols")
+    need(all(1 <= len(symbol) <= 8 for symbol in table), "a symbol")
+    return table or None
+
+
+def decompressed(codes, table):
+    if table is None:
+        return codes
+    source, out = Input(codes), b""
+    while source.at < len(codes):
+        code = source.u8()
+        need(code == 255 or code < len(table), "a symbol's code")
+        out += source.take(1) if code == 255 else table[code]
+    return out
+
+
 def dictionary(meta, parts):
     need(meta.u8() == 1, "the dictionary's layout")
     count = meta.varint()
-    values = []
+    values, chunks_left = [], 0
     for first in range(0, count, 1024):
+        if chunks_left == 0:
+            chunks_left = meta.varint()
+            need(chunks_left > 0, "a section")
+            table = symbols(parts.next(meta.varint(), meta.u32(), "a table of symbols").data)
+            USED["symbols"].add(len(table or []) > 0)
+        chunks_left -= 1
         chunk = parts.next(meta.varint(), meta.u32(), "a dictionary").data
         in_chunk = min(count - first, 1024)
         groups = (in_chunk + 15) // 16
         starts = list(struct.unpack("<%dI" % groups, chunk[: 4 * groups])) + [len(chunk)]
         need(starts[0] == 4 * groups, "the first group's place")
         for group in range(groups):
-            source = Input(chunk[starts[group] : starts[group + 1]])
-            value = source.take(source.varint())
-            values.append(value)
-            for _ in range(min(in_chunk - group * 16, 16) - 1):
-                shared = source.varint()
+            source, value = Input(chunk[starts[group] : starts[group + 1]]), b""
+            for _ in range(min(in_chunk - group * 16, 16)):
+                token = source.u8()
+                shared = token >> 3 if token >> 3 < 31 else 31 + source.varint()
+                rest = token & 7 if token & 7 < 7 else 7 + source.varint()
                 need(shared <= len(value), "a shared prefix")
-                value = value[:shared] + source.take(source.varint())
+                value = value[:shared] + decompressed(source.take(rest), table)
                 values.append(value)
             source.end("a group")
+    need(chunks_left == 0, "a section")
     need(all(a < b for a, b in zip(values, values[1:])), "a dictionary out of order")
     return values
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use basalt_engine::rows::RowBuffer;
 use basalt_engine::segment::{BuildOptions, MergeSource, Segment, SegmentBuilder, SegmentBytes, merge};
-use basalt_engine::types::{Column, ColumnId, LogicalType, Schema, Value};
+use basalt_engine::types::{Column, ColumnId, LogicalType, Schema};
 use basalt_engine::{Budget, Cancel, TimeRanges};
 use support::mix;
 

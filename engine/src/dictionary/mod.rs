@@ -2,6 +2,7 @@
 
 mod intern;
 mod read;
+mod symbols;
 mod write;
 
 #[cfg(test)]
@@ -17,3 +18,8 @@ pub(crate) use write::DictionaryWriter;
 pub(crate) const CHUNK_VALUES: usize = 1024;
 /// Values of a full group: the unit that is searched without decoding others.
 pub(crate) const GROUP_VALUES: usize = 16;
+
+/// A value's token: how many bytes it shares with the one before in five bits, how many follow in three. The greatest
+/// number of each says that a varint with what is above it follows.
+const LONG_SHARED: usize = 31;
+const LONG_REST: usize = 7;

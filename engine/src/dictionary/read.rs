@@ -3,8 +3,10 @@
 
 use std::cmp::Ordering;
 use std::ops::Range;
+use std::sync::OnceLock;
 
-use super::{CHUNK_VALUES, GROUP_VALUES};
+use super::symbols::{LONGEST, SymbolTable};
+use super::{CHUNK_VALUES, GROUP_VALUES, LONG_REST, LONG_SHARED};
 use crate::encoding::cursor::Cursor;
 use crate::segment::{BytesBlock, Part};
 use crate::{Error, Result};
@@ -13,7 +15,16 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct DictionaryMeta {
     pub count: u32,
-    pub chunks: Vec<Part>,
+    pub sections: Vec<Section>,
+    /// Each with the number of its section.
+    pub chunks: Vec<(Part, u32)>,
+}
+
+/// Chunks that share a table of symbols.
+#[derive(Debug)]
+pub(crate) struct Section {
+    pub part: Part,
+    table: OnceLock<Option<Box<SymbolTable>>>,
 }
 
 impl DictionaryMeta {
@@ -24,12 +35,28 @@ impl DictionaryMeta {
             other => return Err(Error::Unsupported { what: format!("dictionary layout {other}") }),
         }
         let count = input.varint32()?;
-        let mut chunks = Vec::new();
-        for _ in 0..(count as usize).div_ceil(CHUNK_VALUES) {
+        let (mut sections, mut chunks) = (Vec::new(), Vec::new());
+        let mut left = (count as usize).div_ceil(CHUNK_VALUES);
+        while left > 0 {
+            let number = u32::try_from(sections.len()).map_err(|_| corrupt())?;
+            let within = input.length()?;
+            if within == 0 || within > left {
+                return Err(corrupt());
+            }
+            left -= within;
             let length = input.varint()?;
-            chunks.push(Part::new(at, length, input.u32()?)?);
+            sections.push(Section { part: Part::new(at, length, input.u32()?)?, table: OnceLock::new() });
+            for _ in 0..within {
+                let length = input.varint()?;
+                chunks.push((Part::new(at, length, input.u32()?)?, number));
+            }
         }
-        Ok(DictionaryMeta { count, chunks })
+        Ok(DictionaryMeta { count, sections, chunks })
+    }
+
+    pub fn bytes(&self) -> u64 {
+        let tables = self.sections.iter().map(|s| s.part.length()).sum::<u64>();
+        tables + self.chunks.iter().map(|(part, _)| part.length()).sum::<u64>()
     }
 }
 
@@ -45,17 +72,47 @@ pub struct Dictionary<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Chunk<'a> {
     bytes: &'a [u8],
+    symbols: Option<&'a SymbolTable>,
     values: usize,
 }
 
 /// The values of one group, one after the other.
 pub(crate) struct Values<'a> {
     input: Cursor<'a>,
+    symbols: Option<&'a SymbolTable>,
     left: usize,
     first: bool,
 }
 
 impl<'a> Values<'a> {
+    /// How many bytes the next value shares with the one before, and the rest of it as it is stored.
+    #[inline]
+    fn token(&mut self) -> Result<(usize, &'a [u8])> {
+        let token = usize::from(self.input.u8()?);
+        let (mut shared, mut rest) = (token >> 3, token & LONG_REST);
+        if shared == LONG_SHARED {
+            shared = self.input.length()?.checked_add(LONG_SHARED).ok_or_else(corrupt)?;
+        }
+        if rest == LONG_REST {
+            rest = self.input.length()?.checked_add(LONG_REST).ok_or_else(corrupt)?;
+        }
+        if std::mem::take(&mut self.first) && shared > 0 {
+            return Err(corrupt());
+        }
+        Ok((shared, self.input.take(rest)?))
+    }
+
+    #[inline]
+    fn put(&self, rest: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        match self.symbols {
+            Some(symbols) => symbols.decode(rest, out),
+            None => {
+                out.extend_from_slice(rest);
+                Ok(())
+            }
+        }
+    }
+
     /// Puts the next value in `value`, which must hold the one before. `false`: there is none.
     pub fn next(&mut self, value: &mut Vec<u8>) -> Result<bool> {
         if self.left == 0 {
@@ -63,46 +120,81 @@ impl<'a> Values<'a> {
             return Ok(false);
         }
         self.left -= 1;
-        let shared = if self.first { 0 } else { self.input.length()? };
-        self.first = false;
+        let (shared, rest) = self.token()?;
         if shared > value.len() {
             return Err(corrupt());
         }
-        let length = self.input.length()?;
         value.truncate(shared);
-        value.extend_from_slice(self.input.take(length)?);
+        self.put(rest, value)?;
         Ok(true)
     }
-}
 
-impl Values<'_> {
     /// Appends the group's values `skip..end` to `out`.
-    fn append(mut self, skip: usize, end: usize, out: &mut BytesBlock) -> Result<()> {
+    fn append(mut self, skip: usize, end: usize, out: &mut Appender) -> Result<()> {
         // Values before `skip` are only what later ones share a beginning with.
-        let keep = out.data.len();
+        let keep = out.at;
         let (mut start, mut length) = (keep, 0);
         for nth in 0..end.min(self.left) {
-            let shared = if nth == 0 { 0 } else { self.input.length()? };
+            let (shared, rest) = self.token()?;
             if shared > length {
                 return Err(corrupt());
             }
-            let own = self.input.length()?;
-            let bytes = self.input.take(own)?;
             let before = start;
-            start = out.data.len();
-            out.data.extend_from_within(before..before + shared);
-            out.data.extend_from_slice(bytes);
-            length = shared + own;
+            start = out.at;
+            out.value(before, shared, rest, self.symbols)?;
+            length = out.at - start;
             if nth <= skip && start > keep {
                 // The value before was skipped.
-                out.data.copy_within(start.., keep);
-                out.data.truncate(keep + length);
+                out.data.copy_within(start..out.at, keep);
+                out.at = keep + length;
                 start = keep;
             }
             if nth >= skip {
-                out.ends.push(u32::try_from(out.data.len()).map_err(|_| too_big())?);
+                out.ends.push(u32::try_from(out.at).map_err(|_| too_big())?);
             }
         }
+        Ok(())
+    }
+}
+
+/// Values on their way into a block. What lies behind `at` is space: whole words are written, and the next value begins
+/// where the one before ends.
+struct Appender<'a> {
+    data: &'a mut Vec<u8>,
+    ends: &'a mut Vec<u32>,
+    at: usize,
+}
+
+/// Bytes that are copied at once.
+const STRIDE: usize = 32;
+
+impl Appender<'_> {
+    /// Appends the first `shared` bytes of what begins at `before`, and `rest`.
+    #[inline]
+    fn value(&mut self, before: usize, shared: usize, rest: &[u8], symbols: Option<&SymbolTable>) -> Result<()> {
+        let need = self.at + shared + rest.len() * LONGEST + STRIDE;
+        if self.data.len() < need {
+            // Growing by half keeps the space small beside what a large block holds.
+            self.data.resize(need.max(self.data.len() / 2 * 3), 0);
+        }
+        if shared <= STRIDE {
+            let head = self.data.get(before..).and_then(|d| d.first_chunk::<STRIDE>()).copied();
+            let slot = self.data.get_mut(self.at..).and_then(|d| d.first_chunk_mut::<STRIDE>());
+            if let (Some(head), Some(slot)) = (head, slot) {
+                *slot = head;
+            }
+        } else {
+            self.data.copy_within(before..before + shared, self.at);
+        }
+        self.at += shared;
+        let space = self.data.get_mut(self.at..).unwrap_or_default();
+        self.at += match symbols {
+            Some(symbols) => symbols.decode_into(rest, space)?,
+            None => {
+                space.get_mut(..rest.len()).ok_or_else(corrupt)?.copy_from_slice(rest);
+                rest.len()
+            }
+        };
         Ok(())
     }
 }
@@ -127,14 +219,14 @@ impl<'a> Chunk<'a> {
         }
         let bytes = self.bytes.get(start..end).ok_or_else(corrupt)?;
         let left = (self.values - group * GROUP_VALUES).min(GROUP_VALUES);
-        Ok(Values { input: Cursor::new(bytes), left, first: true })
+        Ok(Values { input: Cursor::new(bytes), symbols: self.symbols, left, first: true })
     }
 
-    /// The first value of a group, in place.
-    fn head(&self, group: usize) -> Result<&'a [u8]> {
-        let mut input = self.group(group)?.input;
-        let length = input.length()?;
-        input.take(length)
+    /// Whether the first value of a group is not greater than `wanted`.
+    fn begins_at_most(&self, group: usize, wanted: &[u8], scratch: &mut Vec<u8>) -> Result<bool> {
+        scratch.clear();
+        let mut values = self.group(group)?;
+        Ok(values.next(scratch)? && scratch.as_slice() <= wanted)
     }
 }
 
@@ -158,10 +250,19 @@ impl<'a> Dictionary<'a> {
     }
 
     pub(crate) fn chunk(&self, index: usize) -> Result<Chunk<'a>> {
-        let part = self.meta.chunks.get(index).ok_or_else(corrupt)?;
+        let (part, section) = self.meta.chunks.get(index).ok_or_else(corrupt)?;
         let bytes = part.bytes(self.range, self.unchecked, "a dictionary")?;
         let values = (self.len() as usize - index * CHUNK_VALUES).min(CHUNK_VALUES);
-        Ok(Chunk { bytes, values })
+        let section = self.meta.sections.get(*section as usize).ok_or_else(corrupt)?;
+        let symbols = match section.table.get() {
+            Some(symbols) => symbols,
+            None => {
+                let bytes = section.part.bytes(self.range, self.unchecked, "a table of symbols")?;
+                let read = SymbolTable::read(bytes)?.map(Box::new);
+                section.table.get_or_init(|| read)
+            }
+        };
+        Ok(Chunk { bytes, symbols: symbols.as_deref(), values })
     }
 
     /// Appends the bytes of `code` to `out`. Errors: `Invalid` past the end.
@@ -183,13 +284,14 @@ impl<'a> Dictionary<'a> {
     /// Puts the values of `codes` into `out`, which is emptied first. Errors: `Invalid` past the end; `Unsupported` if they
     /// exceed 4 GiB.
     pub fn range(&self, codes: Range<u32>, out: &mut BytesBlock) -> Result<()> {
-        out.data.clear();
         out.ends.clear();
         if codes.end > self.len() {
             return Err(Error::invalid("code outside of its dictionary"));
         }
         let (mut code, end) = (codes.start as usize, codes.end as usize);
         out.ends.reserve(end.saturating_sub(code));
+        let BytesBlock { ends, data } = out;
+        let mut appender = Appender { data, ends, at: 0 };
         while code < end {
             let chunk_index = code / CHUNK_VALUES;
             let chunk = self.chunk(chunk_index)?;
@@ -198,40 +300,33 @@ impl<'a> Dictionary<'a> {
                 let group = code % CHUNK_VALUES / GROUP_VALUES;
                 let first = chunk_index * CHUNK_VALUES + group * GROUP_VALUES;
                 let last = chunk_end.min(first + GROUP_VALUES);
-                chunk.group(group)?.append(code - first, last - first, out)?;
+                chunk.group(group)?.append(code - first, last - first, &mut appender)?;
                 code = last;
             }
         }
+        let length = appender.at;
+        out.data.truncate(length);
         Ok(())
     }
 
     /// All values in order. Errors: `Unsupported` if they exceed 4 GiB.
     pub fn all(&self) -> Result<BytesBlock> {
         let mut out = BytesBlock::default();
-        let mut value = Vec::new();
-        for index in 0..self.meta.chunks.len() {
-            let chunk = self.chunk(index)?;
-            for group in 0..chunk.groups() {
-                let mut values = chunk.group(group)?;
-                while values.next(&mut value)? {
-                    out.data.extend_from_slice(&value);
-                    out.ends.push(u32::try_from(out.data.len()).map_err(|_| too_big())?);
-                }
-            }
-        }
+        self.range(0..self.len(), &mut out)?;
         Ok(out)
     }
 
     /// `Ok(code)` or `Err(code of the first greater value)`, as `slice::binary_search`.
     pub fn search(&self, wanted: &[u8]) -> Result<std::result::Result<u32, u32>> {
-        let Some(chunk_index) = last_at_most(self.meta.chunks.len(), wanted, |i| self.chunk(i)?.head(0))? else {
-            return Ok(Err(0));
-        };
+        let mut value = Vec::new();
+        let chunks = self.meta.chunks.len();
+        let found = last_where(chunks, |i| self.chunk(i)?.begins_at_most(0, wanted, &mut value))?;
+        let Some(chunk_index) = found else { return Ok(Err(0)) };
         let chunk = self.chunk(chunk_index)?;
-        let group = last_at_most(chunk.groups(), wanted, |i| chunk.head(i))?.unwrap_or_default();
+        let group = last_where(chunk.groups(), |i| chunk.begins_at_most(i, wanted, &mut value))?.unwrap_or_default();
         let mut values = chunk.group(group)?;
         let mut code = u32::try_from(chunk_index * CHUNK_VALUES + group * GROUP_VALUES).map_err(|_| corrupt())?;
-        let mut value = Vec::new();
+        value.clear();
         while values.next(&mut value)? {
             match value.as_slice().cmp(wanted) {
                 Ordering::Less => code += 1,
@@ -248,12 +343,12 @@ impl<'a> Dictionary<'a> {
     }
 }
 
-/// The last of `count` ascending heads that is not greater than `wanted`.
-fn last_at_most<'a>(count: usize, wanted: &[u8], head: impl Fn(usize) -> Result<&'a [u8]>) -> Result<Option<usize>> {
+/// The last of `count` positions where `holds`, which is so up to it and not after.
+fn last_where(count: usize, mut holds: impl FnMut(usize) -> Result<bool>) -> Result<Option<usize>> {
     let (mut low, mut high) = (0, count);
     while low < high {
         let middle = low + (high - low) / 2;
-        if head(middle)? <= wanted { low = middle + 1 } else { high = middle }
+        if holds(middle)? { low = middle + 1 } else { high = middle }
     }
     Ok(low.checked_sub(1))
 }

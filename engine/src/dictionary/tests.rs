@@ -85,3 +85,53 @@ fn interned_values_are_sorted_by_bytes() {
     expected.sort_unstable();
     assert_eq!(sorted, expected);
 }
+
+/// Sentences of few words, so many that there are several sections, and bytes that are in no symbol.
+#[test]
+fn values_are_compressed_by_sections() {
+    let words = ["carefully", "quickly", "ironic", "deposits", "above", "the", "packages", "sleep"];
+    let mut values: Vec<Vec<u8>> = (0..150_000u32)
+        .map(|i| {
+            let n = i.wrapping_mul(2_654_435_761);
+            let mut value = Vec::new();
+            for shift in [0, 5, 11, 17, 23] {
+                value.extend_from_slice(words[(n >> shift) as usize % 8].as_bytes());
+                value.push(b' ');
+            }
+            value.extend(i.to_string().bytes());
+            value.extend((i % 500 == 0).then_some([0, (i >> 8) as u8, 255]).into_iter().flatten());
+            value
+        })
+        .collect();
+    values.sort_unstable();
+    let raw: usize = values.iter().map(Vec::len).sum();
+    with(&values, |dictionary| {
+        assert!(dictionary.meta.sections.len() >= 2);
+        assert!(dictionary.meta.bytes() * 3 < raw as u64);
+        let mut block = crate::segment::BytesBlock::default();
+        for (start, end) in [(0, 150_000), (5, 6), (1023, 1026), (65_530, 70_001), (149_999, 150_000), (7, 7)] {
+            dictionary.range(start..end, &mut block).unwrap();
+            assert!((start..end).enumerate().all(|(i, code)| block.get(i) == values[code as usize]));
+            assert_eq!(block.len() as u32, end - start);
+        }
+    });
+    agrees(&values, &[b"carefully carefully".to_vec(), b"the ".to_vec(), vec![255]]);
+}
+
+#[test]
+fn damaged_symbols_are_noticed() {
+    use super::symbols::SymbolTable;
+    for bytes in [&b""[..], &[1], &[1, 0], &[1, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9], &[0, 0], &[2, 1, 65]] {
+        assert!(SymbolTable::read(bytes).is_err(), "{bytes:?}");
+    }
+    assert!(SymbolTable::read(&[0]).unwrap().is_none());
+    let table = SymbolTable::read(&[2, 1, b'a', 8, b'b', b'c', b'd', b'e', b'f', b'g', b'h', b'i']).unwrap().unwrap();
+    let decode = |codes: &[u8]| {
+        let mut out = b">".to_vec();
+        table.decode(codes, &mut out).map(|()| out)
+    };
+    assert_eq!(decode(&[1, 0, 255, 7, 0, 255, 255]).unwrap(), b">bcdefghia\x07a\xff");
+    for codes in [&[2][..], &[255], &[0, 254, 0], &[0, 255]] {
+        assert!(decode(codes).is_err(), "{codes:?}");
+    }
+}

@@ -2,7 +2,6 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use super::ColumnReader;
-use super::file::Part;
 use crate::Result;
 
 /// Bytes of a column's parts in the file; they add up to its range.
@@ -18,7 +17,7 @@ impl ColumnReader<'_> {
     /// Errors: `Corrupt`, `Unsupported`.
     pub fn sizes(&self) -> Result<ColumnSizes> {
         let (meta, entry) = (self.meta()?, self.entry());
-        let dictionary = meta.dictionary.iter().flat_map(|d| &d.chunks).map(Part::length).sum();
+        let dictionary = meta.dictionary.as_ref().map_or(0, |d| d.bytes());
         let blocks = meta.blocks.iter().map(|b| b.body.length()).sum();
         let metadata = entry.meta_length;
         Ok(ColumnSizes { dictionary, blocks, index: entry.length - metadata - dictionary - blocks, metadata })

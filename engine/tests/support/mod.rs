@@ -109,6 +109,12 @@ pub fn everything(rows: u64) -> Sample {
         .with(Numeric { precision: 30, scale: 0 }, false, |_| Value::I128(i128::MAX - 7))
         .with(Float8, false, |i| Value::F64(f64::from_bits(mix(i / 60) & 0xbfff_ffff_ffff_ffff)))
         .with(Float8, false, |i| Value::F64(f64::from_bits(mix(i) & 0xbfff_ffff_ffff_ffff)))
+        .with(Text, true, |i| {
+            let word =
+                |n| ["columnar", "joint", "cooling", "lava", "prism", "entablature", "slope", "flöw"][n as usize % 8];
+            let (a, b, c) = (word(mix(i)), word(mix(i) >> 8), word(mix(i) >> 16));
+            text(format!("{a} {b} with {c} {b}{}", if i % 90 == 0 { "\0\u{1}" } else { "" }))
+        })
 }
 
 /// More than one block, and values that only one of them holds.
