@@ -10,7 +10,7 @@ from .nodes import Render
 from .queries import make_query
 from .session import SCHEMAS, Session, prepare_schemas
 from .shrink import Judge, script, shrink_data, shrink_query
-from .tables import BASALT, HEAP, Maintain, make_tables
+from .tables import BASALT, HEAP, make_tables
 
 
 @dataclass
@@ -50,9 +50,6 @@ def run(dsn, queries=2000, seed=1, tables=4, segments=200, against=BASALT, stop_
     prepare_schemas(dsn, against)
     sides = [Session(dsn, side, against) for side in (HEAP, BASALT)]
     layout = make_tables(seed, tables, segments)
-    if against == BASALT and not sides[1].statement("SELECT FROM pg_proc WHERE pronamespace = 'basalt'::regnamespace AND proname = 'compact'").rows:
-        for table in layout:
-            table.steps = [s for s in table.steps if not isinstance(s, Maintain)]
     for side in sides:
         began = time.monotonic()
         for table in layout:

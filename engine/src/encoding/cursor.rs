@@ -62,24 +62,17 @@ impl<'a> Cursor<'a> {
     }
 
     fn long_varint(&mut self) -> Result<u64> {
-        let mut value = 0u64;
-        for (i, &byte) in self.rest.iter().take(10).enumerate() {
-            let low = u64::from(byte & 0x7f);
-            if i == 9 && low > 1 {
-                break;
-            }
-            value |= low << (7 * i);
-            if byte & 0x80 == 0 {
-                self.rest = self.rest.get(i + 1..).unwrap_or_default();
-                return Ok(value);
-            }
-        }
-        Err(Error::corrupt("a number"))
+        u64::try_from(self.number(10)?).map_err(|_| Error::corrupt("a number"))
     }
 
     pub fn varint128(&mut self) -> Result<u128> {
+        self.number(19)
+    }
+
+    /// A varint of at most `length` bytes.
+    fn number(&mut self, length: usize) -> Result<u128> {
         let mut value = 0u128;
-        for (i, &byte) in self.rest.iter().take(19).enumerate() {
+        for (i, &byte) in self.rest.iter().take(length).enumerate() {
             let low = u128::from(byte & 0x7f);
             if i == 18 && low > 3 {
                 break;

@@ -11,7 +11,7 @@ use proptest::test_runner::TestRunner;
 
 use super::tag;
 use super::tests::{Codes, Floats, Integers, Strings, Subject, Wide};
-use crate::exec::{AggregateExecution, BatchColumn, ExecOptions, RowExecution, SegmentScan};
+use crate::exec::{AggregateExecution, ExecOptions, RowExecution, SegmentScan};
 use crate::interval::TimeRanges;
 use crate::plan::{
     AggregateCall, AggregateFunction, AggregateQuery, Bound, ColumnRef, Filter, Host, HostPredicate, OrderId,
@@ -143,26 +143,7 @@ fn selected(segment: &Arc<Segment>, column: &ColumnRef, filter: &Filter) -> (Vec
     rows.start(scan(), &mut NoHost).unwrap();
     let mut values = Vec::new();
     while let Some(batch) = rows.next(&mut NoHost).unwrap() {
-        let null = |nulls: &[bool], i: usize| nulls.get(i).copied().unwrap_or(false);
-        values.extend((0..batch.rows).map(|i| match &batch.columns[0] {
-            BatchColumn::Constant(v) => v.clone(),
-            BatchColumn::I64 { nulls, .. }
-            | BatchColumn::I128 { nulls, .. }
-            | BatchColumn::F64 { nulls, .. }
-            | BatchColumn::Bytes { nulls, .. }
-                if null(nulls, i) =>
-            {
-                Value::Null
-            }
-            BatchColumn::I64 { values, .. } => Value::I64(values[i]),
-            BatchColumn::I128 { values, .. } => Value::I128(values[i]),
-            BatchColumn::F64 { values, .. } => Value::F64(values[i]),
-            BatchColumn::Bytes { values, .. } => Value::Bytes(values.get(i).to_vec()),
-            BatchColumn::Dictionary { codes, dictionary } => match codes[i] as usize {
-                code if code == dictionary.len() => Value::Null,
-                code => Value::Bytes(dictionary.get(code).to_vec()),
-            },
-        }));
+        values.extend((0..batch.rows).map(|i| batch.columns[0].value(i)));
     }
     let query = AggregateQuery {
         columns: vec![column.clone()],

@@ -192,6 +192,32 @@ fn batch(
     Ok(RowBatch { rows: row_numbers.len(), row_numbers, columns })
 }
 
+impl BatchColumn {
+    /// The value of a row, by itself: for tests and other readers in no hurry. Panics beyond the batch's rows.
+    pub fn value(&self, row: usize) -> Value {
+        let null = |nulls: &[bool]| nulls.get(row).copied().unwrap_or(false);
+        match self {
+            BatchColumn::Constant(value) => value.clone(),
+            BatchColumn::I64 { nulls, .. }
+            | BatchColumn::I128 { nulls, .. }
+            | BatchColumn::F64 { nulls, .. }
+            | BatchColumn::Bytes { nulls, .. }
+                if null(nulls) =>
+            {
+                Value::Null
+            }
+            BatchColumn::I64 { values, .. } => Value::I64(values[row]),
+            BatchColumn::I128 { values, .. } => Value::I128(values[row]),
+            BatchColumn::F64 { values, .. } => Value::F64(values[row]),
+            BatchColumn::Bytes { values, .. } => Value::Bytes(values.get(row).to_vec()),
+            BatchColumn::Dictionary { codes, dictionary } => match codes[row] as usize {
+                code if code == dictionary.len() => Value::Null,
+                code => Value::Bytes(dictionary.get(code).to_vec()),
+            },
+        }
+    }
+}
+
 fn gather<T: Copy>(values: &[T], set: &mut RowSet) -> Vec<T> {
     match set.list() {
         None => values.to_vec(),

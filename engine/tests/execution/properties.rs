@@ -1,6 +1,6 @@
 //! Generated tables and queries: the engine and the oracle agree, at any number of threads and division into scans.
 
-use basalt_engine::exec::{AggregateExecution, AggregateResult, BatchColumn, RowBatch, RowExecution, SegmentScan};
+use basalt_engine::exec::{AggregateExecution, AggregateResult, RowBatch, RowExecution, SegmentScan};
 use basalt_engine::plan::{AggregateQuery, RowQuery};
 use basalt_engine::types::Value;
 use proptest::prelude::*;
@@ -29,31 +29,7 @@ pub fn run(query: &AggregateQuery, scans: &[SegmentScan], threads: usize, at_onc
 
 /// Rows of a batch as values.
 pub fn batch_rows(batch: &RowBatch) -> Vec<Vec<Value>> {
-    let null = |nulls: &[bool], i: usize| nulls.get(i).copied().unwrap_or(false);
-    (0..batch.rows)
-        .map(|i| {
-            let value = |column: &BatchColumn| match column {
-                BatchColumn::Constant(v) => v.clone(),
-                BatchColumn::I64 { nulls, .. }
-                | BatchColumn::I128 { nulls, .. }
-                | BatchColumn::F64 { nulls, .. }
-                | BatchColumn::Bytes { nulls, .. }
-                    if null(nulls, i) =>
-                {
-                    Value::Null
-                }
-                BatchColumn::I64 { values, .. } => Value::I64(values[i]),
-                BatchColumn::I128 { values, .. } => Value::I128(values[i]),
-                BatchColumn::F64 { values, .. } => Value::F64(values[i]),
-                BatchColumn::Bytes { values, .. } => Value::Bytes(values.get(i).to_vec()),
-                BatchColumn::Dictionary { codes, dictionary } => match codes[i] as usize {
-                    code if code == dictionary.len() => Value::Null,
-                    code => Value::Bytes(dictionary.get(code).to_vec()),
-                },
-            };
-            batch.columns.iter().map(value).collect()
-        })
-        .collect()
+    (0..batch.rows).map(|i| batch.columns.iter().map(|column| column.value(i)).collect()).collect()
 }
 
 proptest! {
