@@ -537,14 +537,24 @@ impl GlobalState {
 }
 
 impl Partial {
-    /// Adds another thread's partial of the same segment, group by group, if groups have the same numbers in both.
+    /// Adds another thread's partial of the same segment, group by group, if digits mean the same in both.
     fn combine(&mut self, other: &mut Partial) -> Result<bool> {
-        let alike = self.plan.keys.slots.is_some()
-            && (0..self.plan.keys.digits.len()).all(|i| self.groups.interner(i).is_none());
-        if !alike || !self.states.combinable(&other.states) {
+        if (0..self.plan.keys.digits.len()).any(|i| self.groups.interner(i).is_some()) {
             return Ok(false);
         }
-        self.states.combine(&mut other.states)?;
+        if self.plan.keys.slots.is_some() {
+            let combinable = self.states.combinable(&other.states);
+            if combinable {
+                self.states.combine(&mut other.states)?;
+            }
+            return Ok(combinable);
+        }
+        if !self.states.mergeable() {
+            return Ok(false);
+        }
+        let Some(to) = self.groups.merge(&other.groups)? else { return Ok(false) };
+        self.states.ensure(self.groups.len(&self.plan.keys))?;
+        self.states.merge(&other.states, &to)?;
         Ok(true)
     }
 }

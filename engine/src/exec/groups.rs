@@ -76,7 +76,7 @@ pub(super) struct Groups {
     maps: Vec<U64Map>,
     numbers: Vec<u32>,
     packed: Vec<u64>,
-    _memory: Reservation,
+    memory: Reservation,
 }
 
 impl Groups {
@@ -87,7 +87,7 @@ impl Groups {
             Some(_) => Vec::new(),
             None => plan.stages.iter().map(|_| U64Map::new(budget)).collect::<Result<_>>()?,
         };
-        Ok(Groups { interners, maps, numbers: Vec::new(), packed: Vec::new(), _memory: memory })
+        Ok(Groups { interners, maps, numbers: Vec::new(), packed: Vec::new(), memory })
     }
 
     /// How many accumulators are needed.
@@ -209,7 +209,24 @@ impl Groups {
                 for_rows!(set, i, { packed[i] = base });
             }
             let map = &mut self.maps[nth];
-            for_rows!(set, i, { numbers[i] = map.number(packed[i])? });
+            match set.list() {
+                None => {
+                    let mut out = numbers.iter_mut();
+                    map.numbers(packed.iter().copied(), |number| {
+                        if let Some(slot) = out.next() {
+                            *slot = number;
+                        }
+                    })?;
+                }
+                Some(rows) => {
+                    let mut out = rows.iter();
+                    map.numbers(rows.iter().map(|row| packed[usize::from(*row)]), |number| {
+                        if let Some(row) = out.next() {
+                            numbers[usize::from(*row)] = number;
+                        }
+                    })?;
+                }
+            }
         }
         Ok(())
     }
@@ -235,6 +252,16 @@ impl Groups {
                 rest /= cardinality;
             }
         }
+    }
+
+    /// Takes over another thread's hashed groups; what its groups are here. `None`: their numbers depend on those of more than one map.
+    pub fn merge(&mut self, other: &Groups) -> Result<Option<Vec<u32>>> {
+        let ([map], [from]) = (self.maps.as_mut_slice(), other.maps.as_slice()) else { return Ok(None) };
+        let mut to = Vec::with_capacity(from.len());
+        self.memory.grow(from.len() * size_of::<u32>())?;
+        map.numbers(from.keys().iter().copied(), |number| to.push(number))?;
+        self.memory.resize(self.memory.bytes() - from.len() * size_of::<u32>())?;
+        Ok(Some(to))
     }
 
     pub fn interner(&self, key: usize) -> Option<&ValueMap> {

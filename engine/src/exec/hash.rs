@@ -1,10 +1,16 @@
 //! An open-addressing map from 64-bit keys to dense numbers in order of arrival.
 
+use super::kernels;
 use crate::{Budget, Reservation, Result};
+
+/// Keys whose slots are fetched before they are looked up.
+const AHEAD: usize = 16;
+/// Slots beyond which memory counts more than short searches.
+const LARGE: usize = 1 << 16;
 
 /// Numbers distinct keys 0, 1, 2, ... Key and number stand in one slot: one cache miss a lookup.
 pub(super) struct U64Map {
-    /// (key, number + 1); 0: free. Power of two, at most half full.
+    /// (key, number + 1); 0: free. Power of two, at most half full, from [`LARGE`] slots on at most two thirds.
     slots: Vec<(u64, u32)>,
     keys: Vec<u64>,
     memory: Reservation,
@@ -51,6 +57,25 @@ impl U64Map {
         }
     }
 
+    /// [`U64Map::number`] of many keys. Slots are fetched ahead: a table that outgrows the caches costs the memory's bandwidth, not
+    /// its latency. Errors: `Budget`; then some keys may have been added.
+    pub fn numbers(&mut self, keys: impl Iterator<Item = u64> + Clone, mut take: impl FnMut(u32)) -> Result<()> {
+        let mut ahead = keys.clone();
+        ahead.by_ref().take(AHEAD).for_each(|key| self.fetch(key));
+        for key in keys {
+            if let Some(next) = ahead.next() {
+                self.fetch(next);
+            }
+            take(self.number(key)?);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn fetch(&self, key: u64) {
+        kernels::prefetch(&self.slots, mix(key) as usize & (self.slots.len() - 1));
+    }
+
     /// Appends a key that is known to be new, without making it findable.
     pub fn push_unhashed(&mut self, key: u64) -> Result<u32> {
         self.make_room()?;
@@ -67,12 +92,13 @@ impl U64Map {
         Ok(())
     }
 
-    /// Nothing changes on an error: the table is never more than half full.
+    /// Nothing changes on an error: the table is never full.
     #[cold]
     fn insert(&mut self, key: u64, mut at: usize) -> Result<u32> {
         self.make_room()?;
         let number = self.keys.len() as u32;
-        if (self.keys.len() + 1) * 2 > self.slots.len() {
+        let size = self.slots.len();
+        if (self.keys.len() + 1) * 2 > size && (size < LARGE || (self.keys.len() + 1) * 3 > size * 2) {
             self.grow()?;
             let mask = self.slots.len() - 1;
             at = mix(key) as usize & mask;
@@ -86,7 +112,7 @@ impl U64Map {
     }
 
     fn grow(&mut self) -> Result<()> {
-        let size = self.slots.len() * 4;
+        let size = self.slots.len() * if self.slots.len() < LARGE { 4 } else { 2 };
         let bytes = size * size_of::<(u64, u32)>();
         self.memory.grow(bytes)?;
         let old = std::mem::replace(&mut self.slots, vec![(0, 0); size]);

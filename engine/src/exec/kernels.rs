@@ -140,6 +140,18 @@ pub(super) fn sum_all(values: &[i64]) -> i64 {
     lanes.iter().chain(rest).fold(0i64, |a, b| a.wrapping_add(*b))
 }
 
+/// Asks the caches for an element; nothing happens if there is none.
+#[inline(always)]
+pub(super) fn prefetch<T>(values: &[T], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(value) = values.get(at) {
+        // SAFETY: prefetching has no effect on the program's state; the address is an element's.
+        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>((&raw const *value).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (values, at);
+}
+
 /// Smallest and largest of the values whose bit is set; `None` if there are none.
 pub(super) fn min_max_selected(values: &[i64], words: &[u64]) -> Option<(i64, i64)> {
     let (mut min, mut max, mut any) = (i64::MAX, i64::MIN, 0);

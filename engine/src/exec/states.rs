@@ -609,6 +609,77 @@ impl States {
             })
     }
 
+    /// Whether states of another numbering of groups can be added by [`States::merge`].
+    pub fn mergeable(&self) -> bool {
+        self.states.iter().all(|state| match state {
+            State::Distinct(set) => set.pairs.is_some() && set.interner.is_none(),
+            _ => true,
+        })
+    }
+
+    /// Adds the states of another thread, whose group `g` is `to[g]` here; room for these groups was made.
+    pub fn merge(&mut self, other: &States, to: &[u32]) -> Result<()> {
+        let (groups, memory) = (self.groups, &mut self.memory);
+        for (state, from) in self.states.iter_mut().zip(&other.states) {
+            match (state, from) {
+                (State::Alias(_), State::Alias(_)) => {}
+                (State::Count(all), State::Count(from)) => {
+                    to.iter().zip(from).for_each(|(t, n)| all[*t as usize] += n);
+                }
+                (State::SumInt(sums), State::SumInt(from)) => {
+                    sums.widen(groups, memory)?;
+                    if !from.nan.is_empty() {
+                        extend(&mut sums.nan, groups, false, memory)?;
+                    }
+                    for (g, t) in to.iter().enumerate() {
+                        let (sum, nan) = from.get(g);
+                        let slot = &mut sums.large[*t as usize];
+                        *slot = add_wide(*slot, sum)?;
+                        if nan {
+                            sums.nan[*t as usize] = true;
+                        }
+                    }
+                }
+                (State::SumWide { sums, nan }, State::SumWide { sums: from, nan: from_nan }) => {
+                    for ((t, sum), is_nan) in to.iter().zip(from).zip(from_nan) {
+                        let slot = &mut sums[*t as usize];
+                        *slot = add_wide(*slot, *sum)?;
+                        nan[*t as usize] |= is_nan;
+                    }
+                }
+                (State::SumFloat(sums), State::SumFloat(from)) => {
+                    for (g, t) in to.iter().enumerate() {
+                        sums.merge(*t, &from.get(g as u32))?;
+                    }
+                }
+                (State::Extreme { values, max }, State::Extreme { values: from, .. }) => {
+                    for (t, v) in to.iter().zip(from) {
+                        let slot = &mut values[*t as usize];
+                        *slot = if *max { *v.max(slot) } else { *v.min(slot) };
+                    }
+                }
+                (State::ExtremeWide { values, max }, State::ExtremeWide { values: from, .. }) => {
+                    for (t, v) in to.iter().zip(from) {
+                        let slot = &mut values[*t as usize];
+                        *slot = if *max { *v.max(slot) } else { *v.min(slot) };
+                    }
+                }
+                (State::ExtremeBytes { values, max }, State::ExtremeBytes { values: from, .. }) => {
+                    for (t, v) in to.iter().zip(from) {
+                        if let Some(v) = v {
+                            improve(&mut values[*t as usize], v, *max, memory)?;
+                        }
+                    }
+                }
+                (State::Distinct(DistinctSet { pairs: Some(pairs), .. }), State::Distinct(from)) => {
+                    from.each(|g, digit| pairs.number(u64::from(to[g as usize]) << 32 | digit).map(drop))?;
+                }
+                _ => return Err(Error::invalid("states of two kinds for one aggregate")),
+            }
+        }
+        Ok(())
+    }
+
     /// Adds the states of another thread, which are [`States::combinable`].
     pub fn combine(&mut self, other: &mut States) -> Result<()> {
         let (groups, memory) = (self.groups, &mut self.memory);
