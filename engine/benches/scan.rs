@@ -66,7 +66,7 @@ fn buckets(days: i64) -> Key {
 
 fn query(filter: Filter, keys: Vec<Key>, functions: &[F]) -> AggregateQuery {
     let columns = types().into_iter().enumerate();
-    let columns = columns.map(|(i, ty)| ColumnRef { id: ColumnId(i as u32 + 1), ty, missing: Value::Null });
+    let columns = columns.map(|(i, ty)| ColumnRef::stored(ColumnId(i as u32 + 1), ty, Value::Null));
     let aggregates = functions.iter().map(|f| AggregateCall { function: *f, filter: Filter::Const(true) }).collect();
     AggregateQuery { columns: columns.collect(), filter, keys, aggregates }
 }

@@ -21,6 +21,9 @@ pub enum Error {
     /// An integer or numeric result that its type cannot hold; `what` names the type.
     #[error("{what} out of range")]
     OutOfRange { what: String },
+    /// An expression of a selected row has no value.
+    #[error("{0}")]
+    Arithmetic(crate::plan::Failure),
     /// The caller broke a contract of this crate (a bug of the caller, reported, never a panic).
     #[error("invalid argument: {0}")]
     Invalid(String),

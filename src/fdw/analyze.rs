@@ -70,7 +70,7 @@ fn sample(datasource: &Datasource, wanted: usize, take: &mut dyn FnMut(&mut [Dat
         .columns
         .iter()
         .zip(&datasource.missing)
-        .map(|(c, missing)| ColumnRef { id: c.id, ty: c.ty, missing: missing.clone() })
+        .map(|(c, missing)| ColumnRef::stored(c.id, c.ty, missing.clone()))
         .collect();
     let mut outputs: Vec<Output> =
         columns.iter().zip(&datasource.types).map(|(c, (ty, typmod))| Output::new(c.ty, *ty, *typmod)).collect();

@@ -160,6 +160,15 @@ impl Selection {
         }
     }
 
+    /// Whether `other` has every row of `self`.
+    pub fn is_within(&self, other: &Selection) -> bool {
+        match (self, other) {
+            (Selection::None, _) | (_, Selection::All) => true,
+            (Selection::Some(a), Selection::Some(b)) => a.words.iter().zip(&b.words).all(|(a, b)| a & !b == 0),
+            _ => false,
+        }
+    }
+
     /// Rows in both.
     pub fn and(self, other: &Selection) -> Selection {
         match (self, other) {

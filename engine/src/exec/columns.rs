@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::bits::{Bits, Selection};
-use crate::plan::ColumnRef;
+use super::compute::{self, Program, Space};
+use crate::plan::{ColumnRef, Limits};
 use crate::segment::{BLOCK_ROWS, BlockHeader, BytesBlock, ColumnKind, ColumnReader, Dictionary, Segment};
 use crate::types::{LogicalType, Physical, Value};
 use crate::{Error, Result};
@@ -34,11 +36,26 @@ enum Source<'a> {
     /// Every row holds this: the segment is older than the column. Byte strings behave as a dictionary of one value or none.
     Missing(Value),
     Stored(ColumnReader<'a>),
+    Computed,
+}
+
+/// A computed column, bound to a segment.
+pub(super) enum Bound {
+    Native(Program),
 }
 
 impl<'a> SegmentColumn<'a> {
     fn new(segment: &'a Segment, column: &ColumnRef) -> Result<Self> {
         let physical = column.ty.physical();
+        if column.computed.is_some() {
+            let kind = match physical {
+                Physical::I64 => Kind::I64,
+                Physical::I128 => Kind::I128,
+                Physical::F64 => Kind::F64,
+                Physical::Bytes => Kind::Codes,
+            };
+            return Ok(SegmentColumn { ty: column.ty, kind, source: Source::Computed, int_values: Vec::new() });
+        }
         let Some(reader) = segment.column(column.id) else {
             let kind = match (physical, &column.missing) {
                 (Physical::I64, Value::I64(_) | Value::Null) => Kind::I64,
@@ -72,14 +89,18 @@ impl<'a> SegmentColumn<'a> {
     pub fn stored(&self) -> Option<&ColumnReader<'a>> {
         match &self.source {
             Source::Stored(reader) => Some(reader),
-            Source::Missing(_) => None,
+            Source::Missing(_) | Source::Computed => None,
         }
+    }
+
+    pub fn is_computed(&self) -> bool {
+        matches!(self.source, Source::Computed)
     }
 
     /// The value in every row of a segment that lacks the column.
     pub fn constant(&self) -> Option<&Value> {
         match &self.source {
-            Source::Stored(_) => None,
+            Source::Stored(_) | Source::Computed => None,
             Source::Missing(value) => Some(value),
         }
     }
@@ -87,7 +108,7 @@ impl<'a> SegmentColumn<'a> {
     fn dictionary(&self) -> Result<Option<Dictionary<'a>>> {
         match &self.source {
             Source::Stored(reader) => reader.dictionary().map(Some),
-            Source::Missing(_) => Ok(None),
+            Source::Missing(_) | Source::Computed => Ok(None),
         }
     }
 
@@ -142,6 +163,7 @@ impl<'a> SegmentColumn<'a> {
     pub fn header(&self, block: usize, rows: usize) -> Result<BlockHeader> {
         match &self.source {
             Source::Stored(reader) => reader.block(block),
+            Source::Computed => Err(Error::invalid("a computed column has no headers")),
             Source::Missing(value) => {
                 let nulls = if value.is_null() { rows as u32 } else { 0 };
                 let sum = match value {
@@ -165,6 +187,7 @@ impl<'a> SegmentColumn<'a> {
         match &self.source {
             Source::Stored(reader) => reader.is_constant(block),
             Source::Missing(_) => Ok(true),
+            Source::Computed => Ok(false),
         }
     }
 }
@@ -172,6 +195,8 @@ impl<'a> SegmentColumn<'a> {
 /// One segment as a plan sees it.
 pub(super) struct SegmentView<'a> {
     pub columns: Vec<SegmentColumn<'a>>,
+    /// One a column; `None` of stored ones, and of those that are not bound yet.
+    pub computed: Vec<Option<Arc<Bound>>>,
     pub rows: usize,
     pub blocks: usize,
 }
@@ -179,8 +204,22 @@ pub(super) struct SegmentView<'a> {
 impl<'a> SegmentView<'a> {
     /// Errors: `Invalid` if a column is stored as another type; `Corrupt`.
     pub fn new(segment: &'a Segment, columns: &[ColumnRef]) -> Result<Self> {
+        Self::with(segment, columns, vec![None; columns.len()])
+    }
+
+    /// With computed columns that were bound to the segment before.
+    pub fn with(segment: &'a Segment, columns: &[ColumnRef], mut computed: Vec<Option<Arc<Bound>>>) -> Result<Self> {
+        computed.resize(columns.len(), None);
         let columns = columns.iter().map(|c| SegmentColumn::new(segment, c)).collect::<Result<_>>()?;
-        Ok(SegmentView { columns, rows: segment.rows() as usize, blocks: segment.blocks() })
+        Ok(SegmentView { columns, computed, rows: segment.rows() as usize, blocks: segment.blocks() })
+    }
+
+    /// What a computed column is; `None`: it is stored.
+    pub fn bound(&self, column: usize) -> Result<Option<&Bound>> {
+        match self.computed.get(column).and_then(Option::as_deref) {
+            None if self.columns[column].is_computed() => Err(Error::invalid("a computed column was not bound")),
+            bound => Ok(bound),
+        }
     }
 
     /// Whether the columns that both have are read alike.
@@ -210,6 +249,18 @@ struct ColumnScratch {
     floats: (bool, Vec<f64>),
     codes: (bool, Vec<u32>),
     bytes: (bool, BytesBlock),
+    computed: Option<ComputedBlock>,
+    space: Space,
+}
+
+/// What is known of a computed column in a block.
+struct ComputedBlock {
+    /// Rows that it was computed for.
+    rows: Selection,
+    /// Whether decimals are in the integers.
+    narrow: bool,
+    /// Of the values there are, if none is NaN.
+    limits: Limits,
 }
 
 impl BlockScratch {
@@ -236,6 +287,7 @@ impl BlockScratch {
             column.floats.0 = false;
             column.codes.0 = false;
             column.bytes.0 = false;
+            column.computed = None;
         }
     }
 
@@ -250,6 +302,90 @@ impl BlockScratch {
     /// Whether anything of the block was decoded.
     pub fn touched(&self) -> bool {
         self.touched
+    }
+
+    /// Computes a computed column for the rows of `rows`, unless that was done; of stored columns nothing.
+    pub fn compute(&mut self, view: &SegmentView<'_>, column: usize, rows: &Selection) -> Result<()> {
+        let Some(bound) = view.bound(column)? else { return Ok(()) };
+        if self.columns[column].computed.as_ref().is_some_and(|done| rows.is_within(&done.rows)) {
+            return Ok(());
+        }
+        self.touched = true;
+        match bound {
+            Bound::Native(program) => compute::compute(program, view, self, column, rows),
+        }
+    }
+
+    /// The buffers of a computed column, its values among them.
+    pub fn take_space(&mut self, column: usize) -> Space {
+        let slot = &mut self.columns[column];
+        let mut space = std::mem::take(&mut slot.space);
+        space.ints = std::mem::take(&mut slot.ints.1);
+        space.wide = std::mem::take(&mut slot.wide.1);
+        space.floats = std::mem::take(&mut slot.floats.1);
+        space
+    }
+
+    pub fn put_space(&mut self, column: usize, mut space: Space) {
+        let slot = &mut self.columns[column];
+        slot.ints = (false, std::mem::take(&mut space.ints));
+        slot.wide = (false, std::mem::take(&mut space.wide));
+        slot.floats = (false, std::mem::take(&mut space.floats));
+        slot.space = space;
+    }
+
+    /// Notes that the buffers hold a computed column.
+    pub fn computed(
+        &mut self,
+        view: &SegmentView<'_>,
+        column: usize,
+        rows: Selection,
+        valid: Selection,
+        narrow: bool,
+        limits: Limits,
+    ) {
+        let slot = &mut self.columns[column];
+        slot.validity = Some(valid);
+        match view.columns[column].kind {
+            Kind::F64 => slot.floats.0 = true,
+            _ if narrow => slot.ints.0 = true,
+            _ => slot.wide.0 = true,
+        }
+        slot.computed = Some(ComputedBlock { rows, narrow, limits });
+    }
+
+    /// Limits of a computed column's values in the block, and whether NaN may be among them.
+    pub fn limits(&self, column: usize) -> (Limits, bool) {
+        match &self.columns[column].computed {
+            Some(ComputedBlock { limits: Some(limits), .. }) => (Some(*limits), false),
+            _ => (None, true),
+        }
+    }
+
+    /// Whether a decimal column is computed in 64 bits.
+    pub fn is_narrow(&self, column: usize) -> bool {
+        self.columns[column].computed.as_ref().is_some_and(|c| c.narrow)
+    }
+
+    /// What was decoded or computed before.
+    pub fn decoded_ints(&self, column: usize) -> &[i64] {
+        &self.columns[column].ints.1
+    }
+
+    pub fn decoded_wide(&self, column: usize) -> &[i128] {
+        &self.columns[column].wide.1
+    }
+
+    pub fn decoded_floats(&self, column: usize) -> &[f64] {
+        &self.columns[column].floats.1
+    }
+
+    /// Whether no row of `rows` is NULL, as far as that is known.
+    pub fn is_null_free(&mut self, view: &SegmentView<'_>, column: usize, rows: &Selection) -> Result<bool> {
+        if view.columns[column].is_computed() {
+            return Ok(rows.is_within(self.validity(view, column)?));
+        }
+        Ok(self.header(view, column)?.nulls == 0)
     }
 
     pub fn header(&mut self, view: &SegmentView<'_>, column: usize) -> Result<&BlockHeader> {
@@ -304,6 +440,7 @@ impl BlockScratch {
                     let table = of.int_values.as_slice();
                     out.extend(slot.codes.1.iter().map(|&code| table.get(code as usize).copied().unwrap_or(0)));
                 }
+                _ if of.is_computed() => return Err(not_computed()),
                 (Kind::I64, None) => {
                     refill(out, self.rows, if let Some(Value::I64(v)) = of.constant() { *v } else { 0 })
                 }
@@ -319,8 +456,13 @@ impl BlockScratch {
         if !self.columns[column].wide.0 {
             self.touched = true;
             let of = &view.columns[column];
-            let slot = &mut self.columns[column].wide;
+            let ColumnScratch { wide: slot, ints, computed, .. } = &mut self.columns[column];
             match of.stored() {
+                None if computed.as_ref().is_some_and(|c| c.narrow) => {
+                    slot.1.clear();
+                    slot.1.extend(ints.1.iter().map(|v| i128::from(*v)));
+                }
+                None if of.is_computed() => return Err(not_computed()),
                 Some(reader) => reader.decode_i128(self.block, &mut slot.1)?,
                 None => refill(&mut slot.1, self.rows, if let Some(Value::I128(v)) = of.constant() { *v } else { 0 }),
             }
@@ -336,6 +478,7 @@ impl BlockScratch {
             let of = &view.columns[column];
             let slot = &mut self.columns[column].floats;
             match of.stored() {
+                None if of.is_computed() => return Err(not_computed()),
                 Some(reader) => reader.decode_f64(self.block, &mut slot.1)?,
                 None => refill(&mut slot.1, self.rows, if let Some(Value::F64(v)) = of.constant() { *v } else { 0.0 }),
             }
@@ -385,6 +528,10 @@ impl BlockScratch {
         }
         Ok(&self.columns[column].bytes.1)
     }
+}
+
+fn not_computed() -> Error {
+    Error::invalid("a computed column was not computed")
 }
 
 fn refill<T: Copy>(out: &mut Vec<T>, rows: usize, value: T) {

@@ -67,6 +67,9 @@ impl Digits {
         scratch: &mut BlockScratch,
         interner: Option<&mut ValueMap>,
     ) -> Result<Option<u64>> {
+        if view.columns[self.column].is_computed() {
+            return Ok(None);
+        }
         let rows = scratch.rows() as u32;
         let block = scratch.block();
         let header = scratch.header(view, self.column)?;
@@ -112,14 +115,15 @@ impl Digits {
         mut f: impl FnMut(usize, u64),
     ) -> Result<()> {
         let last = self.cardinality - 1;
+        scratch.compute(view, self.column, &set.selection)?;
         if matches!(self.source, Source::Codes) {
             let codes = scratch.codes(view, self.column)?;
             for_rows!(set, i, { f(i, u64::from(codes[i]).min(last)) });
             return Ok(());
         }
-        let validity = match scratch.header(view, self.column)?.nulls {
-            0 => None,
-            _ => Some(scratch.validity(view, self.column)?.clone()),
+        let validity = match scratch.is_null_free(view, self.column, &set.selection)? {
+            true => None,
+            false => Some(scratch.validity(view, self.column)?.clone()),
         };
         let null = self.null();
         macro_rules! rows {

@@ -3,6 +3,7 @@
 mod aggregate;
 mod bits;
 mod columns;
+mod compute;
 mod digits;
 mod export;
 mod filter;

@@ -1,11 +1,14 @@
 //! A segment made ready for a query: the filter bound and resolved, blocks pruned. Runs on the calling thread.
 
+use std::sync::Arc;
+
 use super::bits::Selection;
-use super::columns::{BlockScratch, Kind, SegmentView};
+use super::columns::{BlockScratch, Bound, Kind, SegmentView};
+use super::compute::{self, Program};
 use super::filter::{self, Check, HostMemo, Leaf, Node, Resolver, Verdict};
 use super::{ExecStatistics, HostPulse, SegmentScan};
 use crate::interval::TimeInterval;
-use crate::plan::{Bound, ColumnRef, Filter, Host, Predicate, Test};
+use crate::plan::{self, ColumnRef, Computed, Expr, Filter, Host, Predicate, Test};
 use crate::types::{LogicalType, MICROS_PER_DAY, Value};
 use crate::{Budget, Error, Reservation, Result};
 
@@ -39,10 +42,16 @@ impl<'a> SelectedRows<'a> {
         statistics: &mut ExecStatistics,
     ) -> Result<Self> {
         let (columns, visible) = visibility(scan, columns)?;
-        let view = SegmentView::new(&scan.segment, &columns)?;
+        let mut view = SegmentView::new(&scan.segment, &columns)?;
         let mut memory = budget.reserve(0)?;
+        let mut unresolved = bind_computed(&columns, &mut view, &mut memory, host)?;
+        let (late, early) = match query_filter {
+            Filter::And(parts) => parts.iter().partition(|p| waits(p, &columns, &unresolved)),
+            filter if waits(filter, &columns, &unresolved) => (vec![filter], Vec::new()),
+            filter => (Vec::new(), vec![filter]),
+        };
         let mut conjuncts = Vec::new();
-        for filter in [query_filter, &visible] {
+        for filter in early.into_iter().chain([&visible]) {
             conjuncts.push(filter::bind(filter, &view, &mut memory, &mut HostPulse(host))?);
         }
         if let Some(deleted) = scan.deleted.as_ref().filter(|d| !d.is_empty()) {
@@ -52,6 +61,24 @@ impl<'a> SelectedRows<'a> {
         let mut filter = Node::and(conjuncts);
         if filter::has_host(&filter) {
             filter = resolve_host(filter, &view, scratch, memo, host, &mut memory)?;
+        }
+        let mut resolution = Resolution { scratch, memo, host, memory: &mut memory };
+        if !late.is_empty() {
+            // Conditions that the host decides must not see rows that the tests before leave out.
+            let candidates = resolution.candidates(&view, &filter)?;
+            let needed = |c: usize| late.iter().any(|f| uses(f, &columns, c));
+            resolution.finish(&mut view, &mut unresolved, &candidates, &needed)?;
+            let mut conjuncts = vec![filter];
+            for part in late {
+                let pulse = &mut HostPulse(resolution.host);
+                let node = filter::bind(part, &view, resolution.memory, pulse)?;
+                conjuncts.push(filter::resolve(node, &candidates, &mut resolution.resolver(&view))?);
+            }
+            filter = Node::and(conjuncts);
+        }
+        if !unresolved.is_empty() {
+            let candidates = resolution.candidates(&view, &filter)?;
+            resolution.finish(&mut view, &mut unresolved, &candidates, &|_| true)?;
         }
         memory.grow(filter.bytes())?;
         let mut blocks = Vec::with_capacity(view.blocks);
@@ -92,6 +119,94 @@ impl<'a> SelectedRows<'a> {
     }
 }
 
+/// Computed columns whose conditions ask the host what it was not asked yet.
+type Unresolved = Vec<(usize, Program)>;
+
+fn bind_computed(
+    columns: &[ColumnRef],
+    view: &mut SegmentView<'_>,
+    memory: &mut Reservation,
+    host: &mut dyn Host,
+) -> Result<Unresolved> {
+    let mut unresolved = Vec::new();
+    for (position, column) in columns.iter().enumerate() {
+        let Some(Computed::Native(expr)) = column.computed.as_deref() else { continue };
+        let program = Program::new(expr, view, memory, &mut HostPulse(host))?;
+        if program.has_host() || unresolved.iter().any(|(other, _)| expr_uses(expr, columns, *other)) {
+            unresolved.push((position, program));
+        } else {
+            view.computed[position] = Some(Arc::new(Bound::Native(program)));
+        }
+    }
+    Ok(unresolved)
+}
+
+/// Whether a filter tests a column that is not resolved yet.
+fn waits(filter: &Filter, columns: &[ColumnRef], unresolved: &Unresolved) -> bool {
+    unresolved.iter().any(|(column, _)| uses(filter, columns, *column))
+}
+
+/// Whether a filter tests `column`, by itself or within other computed columns.
+fn uses(filter: &Filter, columns: &[ColumnRef], column: usize) -> bool {
+    match filter {
+        Filter::Const(_) => false,
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().any(|p| uses(p, columns, column)),
+        Filter::Test(p) => column_uses(p.column, columns, column),
+    }
+}
+
+fn column_uses(of: usize, columns: &[ColumnRef], column: usize) -> bool {
+    of == column
+        || columns.get(of).and_then(|c| c.computed.as_deref()).is_some_and(|c| {
+            let Computed::Native(expr) = c;
+            expr_uses(expr, columns, column)
+        })
+}
+
+fn expr_uses(expr: &Expr, columns: &[ColumnRef], column: usize) -> bool {
+    let (mut plain, mut tested) = (false, false);
+    expr.visit(&mut |c| plain |= column_uses(c, columns, column), &mut |f| tested |= uses(f, columns, column));
+    plain || tested
+}
+
+/// What asking the host takes, besides the segment.
+struct Resolution<'r> {
+    scratch: &'r mut BlockScratch,
+    memo: &'r mut HostMemo,
+    host: &'r mut dyn Host,
+    memory: &'r mut Reservation,
+}
+
+impl Resolution<'_> {
+    fn resolver<'a>(&'a mut self, view: &'a SegmentView<'a>) -> Resolver<'a, 'a> {
+        Resolver { view, scratch: self.scratch, host: self.host, memo: self.memo, memory: self.memory }
+    }
+
+    /// The rows that a resolved filter selects, block by block.
+    fn candidates(&mut self, view: &SegmentView<'_>, filter: &Node) -> Result<Vec<Selection>> {
+        self.memory.grow(view.rows / 8)?;
+        let mut candidates = vec![Selection::All; view.blocks];
+        filter::narrow(filter, &mut candidates, &mut self.resolver(view))?;
+        Ok(candidates)
+    }
+
+    /// Resolves those columns that are needed, and what comes before them.
+    fn finish(
+        &mut self,
+        view: &mut SegmentView<'_>,
+        unresolved: &mut Unresolved,
+        candidates: &[Selection],
+        needed: &dyn Fn(usize) -> bool,
+    ) -> Result<()> {
+        let Some(last) = unresolved.iter().rposition(|(c, _)| needed(*c)) else { return Ok(()) };
+        for (position, mut program) in unresolved.drain(..=last) {
+            program.resolve(candidates, &mut self.resolver(view))?;
+            view.computed[position] = Some(Arc::new(Bound::Native(program)));
+        }
+        Ok(())
+    }
+}
+
 fn resolve_host(
     filter: Node,
     view: &SegmentView<'_>,
@@ -115,10 +230,10 @@ fn visibility(scan: &SegmentScan, columns: &[ColumnRef]) -> Result<(Vec<ColumnRe
     }
     let time = scan.segment.time_column().ok_or_else(|| Error::invalid("visibility of a segment without time"))?;
     let (id, ty) = (time.id(), time.ty());
-    let place = match wanted.iter().position(|c| c.id == id) {
+    let place = match wanted.iter().position(|c| c.id == id && c.computed.is_none()) {
         Some(place) => place,
         None => {
-            wanted.push(ColumnRef { id, ty, missing: Value::Null });
+            wanted.push(ColumnRef::stored(id, ty, Value::Null));
             wanted.len() - 1
         }
     };
@@ -144,6 +259,10 @@ impl Extent {
         let mut extent = Extent::default();
         for &block in blocks {
             scratch.begin(view, block as usize);
+            if let Some(bound) = view.bound(column)? {
+                extent.add_computed(bound, view, scratch)?;
+                continue;
+            }
             let rows = scratch.rows() as u32;
             let header = scratch.header(view, column)?;
             extent.nulls |= header.nulls > 0;
@@ -164,6 +283,20 @@ impl Extent {
             extent.unknown |= extent.limits.is_none();
         }
         Ok(extent)
+    }
+
+    fn add_computed(&mut self, bound: &Bound, view: &SegmentView<'_>, scratch: &mut BlockScratch) -> Result<()> {
+        let Bound::Native(program) = bound;
+        self.nulls = true;
+        match compute::limits(program, view, scratch)? {
+            (Some((low, high)), false) if i64::try_from(low).is_ok() && i64::try_from(high).is_ok() => {
+                let (low, high) = (low as i64, high as i64);
+                let (least, greatest) = self.limits.unwrap_or((low, high));
+                self.limits = Some((low.min(least), high.max(greatest)));
+            }
+            _ => self.unknown = true,
+        }
+        Ok(())
     }
 
     /// Of this column's blocks and another segment's.
@@ -189,15 +322,15 @@ fn time_test(column: usize, ty: LogicalType, interval: &TimeInterval) -> Filter 
         _ => micros,
     };
     let low = match interval.start {
-        i64::MIN => Bound::Unbounded,
+        i64::MIN => plan::Bound::Unbounded,
         // Infinity alone.
-        i64::MAX if ty == LogicalType::Date => Bound::Included(Value::I64(i64::from(i32::MAX))),
-        start => Bound::Included(Value::I64(stored(start))),
+        i64::MAX if ty == LogicalType::Date => plan::Bound::Included(Value::I64(i64::from(i32::MAX))),
+        start => plan::Bound::Included(Value::I64(stored(start))),
     };
     let high = match interval.end {
-        i64::MAX => Bound::Unbounded,
+        i64::MAX => plan::Bound::Unbounded,
         i64::MIN => return Filter::Const(false),
-        end => Bound::Excluded(Value::I64(stored(end))),
+        end => plan::Bound::Excluded(Value::I64(stored(end))),
     };
     // A date's infinities lie outside of what microseconds of days reach.
     Filter::Test(Predicate { column, test: Test::Range { low, high } })
@@ -213,14 +346,14 @@ mod tests {
             Filter::Test(p) => match p.test {
                 Test::Range { low, high } => {
                     let above = match low {
-                        Bound::Included(Value::I64(b)) => stored >= b,
-                        Bound::Unbounded => true,
+                        plan::Bound::Included(Value::I64(b)) => stored >= b,
+                        plan::Bound::Unbounded => true,
                         _ => panic!(),
                     };
                     above
                         && match high {
-                            Bound::Excluded(Value::I64(b)) => stored < b,
-                            Bound::Unbounded => true,
+                            plan::Bound::Excluded(Value::I64(b)) => stored < b,
+                            plan::Bound::Unbounded => true,
                             _ => panic!(),
                         }
                 }

@@ -1,6 +1,6 @@
 //! Aggregate calls taken apart into the accumulators they share: sum(x), avg(x) and count(x) need two, not four.
 
-use super::filter;
+use super::{compute, filter};
 use crate::plan::{AggregateFunction, AggregateQuery, Filter, Key, OrderId};
 use crate::types::{LogicalType, Physical};
 use crate::{Error, Result};
@@ -47,6 +47,7 @@ pub(super) struct Program {
 impl Program {
     /// Checks the whole query. Errors: `Invalid`.
     pub fn new(query: &AggregateQuery) -> Result<Program> {
+        compute::check(&query.columns)?;
         filter::check(&query.filter, &query.columns)?;
         for key in &query.keys {
             let (Key::Column(column) | Key::Buckets { column, .. }) = key;

@@ -4,7 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::bits::Selection;
-use super::columns::{BlockScratch, Kind, SegmentView};
+use super::columns::{BlockScratch, Bound, Kind, SegmentView};
+use super::compute;
 use super::filter::{self, HostMemo};
 use super::like::value;
 use super::prepare::SelectedRows;
@@ -31,6 +32,7 @@ struct Current {
     blocks: std::vec::IntoIter<u32>,
     dictionaries: Vec<Option<Arc<BytesBlock>>>,
     columns: Vec<crate::plan::ColumnRef>,
+    computed: Vec<Option<Arc<Bound>>>,
     memory: Reservation,
     scratch: BlockScratch,
     set: RowSet,
@@ -42,8 +44,10 @@ const DICTIONARY_SHARE: usize = 4;
 impl RowExecution {
     /// Errors: `Invalid` if the plan does not fit its columns.
     pub fn new(query: RowQuery, options: ExecOptions) -> Result<Self> {
+        compute::check(&query.columns)?;
         filter::check(&query.filter, &query.columns)?;
-        if query.output.iter().any(|c| *c >= query.columns.len()) {
+        let stored = |c: usize| query.columns.get(c).is_some_and(|c| c.computed.is_none());
+        if query.output.iter().any(|c| !stored(*c)) {
             return Err(Error::invalid("an output names no column of the plan"));
         }
         let memo = HostMemo::new(&options.budget)?;
@@ -67,13 +71,15 @@ impl RowExecution {
             host,
             &mut self.statistics,
         )?;
-        let SelectedRows { filter, blocks, columns, memory, .. } = rows;
+        let SelectedRows { view, filter, blocks, columns, memory } = rows;
+        let computed = view.computed;
         self.current = Some(Current {
             scan: segment,
             filter,
             blocks: blocks.into_iter(),
             dictionaries: vec![None; output.len()],
             columns,
+            computed,
             memory,
             scratch,
             set: RowSet::new(),
@@ -88,9 +94,9 @@ impl RowExecution {
             host.poll()?;
             self.options.cancel.check()?;
             let (output, statistics) = (&self.query.output, &mut self.statistics);
-            let Current { scan, filter, dictionaries, columns, memory, scratch, set, .. } = &mut *current;
+            let Current { scan, filter, dictionaries, columns, computed, memory, scratch, set, .. } = &mut *current;
             let batch = catch_unwind(AssertUnwindSafe(|| {
-                let view = SegmentView::new(&scan.segment, columns)?;
+                let view = SegmentView::with(&scan.segment, columns, computed.clone())?;
                 scratch.begin(&view, block as usize);
                 let selection = filter::evaluate(filter, &view, scratch, &Selection::All)?;
                 statistics.rows_scanned += scratch.rows() as u64;

@@ -178,7 +178,8 @@ impl States {
             }
             return Ok(());
         };
-        if scratch.header(view, column)?.nulls == 0 {
+        scratch.compute(view, column, &set.selection)?;
+        if scratch.is_null_free(view, column, &set.selection)? {
             return self.states[nth].update(plan, column, view, scratch, set, target, &mut self.memory);
         }
         let valid = scratch.validity(view, column)?;
@@ -210,6 +211,9 @@ impl States {
             }
             return Ok(true);
         };
+        if view.columns[column].is_computed() {
+            return Ok(false);
+        }
         let header = scratch.header(view, column)?;
         let nulls = header.nulls as usize;
         if nulls == rows {
@@ -311,7 +315,11 @@ impl State {
         if let Some(of) = plan.alias {
             return Ok(State::Alias(of));
         }
-        let kind = plan.primitive.column.map(|c| view.columns[c].kind);
+        let kind = plan.primitive.column.map(|c| match &view.columns[c] {
+            // Most blocks' decimals are computed in 64 bits.
+            of if of.is_computed() && of.kind == Kind::I128 && plan.primitive.measure == Measure::Sum => Kind::I64,
+            of => of.kind,
+        });
         Ok(match (plan.primitive.measure, kind) {
             (Measure::Count, _) => State::Count(Vec::new()),
             (Measure::Sum, Some(Kind::I64 | Kind::IntCodes)) => {
@@ -481,14 +489,21 @@ impl IntSums {
     ) -> Result<()> {
         let rows = set.rows as u64;
         let of = &view.columns[column];
-        let total = magnitude(scratch.header(view, column)?, of)
-            .and_then(|m| m.checked_mul(rows))
-            .filter(|total| *total <= i64::MAX as u64);
         let groups = self.small.len();
+        let magnitude = if of.is_computed() {
+            let (limits, _) = scratch.limits(column);
+            limits.and_then(|(low, high)| u64::try_from(low.unsigned_abs().max(high.unsigned_abs())).ok())
+        } else {
+            magnitude(scratch.header(view, column)?, of)
+        };
+        let total = magnitude.and_then(|m| m.checked_mul(rows)).filter(|total| *total <= i64::MAX as u64);
+        if of.kind == Kind::I128 && !scratch.is_narrow(column) {
+            return self.update_wide(scratch.wide(view, column)?, set, target, memory);
+        }
         let values = scratch.ints(view, column)?;
         let Some(total) = total else {
             self.widen(groups, memory)?;
-            let numeric = of.is_numeric();
+            let numeric = of.is_numeric() && !of.is_computed();
             if numeric {
                 extend(&mut self.nan, groups, false, memory)?;
             }
@@ -527,6 +542,33 @@ impl IntSums {
                     *slot = slot.wrapping_add(values[i]);
                 });
             }
+        }
+        Ok(())
+    }
+
+    /// Adds decimals that do not fit 64 bits.
+    fn update_wide(
+        &mut self,
+        values: &[i128],
+        set: &mut RowSet,
+        target: Target<'_>,
+        memory: &mut Reservation,
+    ) -> Result<()> {
+        let groups = self.small.len();
+        self.widen(groups, memory)?;
+        extend(&mut self.nan, groups, false, memory)?;
+        let (large, nan) = (&mut self.large, &mut self.nan);
+        let mut add = |g: usize, v: i128| -> Result<()> {
+            if v == LogicalType::NUMERIC_NAN_I128 {
+                nan[g] = true;
+            } else {
+                large[g] = add_wide(large[g], v)?;
+            }
+            Ok(())
+        };
+        match target {
+            Target::One(g) => for_rows!(set, i, { add(g as usize, values[i])? }),
+            Target::Each(g) => for_rows!(set, i, { add(g[i] as usize, values[i])? }),
         }
         Ok(())
     }

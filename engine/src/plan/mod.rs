@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod calendar;
+mod expression;
 mod filter;
 mod host;
 mod point;
@@ -9,10 +10,15 @@ mod prune;
 
 pub use aggregate::{AggregateCall, AggregateFunction, AggregateQuery, Buckets, By, Key, Term, Top};
 pub use calendar::CalendarUnit;
+pub use expression::{
+    Computed, Expr, Failure, Function, Lane, Limits, Number, Operator, Rounding, either, power_of_ten, within,
+};
 pub use filter::{Bound, Filter, Predicate, Test};
 pub use host::{Host, HostPredicate, OrderId, Wake};
 pub use point::{Comparison, Point, float_among_integers, select, whole_units};
 pub use prune::{bounds, may_select};
+
+use std::sync::Arc;
 
 use crate::types::{ColumnId, LogicalType, Value};
 
@@ -23,6 +29,18 @@ pub struct ColumnRef {
     pub ty: LogicalType,
     /// What rows of segments older than the column hold: NULL or its default at the time it was added.
     pub missing: Value,
+    /// A column that is not stored; then `id` means nothing.
+    pub computed: Option<Arc<Computed>>,
+}
+
+impl ColumnRef {
+    pub fn stored(id: ColumnId, ty: LogicalType, missing: Value) -> Self {
+        ColumnRef { id, ty, missing, computed: None }
+    }
+
+    pub fn computed(computed: Computed, ty: LogicalType) -> Self {
+        ColumnRef { id: ColumnId(u32::MAX), ty, missing: Value::Null, computed: Some(Arc::new(computed)) }
+    }
 }
 
 /// A scan of rows: `filter` selects, `output` (positions in `columns`) is returned.

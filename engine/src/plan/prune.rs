@@ -17,7 +17,7 @@ pub fn may_select(filter: &Filter, columns: &[ColumnRef], statistics: &SegmentSt
 }
 
 fn test(predicate: &Predicate, columns: &[ColumnRef], statistics: &SegmentStatistics) -> bool {
-    let Some(column) = columns.get(predicate.column) else { return true };
+    let Some(column) = columns.get(predicate.column).filter(|c| c.computed.is_none()) else { return true };
     let Some(known) = statistics.columns.iter().find(|c| c.id == column.id) else {
         // The segment is older than the column: every row holds one value.
         let null = column.missing.is_null();
@@ -120,7 +120,7 @@ mod tests {
     use crate::types::{ColumnId, LogicalType};
 
     fn columns() -> Vec<ColumnRef> {
-        let column = |id, missing| ColumnRef { id: ColumnId(id), ty: LogicalType::Int8, missing };
+        let column = |id, missing| ColumnRef::stored(ColumnId(id), LogicalType::Int8, missing);
         vec![column(1, Value::Null), column(2, Value::I64(7)), column(3, Value::Null)]
     }
 

@@ -72,7 +72,7 @@ fn missing(column: usize) -> Value {
 
 pub fn columns(date: bool) -> Vec<ColumnRef> {
     let types = types(date).into_iter().enumerate();
-    types.map(|(i, ty)| ColumnRef { id: ColumnId(i as u32 + 1), ty, missing: missing(i) }).collect()
+    types.map(|(i, ty)| ColumnRef::stored(ColumnId(i as u32 + 1), ty, missing(i))).collect()
 }
 
 fn value(column: usize, date: bool, nulls: usize, base: i64, r: &mut Random) -> Value {

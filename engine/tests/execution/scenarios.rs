@@ -36,7 +36,7 @@ fn data(rows: usize) -> Vec<Vec<Value>> {
 
 fn columns() -> Vec<ColumnRef> {
     let columns = TYPES.iter().enumerate();
-    columns.map(|(i, ty)| ColumnRef { id: ColumnId(i as u32 + 1), ty: *ty, missing: Value::Null }).collect()
+    columns.map(|(i, ty)| ColumnRef::stored(ColumnId(i as u32 + 1), *ty, Value::Null)).collect()
 }
 
 fn query(filter: Filter, keys: Vec<Key>, functions: &[AggregateFunction]) -> AggregateQuery {
@@ -308,7 +308,7 @@ fn sums_beyond_numeric_are_an_error() {
     let types = [LogicalType::TimestampTz, LogicalType::Numeric { precision: 38, scale: 0 }];
     let rows: Vec<Vec<Value>> = (0..3).map(|i| vec![Value::I64(i), Value::I128(10i128.pow(38) - 1)]).collect();
     let columns: Vec<ColumnRef> =
-        (0..2).map(|i| ColumnRef { id: ColumnId(i as u32 + 1), ty: types[i], missing: Value::Null }).collect();
+        (0..2).map(|i| ColumnRef::stored(ColumnId(i as u32 + 1), types[i], Value::Null)).collect();
     let call = AggregateCall { function: Sum(1), filter: Filter::Const(true) };
     let query = AggregateQuery { columns, filter: Filter::Const(true), keys: vec![], aggregates: vec![call] };
     let mut execution = AggregateExecution::new(query, options(1)).unwrap();

@@ -74,8 +74,12 @@ fn bind_test(
     {
         return Ok(Node::Const(known));
     }
-    let leaf = |check: Check, selectivity: f32| Node::Leaf(Leaf { column: position, check, selectivity });
+    let leaf = |check: Check, selectivity: f32| {
+        let check = if column.is_computed() { Check::Computed(Box::new(check)) } else { check };
+        Node::Leaf(Leaf { column: position, check, selectivity })
+    };
     Ok(match test {
+        Test::Host(_) if column.is_computed() => return Err(Error::invalid("the host tests stored columns only")),
         Test::IsNull => leaf(Check::Null(true), 0.1),
         Test::IsNotNull => leaf(Check::Null(false), 0.9),
         Test::Host(predicate) => leaf(Check::Host(*predicate), 0.5),

@@ -61,6 +61,7 @@ fn quick_leaf(leaf: &Leaf, view: &SegmentView<'_>, scratch: &mut BlockScratch) -
                 _ => Verdict::No,
             });
         }
+        Check::Computed(_) => return Ok(Verdict::Maybe),
         _ => {}
     }
     let header = scratch.header(view, leaf.column)?;
@@ -171,14 +172,32 @@ fn evaluate_leaf(
     scratch: &mut BlockScratch,
     within: &Selection,
 ) -> Result<Selection> {
+    let column = leaf.column;
+    match &leaf.check {
+        Check::Rows { .. } | Check::Blocks(_) => evaluate_check(&leaf.check, column, false, view, scratch, within),
+        Check::Computed(check) => {
+            scratch.compute(view, column, within)?;
+            let nullable = !scratch.is_null_free(view, column, within)?;
+            evaluate_check(check, column, nullable, view, scratch, within)
+        }
+        check => {
+            let nullable = scratch.header(view, column)?.nulls > 0;
+            evaluate_check(check, column, nullable, view, scratch, within)
+        }
+    }
+}
+
+fn evaluate_check(
+    check: &Check,
+    column: usize,
+    nullable: bool,
+    view: &SegmentView<'_>,
+    scratch: &mut BlockScratch,
+    within: &Selection,
+) -> Result<Selection> {
     let rows = scratch.rows();
     let mut bits = Bits::zeros(rows);
-    let column = leaf.column;
-    let nullable = match &leaf.check {
-        Check::Rows { .. } | Check::Blocks(_) => false,
-        _ => scratch.header(view, column)?.nulls > 0,
-    };
-    match &leaf.check {
+    match check {
         Check::Null(null) => {
             let valid = scratch.validity(view, column)?.clone();
             return Ok(if *null { Selection::All.and_not(&valid, rows) } else { valid });
@@ -216,6 +235,15 @@ fn evaluate_leaf(
                 many => kernels::ranges_i64(values, many, bits.words_mut()),
             }
         }
+        Check::I128(ranges) if scratch.is_narrow(column) => {
+            let (low, high) = (i128::from(i64::MIN), i128::from(i64::MAX));
+            let values = scratch.ints(view, column)?;
+            let mut part = Bits::zeros(rows);
+            for range in ranges.iter().filter(|r| r.0 <= high && r.1 >= low) {
+                kernels::range_i64(values, range.0.max(low) as i64, range.1.min(high) as i64, part.words_mut());
+                bits.or(&part);
+            }
+        }
         Check::I128(ranges) => {
             let values = scratch.wide(view, column)?;
             match ranges.as_slice() {
@@ -234,6 +262,7 @@ fn evaluate_leaf(
                 _ => test.select(values, &mut bits),
             }
         }
+        Check::Computed(_) => return Err(Error::invalid("a test of a computed column within another")),
         Check::Host(plan::HostPredicate(number)) => {
             return Err(Error::invalid(format!("host predicate {number} was not resolved")));
         }

@@ -51,8 +51,39 @@ pub(super) enum Check {
     },
     /// Rows block by block.
     Blocks(Vec<Selection>),
+    /// Of a computed column: evaluated after all else, only in rows that other tests leave.
+    Computed(Box<Check>),
     /// Not yet evaluated by the host.
     Host(HostPredicate),
+}
+
+impl Check {
+    fn cost(&self) -> u32 {
+        match self {
+            Check::Null(_) | Check::Rows { .. } | Check::Blocks(_) => 1,
+            Check::I64(ranges) if ranges.len() <= 2 => 4,
+            Check::Codes(ranges) if ranges.len() <= 2 => 4,
+            Check::CodeSet(_) => 5,
+            Check::Codes(ranges) => 4 + ranges.len().ilog2(),
+            Check::I64(ranges) => 4 + 2 * ranges.len().ilog2(),
+            Check::I128(_) => 10,
+            Check::Bytes(test) => test.cost(),
+            Check::Computed(check) => 30 + check.cost(),
+            Check::Host(_) => 1000,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Check::I64(ranges) => ranges.capacity() * 16,
+            Check::I128(ranges) => ranges.capacity() * 32,
+            Check::Codes(ranges) => ranges.capacity() * 8,
+            Check::CodeSet(set) => set.capacity() * 8,
+            Check::Rows { rows, .. } => rows.serialized_size(),
+            Check::Computed(check) => check.bytes(),
+            _ => 0,
+        }
+    }
 }
 
 impl Node {
@@ -61,17 +92,16 @@ impl Node {
         match self {
             Node::Const(_) => 0,
             Node::And(nodes) | Node::Or(nodes) => nodes.iter().map(Node::cost).sum(),
-            Node::Leaf(leaf) => match &leaf.check {
-                Check::Null(_) | Check::Rows { .. } | Check::Blocks(_) => 1,
-                Check::I64(ranges) if ranges.len() <= 2 => 4,
-                Check::Codes(ranges) if ranges.len() <= 2 => 4,
-                Check::CodeSet(_) => 5,
-                Check::Codes(ranges) => 4 + ranges.len().ilog2(),
-                Check::I64(ranges) => 4 + 2 * ranges.len().ilog2(),
-                Check::I128(_) => 10,
-                Check::Bytes(test) => test.cost(),
-                Check::Host(_) => 1000,
-            },
+            Node::Leaf(leaf) => leaf.check.cost(),
+        }
+    }
+
+    /// Whether its evaluation may fail in rows that other tests leave out.
+    fn is_computed(&self) -> bool {
+        match self {
+            Node::Const(_) => false,
+            Node::And(nodes) | Node::Or(nodes) => nodes.iter().any(Node::is_computed),
+            Node::Leaf(leaf) => matches!(leaf.check, Check::Computed(_)),
         }
     }
 
@@ -80,14 +110,7 @@ impl Node {
         match self {
             Node::Const(_) => 0,
             Node::And(nodes) | Node::Or(nodes) => nodes.iter().map(|n| n.bytes() + size_of::<Node>()).sum(),
-            Node::Leaf(leaf) => match &leaf.check {
-                Check::I64(ranges) => ranges.capacity() * 16,
-                Check::I128(ranges) => ranges.capacity() * 32,
-                Check::Codes(ranges) => ranges.capacity() * 8,
-                Check::CodeSet(set) => set.capacity() * 8,
-                Check::Rows { rows, .. } => rows.serialized_size(),
-                _ => 0,
-            },
+            Node::Leaf(leaf) => leaf.check.bytes(),
         }
     }
 
@@ -112,7 +135,7 @@ impl Node {
             }
         }
         let rank = |n: &Node| (n.cost() as f32) / (1.0 - n.selectivity()).max(0.01);
-        flat.sort_by(|a, b| rank(a).total_cmp(&rank(b)));
+        flat.sort_by(|a, b| a.is_computed().cmp(&b.is_computed()).then(rank(a).total_cmp(&rank(b))));
         match flat.len() {
             0 => Node::Const(true),
             1 => flat.remove(0),
@@ -130,7 +153,7 @@ impl Node {
                 other => flat.push(other),
             }
         }
-        flat.sort_by_key(Node::cost);
+        flat.sort_by_key(|n| (n.is_computed(), n.cost()));
         match flat.len() {
             0 => Node::Const(false),
             1 => flat.remove(0),
