@@ -139,11 +139,31 @@ fn of_engine(error: engine::Error) -> SqlError {
             (ERRCODE_OUT_OF_MEMORY, Some("Raise basalt.query_memory_limit, or let the query read or group less."))
         }
         engine::Error::Canceled => (ERRCODE_QUERY_CANCELED, None),
+        engine::Error::Arithmetic(failure) => arithmetic(*failure),
         engine::Error::OutOfRange { .. } => (ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, None),
         engine::Error::Invalid(_) | engine::Error::Panic(_) => (ERRCODE_INTERNAL_ERROR, None),
         engine::Error::Io(io) => io_code(io),
     };
     SqlError { code, message: message.into(), detail: None, hint: hint.map(str::to_owned) }
+}
+
+fn arithmetic(failure: engine::plan::Failure) -> (PgSqlErrorCode, Option<&'static str>) {
+    use PgSqlErrorCode::*;
+    use engine::plan::Failure;
+    match failure {
+        Failure::DivisionByZero => (ERRCODE_DIVISION_BY_ZERO, None),
+        Failure::InfiniteDate => (ERRCODE_DATETIME_FIELD_OVERFLOW, None),
+        Failure::NanTo(_) => (ERRCODE_FEATURE_NOT_SUPPORTED, None),
+        Failure::TooManyDigits => (
+            ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+            Some(
+                "Larger values came into the table after this query was planned: run DISCARD PLANS and execute it again.",
+            ),
+        ),
+        Failure::OutOfRange(_) | Failure::Overflow | Failure::Underflow | Failure::FieldOverflow => {
+            (ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, None)
+        }
+    }
 }
 
 fn io_code(error: &std::io::Error) -> (PgSqlErrorCode, Option<&'static str>) {

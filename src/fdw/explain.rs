@@ -12,7 +12,8 @@ use crate::error::OrRaise;
 use crate::pg::lookup;
 use crate::pg::node::{self, Node};
 use crate::translate::template::{
-    FilterTemplate, Function, GroupsTemplate, KeyTemplate, PlanTemplate, Shape, Target, TermTemplate, TopTemplate,
+    ColumnTemplate, FilterTemplate, Function, GroupsTemplate, KeyTemplate, PlanTemplate, Shape, Target, TermTemplate,
+    TopTemplate,
 };
 
 #[pg_guard]
@@ -114,6 +115,8 @@ struct Deparser {
     relation: u32,
     /// Attribute number of each of the plan's columns; 0: dropped.
     attributes: Vec<i16>,
+    /// The SQL of those that are computed.
+    computed: Vec<Option<String>>,
     prefix: bool,
 }
 
@@ -132,7 +135,8 @@ impl Deparser {
             let attributes = template
                 .columns
                 .iter()
-                .map(|id| {
+                .map(|column| {
+                    let ColumnTemplate::Stored(id) = column else { return 0 };
                     let position = datasource.schema.columns.iter().position(|c| c.id.0 == *id);
                     let at = datasource.attributes.iter().position(|a| a.is_some() && *a == position);
                     at.map_or(0, |a| a as i16 + 1)
@@ -142,7 +146,12 @@ impl Deparser {
                 .into_iter()
                 .filter_map(|t| Node::from_ptr((*t).expr))
                 .collect();
+            let computed = |column: &ColumnTemplate| match column {
+                ColumnTemplate::Computed(computed) => Some(computed.text.clone()),
+                ColumnTemplate::Stored(_) => None,
+            };
             Deparser {
+                computed: template.columns.iter().map(computed).collect(),
                 context,
                 expressions: node::list((*plan).fdw_exprs),
                 targets,
@@ -179,10 +188,13 @@ impl Deparser {
                 let Some(expression) = self.expressions.get(leaf.expression) else { return String::new() };
                 let column = |n: Node<'static>| if attribute > 0 { n.with_column(self.relation, attribute) } else { n };
                 let text = self.sql(column(*expression));
+                let computed = self.computed.get(leaf.column).and_then(Option::as_deref);
+                // As PostgreSQL shows the placeholder.
+                let text = computed.map_or(text.clone(), |sql| text.replace("CASE_TEST_EXPR", sql));
                 match leaf.test {
                     // What is tested says the template; the expression may be its negation.
                     LeafTest::IsNull | LeafTest::Bool { .. } => {
-                        let name = self.column_name(*expression, attribute);
+                        let name = computed.map_or_else(|| self.column_name(*expression, attribute), str::to_owned);
                         match leaf.test {
                             LeafTest::IsNull if leaf.negated => format!("({name} IS NOT NULL)"),
                             LeafTest::IsNull => format!("({name} IS NULL)"),

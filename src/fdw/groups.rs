@@ -31,11 +31,19 @@ pub struct Groups {
     scanned: Vec<std::sync::Arc<SegmentStatistics>>,
 }
 
+/// What a float sum is of.
+#[derive(Clone, Copy)]
+enum Input {
+    Stored(ColumnId),
+    /// Nothing is known of its values.
+    Computed,
+}
+
 /// How a column of the tuple is made.
 enum Output {
     Key { position: usize, codec: Codec },
     Bucket { position: usize, values: Vec<(Datum, bool)> },
-    Aggregate { position: usize, finish: Finish, codec: Option<Codec>, input: Option<ColumnId> },
+    Aggregate { position: usize, finish: Finish, codec: Option<Codec>, input: Input, decimals: Option<usize> },
 }
 
 impl Groups {
@@ -189,10 +197,12 @@ fn outputs(groups: &GroupsTemplate, inputs: &Inputs, mut buckets: Vec<Option<Buc
                     _ => None,
                 };
                 let input = match template.function {
-                    Function::Sum(column) | Function::Avg(column) => inputs.columns.get(column).map(|c| c.id),
+                    Function::Sum(column) | Function::Avg(column) => inputs.columns.get(column),
                     _ => None,
                 };
-                Ok(Output::Aggregate { position, finish: template.result, codec, input })
+                let stored = input.filter(|c| c.computed.is_none());
+                let input = stored.map_or(Input::Computed, |c| Input::Stored(c.id));
+                Ok(Output::Aggregate { position, finish: template.result, codec, input, decimals: template.decimals })
             }
         })
         .collect()
@@ -229,12 +239,17 @@ impl Output {
                     column.push(value);
                 }
             }
-            Output::Aggregate { position, finish, codec, input } => {
+            Output::Aggregate { position, finish, codec, input, decimals } => {
                 let _fixed = codec.as_ref().is_some_and(Codec::needs_fixed_settings).then(FixedSettings::new);
                 let values = result.aggregates.get(*position).ok_or_else(malformed)?;
+                let decimals = decimals.map(|d| result.aggregates.get(d).ok_or_else(malformed)).transpose()?;
                 for i in range {
-                    let value =
-                        finish::aggregate(values, i, *finish, codec.as_mut(), &mut || all_finite(scanned, *input))?;
+                    let shown = match decimals.map(|d| d.values.get(i)) {
+                        Some(Some(Value::I64(shown))) => u8::try_from(*shown).ok(),
+                        _ => None,
+                    };
+                    let mut finite = || all_finite(scanned, *input);
+                    let value = finish::aggregate(values, i, *finish, shown, codec.as_mut(), &mut finite)?;
                     column.push(value);
                 }
             }
@@ -244,16 +259,13 @@ impl Output {
 }
 
 /// Whether the column is known to hold no infinities and no NaN.
-fn all_finite(scanned: &[std::sync::Arc<SegmentStatistics>], input: Option<ColumnId>) -> bool {
+fn all_finite(scanned: &[std::sync::Arc<SegmentStatistics>], input: Input) -> bool {
+    let Input::Stored(id) = input else { return false };
     let finite = |value: &Value| match value {
         Value::F64(v) => v.is_finite(),
         _ => true,
     };
-    scanned
-        .iter()
-        .flat_map(|s| s.columns.iter())
-        .filter(|c| Some(c.id) == input)
-        .all(|c| finite(&c.min) && finite(&c.max))
+    scanned.iter().flat_map(|s| s.columns.iter()).filter(|c| c.id == id).all(|c| finite(&c.min) && finite(&c.max))
 }
 
 fn malformed() -> Error {

@@ -94,7 +94,7 @@ fn ordered_type(
     aggregates: &[AggregateTemplate],
     builder: &Builder<'_, '_>,
 ) -> Option<LogicalType> {
-    let column = |c: usize| Some(builder.datasource.schema.columns[*builder.columns.get(c)?].ty);
+    let column = |c: usize| builder.ty(c);
     match target {
         Target::Key(key) => match keys.get(key)? {
             KeyTemplate::Column(c) => column(*c),
@@ -125,7 +125,9 @@ fn cannot_fail(target: Node<'_>, outputs: &[(Node<'_>, Target)]) -> bool {
             View::Bool(..) | View::NullTest { .. } | View::BooleanTest { .. } => true,
             View::Op(op) | View::Distinct(op) => never_fails(lookup::operator_function(op.operator)),
             View::Func(f) => never_fails(f.function),
-            View::Other => matches!(n.tag(), T_List | T_CaseExpr | T_CaseWhen | T_CoalesceExpr | T_CollateExpr),
+            View::Case { .. } | View::Coalesce(_) => true,
+            View::Other => matches!(n.tag(), T_List | T_CaseWhen | T_CollateExpr),
+            View::MinMax { .. } | View::NullIf(_) => false,
             View::ArrayOp { .. } | View::Aggregate(_) | View::Var(_) => false,
         };
         if safe { Walk::Descend } else { Walk::Stop }

@@ -16,7 +16,7 @@ use crate::pg::list;
 use crate::pg::node::{self, Node};
 use crate::pg::snapshot::ActiveSnapshot;
 use crate::translate::filter::Builder;
-use crate::translate::template::{self, FilterTemplate, PlanTemplate, Shape};
+use crate::translate::template::{self, ColumnTemplate, FilterTemplate, PlanTemplate, Shape};
 
 /// What planning knows of a datasource: `fdw_private` of its `RelOptInfo`.
 pub struct RelationState {
@@ -74,7 +74,7 @@ pub unsafe extern "C-unwind" fn get_foreign_rel_size(
     // SAFETY: the planner's own structures, alive during the callback; the state is dropped with the planner's memory.
     unsafe {
         let mut local = Vec::new();
-        let mut builder = Builder::new((*relation).relid, &datasource);
+        let mut builder = Builder::new((*relation).relid, &datasource, &segments);
         for rinfo in list::pointers::<pg_sys::RestrictInfo>((*relation).baserestrictinfo) {
             if let Err(reason) = push(&mut builder, rinfo, relation) {
                 local.push(reason);
@@ -158,7 +158,7 @@ pub unsafe extern "C-unwind" fn get_foreign_paths(
 
 #[pg_guard]
 pub unsafe extern "C-unwind" fn get_foreign_plan(
-    _root: *mut pg_sys::PlannerInfo,
+    root: *mut pg_sys::PlannerInfo,
     relation: *mut pg_sys::RelOptInfo,
     _table: pg_sys::Oid,
     path: *mut pg_sys::ForeignPath,
@@ -175,7 +175,7 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
         let Some(state) = RelationState::of(relation) else {
             Error::from(basalt_engine::Error::invalid("the relation was not planned by basalt")).raise();
         };
-        let mut builder = Builder::new((*relation).relid, &state.datasource);
+        let mut builder = Builder::new((*relation).relid, &state.datasource, &state.segments);
         builder.numbers = false;
         let (mut pushed, mut recheck, mut local, mut reasons) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for rinfo in list::pointers::<pg_sys::RestrictInfo>(clauses) {
@@ -208,7 +208,7 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
         }
         let template = PlanTemplate {
             version: template::VERSION,
-            columns: column_ids(&builder),
+            columns: column_templates(&builder, root, (*relation).relid),
             filter: FilterTemplate::And(pushed),
             shape: Shape::Rows { output },
             reasons,
@@ -226,9 +226,21 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
     }
 }
 
-/// Ids of the columns that a plan reads.
-pub fn column_ids(builder: &Builder<'_, '_>) -> Vec<u32> {
-    builder.columns.iter().map(|c| builder.datasource.schema.columns[*c].id.0).collect()
+/// The columns that a plan reads and computes.
+///
+/// # Safety
+/// `root` is the planner's, and has the table as number `relation`.
+pub unsafe fn column_templates(
+    builder: &Builder<'_, '_>,
+    root: *mut pg_sys::PlannerInfo,
+    relation: u32,
+) -> Vec<ColumnTemplate> {
+    // SAFETY: the caller's contract; range table entries have names.
+    let name = unsafe {
+        let entry = *(*root).simple_rte_array.add(relation as usize);
+        crate::pg::lookup::text((*(*entry).eref).aliasname)
+    };
+    builder.templates(&name.unwrap_or_default())
 }
 
 /// Attributes that the relation's targets and the local clauses need; a whole-row reference needs all.

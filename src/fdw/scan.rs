@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use basalt_engine::exec::{ExecOptions, ExecStatistics};
-use basalt_engine::plan::{ColumnRef, Filter};
+use basalt_engine::plan::{ColumnRef, Computed, Expr, Filter};
 use basalt_engine::types::ColumnId;
 use basalt_engine::{Budget, Cancel};
 use pgrx::prelude::*;
@@ -22,7 +22,7 @@ use crate::guc;
 use crate::pg::eval::{Evaluator, Expressions};
 use crate::translate::bind::{self, BoundColumn};
 use crate::translate::host::PgHost;
-use crate::translate::template::{PlanTemplate, Shape};
+use crate::translate::template::{ColumnTemplate, PlanTemplate, Shape};
 
 /// Execution state: `fdw_state`.
 pub struct Scan {
@@ -92,11 +92,18 @@ impl Scan {
     fn start(&mut self) -> Result<Start> {
         let inputs = &mut self.inputs;
         self.host.clear();
+        for (position, column) in inputs.template.columns.iter().enumerate() {
+            if let ColumnTemplate::Computed(template) = column {
+                let before = &inputs.bound[..position];
+                let computed = bind::computed(template, before, &inputs.expressions, &mut self.host)?;
+                inputs.columns[position] = ColumnRef::computed(computed, template.ty);
+            }
+        }
         let filter = bind::bind(&inputs.template.filter, &inputs.bound, &inputs.expressions, &mut self.host)?;
         let segments = inputs.segments.get_or_insert_with(|| segment::list(&inputs.datasource.id));
         let time = inputs.datasource.schema.time.and_then(|position| {
             let id = inputs.datasource.schema.columns[position].id;
-            inputs.columns.iter().position(|c| c.id == id)
+            inputs.columns.iter().position(|c| c.id == id && c.computed.is_none())
         });
         let (kept, pruned) = prune::prune(segments, &filter, &inputs.columns, time);
         self.pruned = pruned;
@@ -170,7 +177,17 @@ pub unsafe fn relation_of(node: *mut pg_sys::ForeignScanState) -> (u32, pg_sys::
 fn columns(template: &PlanTemplate, datasource: &Datasource) -> Result<(Vec<ColumnRef>, Vec<BoundColumn>)> {
     let mut columns = Vec::with_capacity(template.columns.len());
     let mut bound = Vec::with_capacity(template.columns.len());
-    for id in &template.columns {
+    for column in &template.columns {
+        let id = match column {
+            ColumnTemplate::Stored(id) => id,
+            ColumnTemplate::Computed(computed) => {
+                // Bound anew whenever the scan starts.
+                columns.push(ColumnRef::computed(Computed::Native(Expr::Null), computed.ty));
+                let declared = pg_sys::Oid::from(computed.declared);
+                bound.push(BoundColumn { ty: computed.ty, declared, typmod: computed.typmod });
+                continue;
+            }
+        };
         let position = datasource.schema.position(ColumnId(*id)).ok_or_else(|| {
             Error::new(
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -178,7 +195,7 @@ fn columns(template: &PlanTemplate, datasource: &Datasource) -> Result<(Vec<Colu
             )
         })?;
         let column = &datasource.schema.columns[position];
-        columns.push(ColumnRef { id: column.id, ty: column.ty, missing: datasource.missing[position].clone() });
+        columns.push(ColumnRef::stored(column.id, column.ty, datasource.missing[position].clone()));
         let (declared, typmod) = datasource.types[position];
         bound.push(BoundColumn { ty: column.ty, declared, typmod });
     }

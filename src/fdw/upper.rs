@@ -130,7 +130,11 @@ impl<'p> Grouping<'p, '_> {
             match n.view() {
                 View::Aggregate(call) => {
                     match aggregate::aggregate(&mut self.builder, &call, &mut self.orders) {
-                        Ok(made) => {
+                        Ok((mut made, decimals)) => {
+                            if let Some(decimals) = decimals {
+                                made.decimals = Some(self.aggregates.len());
+                                self.aggregates.push(decimals);
+                            }
                             self.aggregates.push(made);
                             let target = Target::Aggregate(self.aggregates.len() - 1);
                             self.outputs.push(Output { expression: n, sort_group: 0, target });
@@ -170,7 +174,7 @@ unsafe fn translate(
             return Err("it refers to another table".into());
         }
         let mut grouping = Grouping {
-            builder: Builder::new((*input).relid, &state.datasource),
+            builder: Builder::new((*input).relid, &state.datasource, &state.segments),
             keys: Vec::new(),
             aggregates: Vec::new(),
             orders: Vec::new(),
@@ -216,6 +220,7 @@ unsafe fn translate(
                 function: Function::CountStar,
                 filter: FilterTemplate::everything(),
                 result: Finish::Int8,
+                decimals: None,
             });
         }
         add_path(root, input, output, state, grouping, filters, step, drop_empty, buckets);
@@ -260,7 +265,7 @@ unsafe fn check_pieces<'p>(
     };
     for key in keys {
         let KeyTemplate::Buckets { column, pieces, .. } = key else { continue };
-        let position = builder.columns[*column];
+        let Some(position) = builder.stored(*column) else { continue };
         let column = &builder.datasource.schema.columns[position];
         let statistics = state.segments.iter().map(|s| &*s.statistics);
         let attribute = state.datasource.attributes.iter().position(|a| *a == Some(position)).unwrap_or(0) as i16 + 1;
@@ -341,7 +346,7 @@ unsafe fn add_path(
         let (startup, total) = (engine * share, total * share);
         let template = PlanTemplate {
             version: template::VERSION,
-            columns: plan::column_ids(&grouping.builder),
+            columns: plan::column_templates(&grouping.builder, root, (*input).relid),
             filter: FilterTemplate::And(filters),
             shape: Shape::Groups(GroupsTemplate {
                 keys: grouping.keys,

@@ -93,6 +93,19 @@ pub enum View<'p> {
         test: pg_sys::BoolTestType::Type,
     },
     Aggregate(AggregateView<'p>),
+    /// CASE; with `arg`, the conditions hold a placeholder for it.
+    Case {
+        arg: Option<Node<'p>>,
+        whens: Vec<(Node<'p>, Node<'p>)>,
+        otherwise: Option<Node<'p>>,
+    },
+    Coalesce(Vec<Node<'p>>),
+    /// GREATEST or LEAST.
+    MinMax {
+        greatest: bool,
+        args: Vec<Node<'p>>,
+    },
+    NullIf(OpView<'p>),
     Other,
 }
 
@@ -160,7 +173,7 @@ impl<'p> Node<'p> {
             View::Other => {
                 !matches!(n.tag(), T_List | T_CaseExpr | T_CaseWhen | T_CoalesceExpr | T_ArrayExpr | T_CollateExpr)
             }
-            View::Aggregate(_) => true,
+            View::Aggregate(_) | View::MinMax { .. } | View::NullIf(_) => true,
             _ => false,
         })
     }
@@ -228,6 +241,23 @@ impl<'p> Node<'p> {
                     }
                 }
                 NodeTag::T_Aggref => View::Aggregate(aggregate_view(node.cast())),
+                NodeTag::T_CaseExpr => {
+                    let c = &*node.cast::<pg_sys::CaseExpr>();
+                    let whens = pointers::<pg_sys::CaseWhen>(c.args).into_iter();
+                    View::Case {
+                        arg: Node::from_ptr(c.arg),
+                        whens: whens
+                            .filter_map(|w| Node::from_ptr((*w).expr).zip(Node::from_ptr((*w).result)))
+                            .collect(),
+                        otherwise: Node::from_ptr(c.defresult),
+                    }
+                }
+                NodeTag::T_CoalesceExpr => View::Coalesce(list((*node.cast::<pg_sys::CoalesceExpr>()).args)),
+                NodeTag::T_MinMaxExpr => {
+                    let m = &*node.cast::<pg_sys::MinMaxExpr>();
+                    View::MinMax { greatest: m.op == pg_sys::MinMaxOp::IS_GREATEST, args: list(m.args) }
+                }
+                NodeTag::T_NullIfExpr => View::NullIf(op_view(node.cast())),
                 _ => View::Other,
             }
         }
@@ -252,6 +282,62 @@ impl<'p> Node<'p> {
         let context: *mut c_void = (&raw mut replace).cast();
         // SAFETY: as in `walk`; the mutator returns a non-null copy of a non-null node.
         unsafe { Node::from_ptr(rewrite_step(self.as_ptr(), context)).unwrap_or(self) }
+    }
+
+    /// A copy with `value` in place of the placeholder that a CASE with an argument holds in its conditions.
+    pub fn with_case_value(self, value: Node<'p>) -> Node<'p> {
+        self.rewrite(&mut |node| match node.view() {
+            View::Placeholder => Some(value),
+            // An inner CASE has placeholders of its own.
+            View::Case { arg: Some(_), .. } => Some(node),
+            _ => None,
+        })
+    }
+
+    /// `IS NULL` of this, or `IS NOT NULL`.
+    pub fn null_test(self, null: bool) -> Node<'p> {
+        // SAFETY: palloc0 returns zeroed memory of the size asked for, or raises an error.
+        unsafe {
+            let test = pg_sys::palloc0(size_of::<pg_sys::NullTest>()).cast::<pg_sys::NullTest>();
+            (*test).xpr.type_ = NodeTag::T_NullTest;
+            (*test).arg = self.as_ptr().cast();
+            (*test).nulltesttype = if null { pg_sys::NullTestType::IS_NULL } else { pg_sys::NullTestType::IS_NOT_NULL };
+            (*test).location = -1;
+            Node(NonNull::new_unchecked(test.cast()), PhantomData)
+        }
+    }
+
+    /// This as SQL, of columns of one table that is number `relation` in it.
+    pub fn sql(self, relation: u32, table: Oid, name: &str) -> String {
+        let name = std::ffi::CString::new(name).unwrap_or_default();
+        // SAFETY: a copy is changed; the context names the one table that there is; the result is a C string.
+        unsafe {
+            let copy = pg_sys::copyObjectImpl(self.as_ptr().cast()).cast::<pg_sys::Node>();
+            pg_sys::ChangeVarNodes(copy, relation as i32, 1, 0);
+            let context = pg_sys::deparse_context_for(name.as_ptr(), table);
+            lookup::text(pg_sys::deparse_expression(copy, context, false, false)).unwrap_or_default()
+        }
+    }
+
+    /// The comparison that a NULLIF makes.
+    pub fn nullif_comparison(self) -> Node<'p> {
+        // SAFETY: a NullIfExpr is the same struct as an OpExpr; the copy is allocated and filled here.
+        unsafe {
+            let copy = pg_sys::copyObjectImpl(self.as_ptr().cast()).cast::<pg_sys::OpExpr>();
+            (*copy).xpr.type_ = NodeTag::T_OpExpr;
+            (*copy).opresulttype = pg_sys::BOOLOID;
+            Node(NonNull::new_unchecked(copy.cast()), PhantomData)
+        }
+    }
+
+    /// A placeholder for values of this.
+    pub fn as_placeholder(self) -> Node<'p> {
+        placeholder(self)
+    }
+
+    /// A copy of an operator, `= ANY` or test in which a placeholder stands for argument `argument`.
+    pub fn with_placeholder_argument(self, argument: Node<'p>) -> Node<'p> {
+        self.rewrite(&mut |node| (node.as_ptr() == argument.as_ptr()).then(|| placeholder(node)))
     }
 
     /// A copy with every column of `relation` replaced by the placeholder of `evaluate`'s input.

@@ -31,6 +31,16 @@ const SHORT_NEGATIVE: u16 = 0x2000;
 const NAN: u16 = 0xc000;
 const MINUS_INFINITY: u16 = 0xf000;
 
+/// Decimals that the payload of a numeric shows; `None`: it is NaN or infinite.
+pub fn display_scale(payload: &[u8]) -> Option<u16> {
+    let header = u16::from_ne_bytes(*payload.first_chunk::<2>()?);
+    match header & SIGN_MASK {
+        SPECIAL => None,
+        SHORT => Some(header >> 7 & 0x3f),
+        _ => Some(header & 0x3fff),
+    }
+}
+
 /// Reads the payload (after the varlena header) of a numeric.
 pub fn to_scaled(payload: &[u8], scale: u8) -> Scaled {
     let Some((header, rest)) = payload.split_first_chunk::<2>() else { return Scaled::Exact(0) };
@@ -169,6 +179,8 @@ mod tests {
     fn other_scales_are_exact_or_say_so() {
         let mut payload = Vec::new();
         from_scaled(-12_345, 3, &mut payload); // -12.345
+        assert_eq!(display_scale(&payload), Some(3));
+        assert_eq!(display_scale(&NAN_PAYLOAD), None);
         assert_eq!(to_scaled(&payload, 5), Scaled::Exact(-1_234_500));
         assert_eq!(to_scaled(&payload, 2), Scaled::Above { floor: -1_235 });
         assert_eq!(to_scaled(&payload, 0), Scaled::Above { floor: -13 });

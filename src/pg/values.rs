@@ -236,6 +236,11 @@ pub fn numeric_scaled(datum: pg_sys::Datum, scale: u8) -> Scaled {
     with_varlena(datum, |payload| numeric::to_scaled(payload, scale))
 }
 
+/// Decimals that a numeric datum shows; `None`: it is NaN or infinite.
+pub fn numeric_display_scale(datum: pg_sys::Datum) -> Option<u16> {
+    with_varlena(datum, numeric::display_scale)
+}
+
 /// `value * 10^-scale` as a numeric datum with that display scale.
 pub fn scaled_to_numeric(value: i128, scale: u8) -> pg_sys::Datum {
     let mut payload = Vec::new();

@@ -1,7 +1,7 @@
 //! Aggregates and grouping columns into templates.
 
 use basalt_engine::types::LogicalType;
-use pgrx::pg_sys;
+use pgrx::pg_sys::{self, Oid};
 
 use super::filter::Builder;
 use super::shippable::{self, Reason};
@@ -11,11 +11,12 @@ use crate::pg::lookup;
 use crate::pg::node::{AggregateView, Node, View};
 
 /// Translates an aggregate call. `orders`: the collations that the plan's extrema compare by.
+/// With it comes the aggregate that says how many decimals its results show, if rows differ in that.
 pub fn aggregate<'p>(
     builder: &mut Builder<'p, '_>,
     call: &AggregateView<'p>,
     orders: &mut Vec<u32>,
-) -> Result<AggregateTemplate, Reason> {
+) -> Result<(AggregateTemplate, Option<AggregateTemplate>), Reason> {
     translate(builder, call, orders)
         .map_err(|reason| format!("aggregate {}: {reason}", lookup::function_name(call.function)))
 }
@@ -24,7 +25,7 @@ fn translate<'p>(
     builder: &mut Builder<'p, '_>,
     call: &AggregateView<'p>,
     orders: &mut Vec<u32>,
-) -> Result<AggregateTemplate, Reason> {
+) -> Result<(AggregateTemplate, Option<AggregateTemplate>), Reason> {
     if !call.simple {
         return Err("it is not a plain aggregate of one step".into());
     }
@@ -35,18 +36,43 @@ fn translate<'p>(
         Some(filter) => builder.filter(filter).map_err(|reason| format!("its FILTER is not pushed down: {reason}"))?,
         None => FilterTemplate::everything(),
     };
-    let (function, result) = function(builder, call, orders)?;
-    Ok(AggregateTemplate { function, filter, result })
+    let (function, result, decimals) = function(builder, call, orders)?;
+    let decimals = decimals.map(|column| AggregateTemplate {
+        function: Function::Max(column, None),
+        filter: filter.clone(),
+        result: Finish::Column(column),
+        decimals: None,
+    });
+    Ok((AggregateTemplate { function, filter, result, decimals: None }, decimals))
+}
+
+/// What an aggregate is of.
+struct Input {
+    column: usize,
+    ty: LogicalType,
+    declared: Oid,
+    /// The column that holds how many decimals its values show, if they differ.
+    decimals: Option<usize>,
+}
+
+fn input<'p>(builder: &mut Builder<'p, '_>, argument: Node<'p>) -> Result<Input, Reason> {
+    if let Some(attribute) = plain_column(argument) {
+        let declared = builder.declared(attribute);
+        let (column, ty) = builder.column(attribute)?;
+        return Ok(Input { column, ty, declared, decimals: None });
+    }
+    let computed = builder.computed(argument)?;
+    Ok(Input { column: computed.position, ty: computed.ty, declared: argument.ty(), decimals: computed.decimals })
 }
 
 fn function<'p>(
     builder: &mut Builder<'p, '_>,
     call: &AggregateView<'p>,
     orders: &mut Vec<u32>,
-) -> Result<(Function, Finish), Reason> {
+) -> Result<(Function, Finish, Option<usize>), Reason> {
     let id = call.function.to_u32();
     let argument = match (id, call.args.as_slice()) {
-        (pg_sys::F_COUNT_, []) => return Ok((Function::CountStar, Finish::Int8)),
+        (pg_sys::F_COUNT_, []) => return Ok((Function::CountStar, Finish::Int8, None)),
         (_, [argument]) => *argument,
         _ => return Err("the engine does not compute it".into()),
     };
@@ -63,19 +89,20 @@ fn function<'p>(
         && !call.distinct
         && let View::Const { null: false, .. } = argument.view()
     {
-        return Ok((Function::CountStar, Finish::Int8));
+        return Ok((Function::CountStar, Finish::Int8, None));
     }
-    let column = plain_column(argument).ok_or("its argument is not a plain column")?;
-    let declared = builder.declared(column);
-    let (column, ty) = builder.column(column)?;
+    let Input { column, ty, declared, decimals } = input(builder, argument)?;
     if id == pg_sys::F_COUNT_ANY {
         if !call.distinct {
-            return Ok((Function::Count(column), Finish::Int8));
+            return Ok((Function::Count(column), Finish::Int8, None));
         }
         shippable::equality(ty, declared, argument.collation())?;
-        return Ok((Function::CountDistinct(column), Finish::Int8));
+        return Ok((Function::CountDistinct(column), Finish::Int8, None));
     }
     if is_minimum(id) || is_maximum(id) {
+        if decimals.is_some() {
+            return Err("its argument's values have different numbers of decimals".into());
+        }
         let order = shippable::extremum_order(ty, declared, call.collation)?.map(|collation| {
             let collation = collation.to_u32();
             orders.iter().position(|o| *o == collation).unwrap_or_else(|| {
@@ -84,13 +111,13 @@ fn function<'p>(
             })
         });
         let function = if is_minimum(id) { Function::Min(column, order) } else { Function::Max(column, order) };
-        return Ok((function, Finish::Column(column)));
+        return Ok((function, Finish::Column(column), None));
     }
     match id {
         pg_sys::F_BOOL_AND | pg_sys::F_EVERY if ty == LogicalType::Bool => {
-            return Ok((Function::BoolAnd(column), Finish::Bool));
+            return Ok((Function::BoolAnd(column), Finish::Bool, None));
         }
-        pg_sys::F_BOOL_OR if ty == LogicalType::Bool => return Ok((Function::BoolOr(column), Finish::Bool)),
+        pg_sys::F_BOOL_OR if ty == LogicalType::Bool => return Ok((Function::BoolOr(column), Finish::Bool, None)),
         _ => {}
     }
     if call.distinct {
@@ -98,18 +125,18 @@ fn function<'p>(
     }
     let float = matches!(ty, LogicalType::Float4 | LogicalType::Float8);
     match id {
-        pg_sys::F_SUM_FLOAT4 if float => Ok((Function::Sum(column), Finish::Float4)),
-        pg_sys::F_SUM_FLOAT8 if float => Ok((Function::Sum(column), Finish::Float8)),
-        pg_sys::F_AVG_FLOAT4 | pg_sys::F_AVG_FLOAT8 if float => Ok((Function::Avg(column), Finish::FloatAverage)),
+        pg_sys::F_SUM_FLOAT4 if float => Ok((Function::Sum(column), Finish::Float4, None)),
+        pg_sys::F_SUM_FLOAT8 if float => Ok((Function::Sum(column), Finish::Float8, None)),
+        pg_sys::F_AVG_FLOAT4 | pg_sys::F_AVG_FLOAT8 if float => Ok((Function::Avg(column), Finish::FloatAverage, None)),
         pg_sys::F_SUM_INT2 | pg_sys::F_SUM_INT4 => {
             shippable::sum_scale(ty)?;
-            Ok((Function::Sum(column), Finish::Int8))
+            Ok((Function::Sum(column), Finish::Int8, None))
         }
         pg_sys::F_SUM_INT8 | pg_sys::F_SUM_NUMERIC => {
-            Ok((Function::Sum(column), Finish::Numeric { scale: shippable::sum_scale(ty)? }))
+            Ok((Function::Sum(column), Finish::Numeric { scale: shippable::sum_scale(ty)? }, decimals))
         }
         pg_sys::F_AVG_INT2 | pg_sys::F_AVG_INT4 | pg_sys::F_AVG_INT8 | pg_sys::F_AVG_NUMERIC => {
-            Ok((Function::Avg(column), Finish::NumericAverage { scale: shippable::sum_scale(ty)? }))
+            Ok((Function::Avg(column), Finish::NumericAverage { scale: shippable::sum_scale(ty)? }, decimals))
         }
         _ => Err(format!("the engine does not compute it over type {}", lookup::type_name(declared))),
     }
@@ -144,13 +171,37 @@ fn plain_column(node: Node<'_>) -> Option<i16> {
 
 /// Translates a grouping column. `Ok(None)`: it has no column, so it is one value for the whole query.
 pub fn key<'p>(builder: &mut Builder<'p, '_>, expression: Node<'p>) -> Result<Option<KeyTemplate>, Reason> {
-    let Some(attribute) = builder.single_column(expression)? else {
+    if !builder.has_column(expression)? {
         shippable::evaluable(expression)?;
         return Ok(None);
+    }
+    let Ok(Some(attribute)) = builder.single_column(expression) else {
+        return computed_key(builder, expression).map(Some);
     };
-    let View::Var(_) = expression.view() else { return time::key(builder, expression).map(Some) };
-    let declared = builder.declared(attribute);
-    let (column, ty) = builder.column(attribute)?;
-    shippable::equality(ty, declared, expression.collation())?;
-    Ok(Some(KeyTemplate::Column(column)))
+    if builder.column(attribute)?.1.is_time() && !matches!(expression.view(), View::Var(_)) {
+        let mark = builder.mark();
+        let by_time = time::key(builder, expression);
+        return match by_time {
+            Ok(key) => Ok(Some(key)),
+            Err(reason) => {
+                builder.reset(mark);
+                computed_key(builder, expression).map(Some).map_err(|_| reason)
+            }
+        };
+    }
+    if let View::Var(_) = expression.view() {
+        let declared = builder.declared(attribute);
+        let (column, ty) = builder.column(attribute)?;
+        shippable::equality(ty, declared, expression.collation())?;
+        return Ok(Some(KeyTemplate::Column(column)));
+    }
+    computed_key(builder, expression).map(Some)
+}
+
+fn computed_key<'p>(builder: &mut Builder<'p, '_>, expression: Node<'p>) -> Result<KeyTemplate, Reason> {
+    let computed = builder.computed(expression)?;
+    if computed.decimals.is_some() {
+        return Err("its values have different numbers of decimals".into());
+    }
+    Ok(KeyTemplate::Column(computed.position))
 }

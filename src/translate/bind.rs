@@ -1,14 +1,15 @@
 //! Templates into the engine's filters, once parameters have their values.
 
-use basalt_engine::plan::{self, Filter, Point, Predicate, Test};
+use basalt_engine::plan::{self, Computed, Filter, Point, Predicate, Test};
 use basalt_engine::types::{LogicalType, MICROS_PER_DAY, Physical, Value};
 use pgrx::pg_sys::{self, Datum, Oid};
 
 use super::host::PgHost;
-use super::template::{Comparison, Domain, FilterTemplate, Leaf, LeafTest};
+use super::template::{Comparison, ComputedTemplate, ConstantTemplate, Domain, FilterTemplate, Leaf, LeafTest};
 use crate::error::{Error, Result};
 use crate::pg::eval::Expressions;
 use crate::pg::numeric::Scaled;
+use crate::pg::types::base_type;
 use crate::pg::{array, lookup, time, values};
 
 /// One column of the plan, as the filter's binding sees it.
@@ -42,6 +43,40 @@ pub fn bind(
             bind_leaf(leaf, *column, expressions, host)?
         }
     })
+}
+
+/// Binds a computed column; `columns` are those before it.
+pub fn computed(
+    template: &ComputedTemplate,
+    columns: &[BoundColumn],
+    expressions: &Expressions,
+    host: &mut PgHost,
+) -> Result<Computed> {
+    let mut constant = |constant: &ConstantTemplate| -> Result<Value> {
+        let expression = match *constant {
+            ConstantTemplate::Integer(value) => return Ok(Value::I64(value)),
+            ConstantTemplate::Ordinal { expression }
+            | ConstantTemplate::Float { expression }
+            | ConstantTemplate::Decimal { expression, .. } => expression,
+        };
+        let compiled = expressions.whole(expression).ok_or_else(malformed)?;
+        let Some(datum) = expressions.evaluator().evaluate(compiled, None) else { return Ok(Value::Null) };
+        let ty = base_type(compiled.ty, -1).0;
+        Ok(match *constant {
+            ConstantTemplate::Float { .. } => Value::F64(float(datum, ty)?),
+            ConstantTemplate::Decimal { scale, .. } => match values::numeric_scaled(datum, scale) {
+                Scaled::Exact(value) => Value::I128(value),
+                _ => return Err(malformed()),
+            },
+            _ => Value::I64(match ty {
+                pg_sys::DATEOID => i64::from(datum.value() as i32),
+                pg_sys::TIMESTAMPOID | pg_sys::TIMESTAMPTZOID => datum.value() as i64,
+                _ => integer(datum, ty)?,
+            }),
+        })
+    };
+    let mut condition = |filter: &FilterTemplate| bind(filter, columns, expressions, host);
+    Ok(Computed::Native(template.expr.bind(&mut constant, &mut condition)?))
 }
 
 /// Drops constants from a conjunction (`and`) or disjunction.
@@ -243,7 +278,7 @@ fn decimal(place: Scaled, column: LogicalType, nan: bool) -> Point {
     }
 }
 
-fn integer(datum: Datum, ty: Oid) -> Result<i64> {
+pub fn integer(datum: Datum, ty: Oid) -> Result<i64> {
     let raw = datum.value();
     Ok(match ty {
         pg_sys::BOOLOID => i64::from(raw as u8 != 0),

@@ -1,98 +1,29 @@
 //! WHERE clauses into filter templates.
 
 use basalt_engine::plan::{self, Filter};
-use basalt_engine::types::LogicalType;
-use pgrx::pg_sys::{BoolTestType, Datum, Oid};
+use basalt_engine::types::{LogicalType, Physical};
+use pgrx::pg_sys::{BoolTestType, Datum};
 
 use super::bind;
+pub use super::builder::Builder;
 use super::shippable::{self, ColumnSide, Reason};
 use super::template::{Comparison, FilterTemplate, Leaf, LeafTest};
-use crate::catalog::datasource::Datasource;
 use crate::pg::lookup;
 use crate::pg::node::{BoolKind, Node, OpView, View};
 
-/// Collects what one plan needs while its clauses are translated.
-pub struct Builder<'p, 'd> {
-    /// Range table index of the datasource in the expressions.
-    pub relation: u32,
-    pub datasource: &'d Datasource,
-    /// Schema positions of the columns that the plan reads.
-    pub columns: Vec<usize>,
-    /// Whether PostgreSQL's functions may be evaluated on numbers, too: see [`shippable::host_test`].
-    pub numbers: bool,
-    /// What goes to `fdw_exprs`.
-    pub expressions: Vec<Node<'p>>,
-}
-
-impl<'p, 'd> Builder<'p, 'd> {
-    pub fn new(relation: u32, datasource: &'d Datasource) -> Self {
-        Builder { relation, datasource, columns: Vec::new(), numbers: true, expressions: Vec::new() }
-    }
-
-    /// Position in the plan's columns of a table's attribute, and its type.
-    pub fn column(&mut self, attribute: i16) -> Result<(usize, LogicalType), Reason> {
-        let schema_position = usize::try_from(attribute - 1)
-            .ok()
-            .and_then(|i| self.datasource.attributes.get(i).copied().flatten())
-            .ok_or_else(|| "it uses a system column or the whole row".to_owned())?;
-        let ty = self.datasource.schema.columns[schema_position].ty;
-        let position = match self.columns.iter().position(|c| *c == schema_position) {
-            Some(position) => position,
-            None => {
-                self.columns.push(schema_position);
-                self.columns.len() - 1
-            }
-        };
-        Ok((position, ty))
-    }
-
-    /// The declared type of an attribute; `InvalidOid` for what is no column.
-    pub fn declared(&self, attribute: i16) -> Oid {
-        usize::try_from(attribute - 1)
-            .ok()
-            .and_then(|i| self.datasource.attributes.get(i).copied().flatten())
-            .map_or(pgrx::pg_sys::InvalidOid, |position| self.datasource.types[position].0)
-    }
-
-    /// Adds an expression, its column replaced by the placeholder; returns its number.
-    pub fn expression(&mut self, node: Node<'p>) -> usize {
-        self.expressions.push(node.with_placeholder(self.relation));
-        self.expressions.len() - 1
-    }
-
-    /// The attribute if `node` uses exactly one column of the datasource and nothing of other relations; `Ok(None)`: no column at all.
-    pub fn single_column(&self, node: Node<'p>) -> Result<Option<i16>, Reason> {
-        let mut found: Option<i16> = None;
-        let mut reason: Option<Reason> = None;
-        node.any(&mut |n| {
-            if let View::Var(v) = n.view() {
-                if v.relation != self.relation || v.levels_up != 0 {
-                    reason = Some("it refers to another table".into());
-                } else if v.attribute <= 0 {
-                    reason = Some("it uses a system column or the whole row".into());
-                } else if found.is_some_and(|f| f != v.attribute) {
-                    reason = Some("it uses more than one column".into());
-                }
-                found = Some(v.attribute);
-            }
-            reason.is_some()
-        });
-        reason.map_or(Ok(found), Err)
-    }
-
+impl<'p> Builder<'p, '_> {
     /// Translates a boolean expression; on failure nothing was added.
     pub fn filter(&mut self, node: Node<'p>) -> Result<FilterTemplate, Reason> {
-        let (columns, expressions) = (self.columns.len(), self.expressions.len());
+        let mark = self.mark();
         let result = self.test(node, false);
         if result.is_err() {
-            self.columns.truncate(columns);
-            self.expressions.truncate(expressions);
+            self.reset(mark);
         }
         result
     }
 
     /// `negated`: selects what makes `node` false; NOT thus ends in the leaves and NULL is never selected by mistake.
-    fn test(&mut self, node: Node<'p>, negated: bool) -> Result<FilterTemplate, Reason> {
+    pub fn test(&mut self, node: Node<'p>, negated: bool) -> Result<FilterTemplate, Reason> {
         match node.view() {
             View::Bool(BoolKind::Not, args) => match args.first() {
                 Some(arg) => self.test(*arg, !negated),
@@ -112,14 +43,26 @@ impl<'p, 'd> Builder<'p, 'd> {
             View::BooleanTest { arg, test } if negated && test == BoolTestType::IS_NOT_TRUE => self.test(arg, false),
             View::BooleanTest { arg, test } if negated && test == BoolTestType::IS_NOT_FALSE => self.test(arg, true),
             _ => {
-                let Some(attribute) = self.single_column(node)? else {
-                    shippable::evaluable(node)?;
-                    return Ok(FilterTemplate::Constant { expression: self.expression(node), negated });
+                let attribute = match self.single_column(node) {
+                    Ok(Some(attribute)) => attribute,
+                    Ok(None) => {
+                        shippable::evaluable(node)?;
+                        return Ok(FilterTemplate::Constant { expression: self.expression(node), negated });
+                    }
+                    Err(reason) if self.has_column(node).is_ok() => {
+                        return self.computed_test(node, negated).map_err(|_| self.describe(node, reason));
+                    }
+                    Err(reason) => return Err(reason),
                 };
                 let (column, ty) = self.column(attribute)?;
-                let (test, negated) = match self.native(node, ty, negated) {
+                let (test, negated) = match self.native_test(node, ty, negated) {
                     Some(found) => found,
                     None => {
+                        if ty.physical() != Physical::Bytes
+                            && let Ok(computed) = self.computed_test(node, negated)
+                        {
+                            return Ok(computed);
+                        }
                         let null_too = shippable::host_test(node, ty, self.numbers)
                             .map_err(|reason| self.describe(node, reason))?;
                         (LeafTest::Host { null_too }, negated)
@@ -128,6 +71,97 @@ impl<'p, 'd> Builder<'p, 'd> {
                 Ok(FilterTemplate::Leaf(Leaf { column, expression: self.expression(node), negated, test }))
             }
         }
+    }
+
+    /// A test of a column that the engine computes; on failure nothing was added.
+    fn computed_test(&mut self, node: Node<'p>, negated: bool) -> Result<FilterTemplate, Reason> {
+        let mark = self.mark();
+        let result = match node.view() {
+            View::Distinct(op) if matches!(self.computed_side(&op), Ok(None)) => self.distinct_test(node, &op, negated),
+            _ => self.computed_leaf(node, negated).map(FilterTemplate::Leaf),
+        };
+        if result.is_err() {
+            self.reset(mark);
+        }
+        result
+    }
+
+    fn computed_leaf(&mut self, node: Node<'p>, negated: bool) -> Result<Leaf, Reason> {
+        match node.view() {
+            View::Op(op) => {
+                if let Some((argument, operand)) = self.computed_side(&op)? {
+                    let column = self.computed(argument)?;
+                    let (ty, collation) = (op.args[operand].ty(), op.collation);
+                    let found = shippable::comparison(column.ty, ColumnSide::PLAIN, op.operator, ty, collation);
+                    let (mut comparison, domain) = found.ok_or("its operator is not one of the engine's")?;
+                    if operand == 0 {
+                        comparison = comparison.commute().ok_or("its operator is not one of the engine's")?;
+                    }
+                    let expression = self.expression(node.with_placeholder_argument(argument));
+                    let test = LeafTest::Compare { op: comparison, operand, domain };
+                    return Ok(Leaf { column: column.position, expression, negated, test });
+                }
+            }
+            View::Distinct(op) => {
+                let (argument, operand) = self.computed_side(&op)?.ok_or("it compares columns with each other")?;
+                let column = self.computed(argument)?;
+                let (ty, collation) = (op.args[operand].ty(), op.collation);
+                let found = shippable::comparison(column.ty, ColumnSide::PLAIN, op.operator, ty, collation);
+                let (Comparison::Eq, domain) = found.ok_or("its operator is not one of the engine's")? else {
+                    return Err("its operator is not one of the engine's".into());
+                };
+                let expression = self.expression(node.with_placeholder_argument(argument));
+                let test = LeafTest::Distinct { operand, domain };
+                return Ok(Leaf { column: column.position, expression, negated, test });
+            }
+            View::ArrayOp { op, or } => {
+                let [scalar, array] = op.args.as_slice() else { return Err("the expression is malformed".into()) };
+                if self.has_column(*array)? {
+                    return Err("it searches a column's array".into());
+                }
+                shippable::evaluable(*array)?;
+                let column = self.computed(*scalar)?;
+                let element = lookup::element_type(array.ty()).ok_or("the expression is malformed")?;
+                let found = shippable::comparison(column.ty, ColumnSide::PLAIN, op.operator, element, op.collation);
+                let (comparison, domain) = found.ok_or("its operator is not one of the engine's")?;
+                let expression = self.expression(node.with_placeholder_argument(*scalar));
+                let test = LeafTest::Array { op: comparison, any: or, domain };
+                return Ok(Leaf { column: column.position, expression, negated, test });
+            }
+            View::NullTest { arg, is_null, row: false } => {
+                let column = self.computed(arg)?;
+                let expression = self.expression(arg.as_placeholder());
+                return Ok(Leaf {
+                    column: column.position,
+                    expression,
+                    negated: negated == is_null,
+                    test: LeafTest::IsNull,
+                });
+            }
+            View::BooleanTest { arg, test } => {
+                let column = self.computed(arg)?;
+                let (test, negated) = boolean_test(test, negated);
+                let expression = self.expression(arg.as_placeholder());
+                return Ok(Leaf { column: column.position, expression, negated, test });
+            }
+            View::Case { .. } | View::Coalesce(_) | View::NullIf(_) | View::MinMax { .. } => {}
+            _ => return Err("the expression is not one that the engine computes".into()),
+        }
+        let column = self.computed_boolean(node)?;
+        let test = LeafTest::Bool { value: !negated, or_null: false };
+        Ok(Leaf { column, expression: self.expression(node.as_placeholder()), negated: false, test })
+    }
+
+    /// Of a binary operator the argument with columns, and the position of the other, if that has none.
+    fn computed_side(&self, op: &OpView<'p>) -> Result<Option<(Node<'p>, usize)>, Reason> {
+        let [left, right] = op.args.as_slice() else { return Err("the expression is malformed".into()) };
+        let (argument, operand) = match (self.has_column(*left)?, self.has_column(*right)?) {
+            (true, false) => (*left, 1),
+            (false, true) => (*right, 0),
+            _ => return Ok(None),
+        };
+        shippable::evaluable(op.args[operand])?;
+        Ok(Some((argument, operand)))
     }
 
     fn describe(&self, node: Node<'p>, reason: Reason) -> Reason {
@@ -141,7 +175,7 @@ impl<'p, 'd> Builder<'p, 'd> {
     }
 
     /// The test that the engine does by itself, if it can, and whether it is to be negated.
-    fn native(&self, node: Node<'p>, ty: LogicalType, negated: bool) -> Option<(LeafTest, bool)> {
+    fn native_test(&self, node: Node<'p>, ty: LogicalType, negated: bool) -> Option<(LeafTest, bool)> {
         let is_column = |n: Node<'p>| shippable::column_side(n, self.relation).is_some();
         match node.view() {
             View::Var(_) | View::Relabel(_) if ty == LogicalType::Bool && is_column(node) => {
@@ -151,16 +185,7 @@ impl<'p, 'd> Builder<'p, 'd> {
                 Some((LeafTest::IsNull, negated == is_null))
             }
             View::BooleanTest { arg, test } if ty == LogicalType::Bool && is_column(arg) => {
-                let (value, or_null) = match test {
-                    BoolTestType::IS_TRUE => (true, false),
-                    BoolTestType::IS_FALSE => (false, false),
-                    BoolTestType::IS_NOT_TRUE => (false, true),
-                    BoolTestType::IS_NOT_FALSE => (true, true),
-                    BoolTestType::IS_UNKNOWN => return Some((LeafTest::IsNull, negated)),
-                    _ => return Some((LeafTest::IsNull, !negated)),
-                };
-                // What such a test does not select, its negation does, NULL among it.
-                Some((LeafTest::Bool { value: value != negated, or_null: or_null != negated }, false))
+                Some(boolean_test(test, negated))
             }
             View::Op(op) => {
                 let (side, operand) = self.sides(&op)?;
@@ -204,6 +229,20 @@ impl<'p, 'd> Builder<'p, 'd> {
         let plain = self.single_column(other).ok()?.is_none() && shippable::evaluable(other).is_ok();
         plain.then_some((side, operand))
     }
+}
+
+/// IS [NOT] TRUE, FALSE, UNKNOWN of a boolean column.
+fn boolean_test(test: BoolTestType::Type, negated: bool) -> (LeafTest, bool) {
+    let (value, or_null) = match test {
+        BoolTestType::IS_TRUE => (true, false),
+        BoolTestType::IS_FALSE => (false, false),
+        BoolTestType::IS_NOT_TRUE => (false, true),
+        BoolTestType::IS_NOT_FALSE => (true, true),
+        BoolTestType::IS_UNKNOWN => return (LeafTest::IsNull, negated),
+        _ => return (LeafTest::IsNull, !negated),
+    };
+    // What such a test does not select, its negation does, NULL among it.
+    (LeafTest::Bool { value: value != negated, or_null: or_null != negated }, false)
 }
 
 /// What a clause says about a column while planning: `column op constant` with an operand that `constant` can tell. The result's column is 0.

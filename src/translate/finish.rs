@@ -11,11 +11,12 @@ use crate::pg::numeric_division;
 use crate::pg::values::{self, Codec};
 
 /// The result of one aggregate for group `group`; `None` for NULL. By-reference results are in the current memory context. `codec`: of the
-/// column that `Finish::Column` names. `finite`: all values that a float sum added up were finite, so that infinity is an overflow.
+/// column that `Finish::Column` names. `shown`: decimals that a numeric shows, where that is fewer than its scale. `finite`: all values that a float sum added up were finite, so that infinity is an overflow.
 pub fn aggregate(
     result: &ResultColumn,
     group: usize,
     finish: Finish,
+    shown: Option<u8>,
     codec: Option<&mut Codec>,
     finite: &mut dyn FnMut() -> bool,
 ) -> Result<Option<Datum>> {
@@ -52,10 +53,10 @@ pub fn aggregate(
                 Some(Datum::from((sum / n as f64).to_bits()))
             }
         },
-        Finish::Numeric { scale } => Some(numeric(integer(value)?, scale)),
+        Finish::Numeric { scale } => Some(sum(integer(value)?, scale, shown)),
         Finish::NumericAverage { scale } => match count()? {
             0 => None,
-            n => Some(numeric_division::divide(numeric(integer(value)?, scale), numeric(i128::from(n), 0))),
+            n => Some(numeric_division::divide(sum(integer(value)?, scale, shown), numeric(i128::from(n), 0))),
         },
         Finish::Column(_) => {
             let (datum, null) = codec.ok_or_else(mismatch)?.to_datum(value)?;
@@ -66,6 +67,16 @@ pub fn aggregate(
 
 fn numeric(value: i128, scale: u8) -> Datum {
     if value == LogicalType::NUMERIC_NAN_I128 { values::numeric_nan() } else { values::scaled_to_numeric(value, scale) }
+}
+
+/// A sum whose rows showed at most `shown` decimals: what is behind them is zeros.
+fn sum(value: i128, scale: u8, shown: Option<u8>) -> Datum {
+    match shown {
+        Some(shown) if shown < scale && value != LogicalType::NUMERIC_NAN_I128 => {
+            numeric(value / basalt_engine::plan::power_of_ten(scale - shown), shown)
+        }
+        _ => numeric(value, scale),
+    }
 }
 
 fn integer(value: &Value) -> Result<i128> {

@@ -2,6 +2,8 @@
 
 pub mod aggregate;
 pub mod bind;
+pub mod builder;
+pub mod computed;
 pub mod filter;
 pub mod finish;
 pub mod host;

@@ -4,8 +4,8 @@ use basalt_engine::types::{LogicalType, Physical};
 use pgrx::pg_sys::{self, Oid};
 
 use super::template::{Comparison, Domain};
-use crate::pg::lookup;
 use crate::pg::node::{Node, View};
+use crate::pg::{lookup, types};
 
 /// Why something stays with PostgreSQL, in words for EXPLAIN.
 pub type Reason = String;
@@ -24,6 +24,11 @@ const MAX_SUM_PRECISION: u8 = 28;
 pub struct ColumnSide {
     pub attribute: i16,
     cast: Cast,
+}
+
+impl ColumnSide {
+    /// A column that is computed as it is compared.
+    pub const PLAIN: ColumnSide = ColumnSide { attribute: 0, cast: Cast::Plain };
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,6 +91,21 @@ pub fn comparison(
         }
     }
     Some((op, domain))
+}
+
+/// What comparing two numbers, or two times of one type, with each other means.
+pub fn number_comparison(operator: Oid, left: Oid, right: Oid) -> Option<Comparison> {
+    let (left, right) = (types::base_type(left, -1).0, types::base_type(right, -1).0);
+    let family = |ty| match ty {
+        pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID => Some(pg_sys::INTEGER_BTREE_FAM_OID),
+        pg_sys::NUMERICOID => Some(NUMERIC_BTREE_FAMILY),
+        pg_sys::FLOAT4OID | pg_sys::FLOAT8OID => Some(FLOAT_BTREE_FAMILY),
+        pg_sys::BOOLOID => Some(pg_sys::BOOL_BTREE_FAM_OID),
+        pg_sys::DATEOID | pg_sys::TIMESTAMPOID | pg_sys::TIMESTAMPTZOID if left == right => Some(DATETIME_BTREE_FAMILY),
+        _ => None,
+    };
+    let of = family(left)?;
+    if family(right)? == of { family_comparison(operator, of) } else { None }
 }
 
 /// The operator family whose order is the stored values' order, given the type of the other operand.

@@ -2,20 +2,60 @@
 //! their position in `fdw_exprs`, where PostgreSQL finds their parameters; a column in them is a placeholder.
 
 pub use basalt_engine::plan::Comparison;
+use basalt_engine::plan::Expr;
+use basalt_engine::types::LogicalType;
 use serde::{Deserialize, Serialize};
 
 /// Changes whenever an older plan could not be read as what it meant.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
 pub struct PlanTemplate {
     pub version: u32,
-    /// Column ids; every other number of a column is a position in this list.
-    pub columns: Vec<u32>,
+    /// Every other number of a column is a position in this list.
+    pub columns: Vec<ColumnTemplate>,
     pub filter: FilterTemplate,
     pub shape: Shape,
     /// Why what could be expected here was not pushed down, for EXPLAIN.
     pub reasons: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub enum ColumnTemplate {
+    /// A column id.
+    Stored(u32),
+    Computed(ComputedTemplate),
+}
+
+/// A column that the engine computes from those before it.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub struct ComputedTemplate {
+    pub expr: ExprTemplate,
+    pub ty: LogicalType,
+    /// PostgreSQL's type and modifier of its values.
+    pub declared: u32,
+    pub typmod: i32,
+    /// The expression as SQL, for EXPLAIN.
+    pub text: String,
+}
+
+pub type ExprTemplate = Expr<ConstantTemplate, FilterTemplate>;
+
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq)]
+pub enum ConstantTemplate {
+    Integer(i64),
+    /// An expression without columns, of an integer type, boolean, or a time.
+    Ordinal {
+        expression: usize,
+    },
+    Float {
+        expression: usize,
+    },
+    /// A numeric of at most this many decimals.
+    Decimal {
+        expression: usize,
+        scale: u8,
+    },
 }
 
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
@@ -116,6 +156,8 @@ pub struct AggregateTemplate {
     pub function: Function,
     pub filter: FilterTemplate,
     pub result: Finish,
+    /// The aggregate that says how many decimals a numeric result shows, where that differs from row to row.
+    pub decimals: Option<usize>,
 }
 
 #[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq)]

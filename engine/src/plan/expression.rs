@@ -79,6 +79,7 @@ pub enum Failure {
     TooManyDigits,
     /// Names an integer type.
     NanTo(&'static str),
+    InfiniteDate,
 }
 
 impl std::fmt::Display for Failure {
@@ -90,6 +91,7 @@ impl std::fmt::Display for Failure {
             Failure::Underflow => f.write_str("value out of range: underflow"),
             Failure::FieldOverflow => f.write_str("numeric field overflow"),
             Failure::TooManyDigits => f.write_str("a numeric expression has more than 38 digits"),
+            Failure::InfiniteDate => f.write_str("cannot subtract infinite dates"),
             Failure::NanTo(ty) => write!(f, "cannot convert NaN to {ty}"),
         }
     }
@@ -138,6 +140,8 @@ pub enum Function {
     RoundFloat(Rounding),
     /// A decimal whose magnitude is below `10^digits`.
     Precision(u8),
+    /// A date that is not infinite.
+    FiniteDate,
 }
 
 /// Without NULLs but where it says so. `C`: constants, `F`: conditions (a plan that is not bound yet has its own).
@@ -335,7 +339,7 @@ impl Function {
                 let least = if low <= 0 && high >= 0 { 0 } else { low.checked_abs()?.min(high.checked_abs()?) };
                 Some((least, most))
             }
-            Function::ToInt(_) | Function::DecimalToInt(_) => argument,
+            Function::ToInt(_) | Function::DecimalToInt(_) | Function::FiniteDate => argument,
             Function::Scale(digits) => {
                 let (low, high) = argument?;
                 low.checked_mul(power_of_ten(digits)).zip(high.checked_mul(power_of_ten(digits)))
@@ -358,7 +362,7 @@ impl Function {
         match self {
             Function::Negate(number) | Function::Absolute(number) => number.lane(),
             Function::ToFloat { .. } | Function::ToSingle | Function::RoundFloat(_) => Lane::Float,
-            Function::ToInt(_) | Function::DecimalToInt(_) => Lane::Int,
+            Function::ToInt(_) | Function::DecimalToInt(_) | Function::FiniteDate => Lane::Int,
             Function::Scale(_) | Function::Round(..) | Function::Precision(_) => Lane::Decimal,
         }
     }

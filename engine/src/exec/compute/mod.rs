@@ -192,6 +192,7 @@ fn argument_lane(function: Function, argument: &Expr, view: &SegmentView<'_>) ->
     match function {
         Function::Negate(number) | Function::Absolute(number) => number.lane(),
         Function::ToFloat { .. } | Function::ToInt(_) => own(),
+        Function::FiniteDate => Lane::Int,
         Function::ToSingle | Function::RoundFloat(_) => Lane::Float,
         Function::DecimalToInt(_) | Function::Scale(_) | Function::Round(..) | Function::Precision(_) => Lane::Decimal,
     }
@@ -279,6 +280,7 @@ fn check_lane(expr: &Expr, wanted: Lane, columns: &[ColumnRef]) -> Result<()> {
                 Function::Negate(number) | Function::Absolute(number) => number.lane(),
                 Function::ToFloat { .. } if of != Lane::Float => of,
                 Function::ToInt(_) if of != Lane::Decimal => of,
+                Function::FiniteDate => Lane::Int,
                 Function::ToSingle | Function::RoundFloat(_) => Lane::Float,
                 Function::DecimalToInt(_) | Function::Scale(_) | Function::Round(..) | Function::Precision(_) => {
                     Lane::Decimal

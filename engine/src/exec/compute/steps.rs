@@ -533,6 +533,16 @@ impl Run<'_, '_> {
                 map(a, sized(&mut out.ints, run.len()), |v| v);
                 self.in_limits(nth, number, run, |i| i128::from(a.get(i)))
             }
+            Function::FiniteDate => {
+                let a = self.ints(steps, arg, run);
+                map(a, sized(&mut out.ints, run.len()), |v| v);
+                let (low, high) = (i64::from(i32::MIN), i64::from(i32::MAX));
+                if !inside(state.limits, Some((i128::from(low) + 1, i128::from(high) - 1))) {
+                    let infinite = |v: i64| v <= low || v >= high;
+                    self.each_valid(nth, run, |i| infinite(a.get(i)).then_some(Failure::InfiniteDate))?;
+                }
+                Ok(())
+            }
             Function::DecimalToInt(number) => {
                 let a = self.widened(steps, arg, run, &mut widened[0])?;
                 map(a, sized(&mut out.ints, run.len()), |v| v as i64);

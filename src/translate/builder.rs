@@ -1,0 +1,196 @@
+//! What one plan collects while its expressions are translated: columns and expressions.
+
+use basalt_engine::plan::Limits;
+use basalt_engine::types::{LogicalType, Value};
+use pgrx::pg_sys::Oid;
+
+use super::shippable::Reason;
+use super::template::{ColumnTemplate, ComputedTemplate, ExprTemplate};
+use crate::catalog::datasource::Datasource;
+use crate::catalog::segment::SegmentEntry;
+use crate::pg::node::{Node, View};
+
+pub struct Builder<'p, 'd> {
+    /// Range table index of the datasource in the expressions.
+    pub relation: u32,
+    pub datasource: &'d Datasource,
+    /// What is there now: it tells how large numbers are.
+    segments: &'d [SegmentEntry],
+    columns: Vec<Planned<'p>>,
+    /// Whether PostgreSQL's functions may be evaluated on numbers, too: see [`super::shippable::host_test`].
+    pub numbers: bool,
+    /// What goes to `fdw_exprs`.
+    pub expressions: Vec<Node<'p>>,
+}
+
+/// A column that the plan reads or computes.
+enum Planned<'p> {
+    /// Position in the schema.
+    Stored(usize),
+    Computed {
+        expr: ExprTemplate,
+        ty: LogicalType,
+        node: Option<Node<'p>>,
+    },
+}
+
+impl<'p, 'd> Builder<'p, 'd> {
+    pub fn new(relation: u32, datasource: &'d Datasource, segments: &'d [SegmentEntry]) -> Self {
+        Builder { relation, datasource, segments, columns: Vec::new(), numbers: true, expressions: Vec::new() }
+    }
+
+    /// For [`Builder::reset`].
+    pub fn mark(&self) -> (usize, usize) {
+        (self.columns.len(), self.expressions.len())
+    }
+
+    /// Forgets what was added since `mark`.
+    pub fn reset(&mut self, (columns, expressions): (usize, usize)) {
+        self.columns.truncate(columns);
+        self.expressions.truncate(expressions);
+    }
+
+    /// The schema position of one of the plan's columns; `None`: it is computed.
+    pub fn stored(&self, column: usize) -> Option<usize> {
+        match self.columns.get(column) {
+            Some(Planned::Stored(position)) => Some(*position),
+            _ => None,
+        }
+    }
+
+    /// The type of one of the plan's columns.
+    pub fn ty(&self, column: usize) -> Option<LogicalType> {
+        match self.columns.get(column)? {
+            Planned::Stored(position) => Some(self.datasource.schema.columns[*position].ty),
+            Planned::Computed { ty, .. } => Some(*ty),
+        }
+    }
+
+    /// Position in the plan's columns of a table's attribute, and its type.
+    pub fn column(&mut self, attribute: i16) -> Result<(usize, LogicalType), Reason> {
+        let schema_position = usize::try_from(attribute - 1)
+            .ok()
+            .and_then(|i| self.datasource.attributes.get(i).copied().flatten())
+            .ok_or_else(|| "it uses a system column or the whole row".to_owned())?;
+        let ty = self.datasource.schema.columns[schema_position].ty;
+        let known = self.columns.iter().position(|c| matches!(c, Planned::Stored(p) if *p == schema_position));
+        let position = known.unwrap_or_else(|| {
+            self.columns.push(Planned::Stored(schema_position));
+            self.columns.len() - 1
+        });
+        Ok((position, ty))
+    }
+
+    /// Position of a computed column, added if there is none like it. `node`: what it computes, if PostgreSQL knows it.
+    pub fn computed_column(&mut self, expr: ExprTemplate, ty: LogicalType, node: Option<Node<'p>>) -> usize {
+        if let Some(known) = self.columns.iter().position(
+            |c| matches!(c, Planned::Computed { expr: e, ty: t, node: n } if *e == expr && *t == ty && n.is_some() == node.is_some()),
+        ) {
+            return known;
+        }
+        self.columns.push(Planned::Computed { expr, ty, node });
+        self.columns.len() - 1
+    }
+
+    pub fn find_computed(&self, expr: &ExprTemplate) -> Option<usize> {
+        self.columns.iter().position(|c| matches!(c, Planned::Computed { expr: e, .. } if e == expr))
+    }
+
+    /// The declared type of an attribute; `InvalidOid` for what is no column.
+    pub fn declared(&self, attribute: i16) -> Oid {
+        usize::try_from(attribute - 1)
+            .ok()
+            .and_then(|i| self.datasource.attributes.get(i).copied().flatten())
+            .map_or(pgrx::pg_sys::InvalidOid, |position| self.datasource.types[position].0)
+    }
+
+    /// The values that a stored column of integers or decimals has now; `None`: nothing is known.
+    pub fn limits(&self, column: usize) -> Limits {
+        let position = self.stored(column)?;
+        let of = &self.datasource.schema.columns[position];
+        let wide = |v: &Value| match v {
+            Value::I64(LogicalType::NUMERIC_NAN_I64) if matches!(of.ty, LogicalType::Numeric { .. }) => None,
+            Value::I64(v) => Some(i128::from(*v)),
+            Value::I128(LogicalType::NUMERIC_NAN_I128) => None,
+            Value::I128(v) => Some(*v),
+            _ => None,
+        };
+        let declared = match of.ty {
+            LogicalType::Numeric { precision, .. } => {
+                let most = basalt_engine::plan::power_of_ten(precision) - 1;
+                Some((-most, most))
+            }
+            _ => None,
+        };
+        let mut found: Limits = Some((0, 0));
+        for segment in self.segments {
+            let known = segment.statistics.columns.iter().find(|c| c.id == of.id);
+            let (min, max) = match known {
+                Some(c) if c.nulls >= segment.rows => continue,
+                Some(c) => (&c.min, &c.max),
+                None if self.datasource.missing[position].is_null() => continue,
+                None => (&self.datasource.missing[position], &self.datasource.missing[position]),
+            };
+            found = basalt_engine::plan::either(found, wide(min).zip(wide(max)));
+        }
+        found.or(declared)
+    }
+
+    /// Adds an expression, its column replaced by the placeholder; returns its number.
+    pub fn expression(&mut self, node: Node<'p>) -> usize {
+        self.expressions.push(node.with_placeholder(self.relation));
+        self.expressions.len() - 1
+    }
+
+    /// The attribute if `node` uses exactly one column of the datasource and nothing of other relations; `Ok(None)`: no column at all.
+    pub fn single_column(&self, node: Node<'p>) -> Result<Option<i16>, Reason> {
+        match self.columns_of(node)?.as_slice() {
+            [] => Ok(None),
+            [attribute] => Ok(Some(*attribute)),
+            _ => Err("it uses more than one column".into()),
+        }
+    }
+
+    /// Whether `node` uses columns of the datasource; none of other relations.
+    pub fn has_column(&self, node: Node<'p>) -> Result<bool, Reason> {
+        self.columns_of(node).map(|found| !found.is_empty())
+    }
+
+    /// The attributes that `node` uses.
+    fn columns_of(&self, node: Node<'p>) -> Result<Vec<i16>, Reason> {
+        let mut found: Vec<i16> = Vec::new();
+        let mut reason: Option<Reason> = None;
+        node.any(&mut |n| {
+            if let View::Var(v) = n.view() {
+                if v.relation != self.relation || v.levels_up != 0 {
+                    reason = Some("it refers to another table".into());
+                } else if v.attribute <= 0 {
+                    reason = Some("it uses a system column or the whole row".into());
+                } else if !found.contains(&v.attribute) {
+                    found.push(v.attribute);
+                }
+            }
+            reason.is_some()
+        });
+        reason.map_or(Ok(found), Err)
+    }
+
+    /// The plan's columns for its template.
+    pub fn templates(&self, table: &str) -> Vec<ColumnTemplate> {
+        let of = |planned: &Planned<'p>| match planned {
+            Planned::Stored(position) => ColumnTemplate::Stored(self.datasource.schema.columns[*position].id.0),
+            Planned::Computed { expr, ty, node } => {
+                let text = node.map(|n| n.sql(self.relation, self.datasource.relation, table)).unwrap_or_default();
+                let (declared, typmod) = node.map_or((pgrx::pg_sys::INT4OID, -1), |n| (n.ty(), n.typmod()));
+                ColumnTemplate::Computed(ComputedTemplate {
+                    expr: expr.clone(),
+                    ty: *ty,
+                    declared: declared.to_u32(),
+                    typmod,
+                    text,
+                })
+            }
+        };
+        self.columns.iter().map(of).collect()
+    }
+}
