@@ -1,7 +1,7 @@
 //! The public face of grouped aggregation.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -13,9 +13,10 @@ use super::floats::window_for;
 use super::global::{Global, Partial, SegmentPlan};
 use super::groups::{Groups, KeyPlan};
 use super::prepare::{Extent, SelectedRows};
-use super::primitives::{Measure, Program};
+use super::primitives::{Measure, Primitive, Program};
 use super::rowset::RowSet;
 use super::states::{StatePlan, States};
+use super::unify::unify;
 use super::{ExecOptions, ExecStatistics, SegmentScan, panic_message, parallel};
 use crate::plan::{AggregateQuery, Host, Key, Top};
 use crate::segment::Segment;
@@ -94,6 +95,7 @@ impl AggregateExecution {
             }
         }
         drop(scratch);
+        self.unify(&mut drafts, host)?;
         let tasks = self.plan(drafts)?;
         let blocks: usize = tasks.iter().map(|t| t.rows.blocks.len()).sum();
         let Some(global) = &mut self.global else { return Err(Error::invalid("aggregation was not begun")) };
@@ -170,6 +172,56 @@ impl AggregateExecution {
             }
         }
         Ok(Draft { segment: &scan.segment, rows, filters, extents, memory })
+    }
+
+    /// Gives the dictionaries of grouped columns one numbering, where that costs less than merging each segment's groups.
+    fn unify(&self, drafts: &mut [Draft<'_>], host: &mut dyn Host) -> Result<()> {
+        let [first, rest @ ..] = &*drafts else { return Ok(()) };
+        let codes = |column: &usize| {
+            let column = &first.rows.view.columns[*column];
+            column.kind == Kind::Codes && !column.is_computed()
+        };
+        // Extremes of codes are kept by segment.
+        let extremes =
+            |p: &Primitive| matches!(p.measure, Measure::Min | Measure::Max) && p.column.is_some_and(|c| codes(&c));
+        if rest.is_empty()
+            || !rest.iter().all(|d| d.rows.view.kinds_equal(&first.rows.view))
+            || self.program.primitives.iter().any(extremes)
+        {
+            return Ok(());
+        }
+        let keys = self.query.keys.iter().filter_map(|k| if let Key::Column(c) = k { Some(*c) } else { None });
+        let sets = self.program.primitives.iter().filter_map(|p| match p.measure {
+            Measure::Distinct | Measure::HostMin(_) | Measure::HostMax(_) => p.column,
+            _ => None,
+        });
+        let columns: BTreeSet<usize> = keys.chain(sets).filter(codes).collect();
+        let (mut values, mut rows, mut all) = (0, 0, true);
+        for draft in &*drafts {
+            rows += draft.rows.limit();
+            all &= matches!(draft.rows.filter, Node::Const(true));
+            for column in &columns {
+                values += draft.rows.view.columns[*column].dictionary_len()? as usize;
+            }
+        }
+        // Of rows that a filter may leave out, few need their values.
+        if values > if all { rows } else { rows / 8 } {
+            return Ok(());
+        }
+        for column in columns {
+            let of: Vec<_> = drafts.iter().map(|d| &d.rows.view.columns[column]).collect();
+            let (unified, maps) = match unify(&of, &self.options.budget, host) {
+                Ok(unified) => unified,
+                // Without room for it, segments are merged one by one.
+                Err(Error::Budget { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let unified = Arc::new(unified);
+            for (draft, map) in drafts.iter_mut().zip(maps) {
+                draft.rows.view.columns[column].unified = Some((unified.clone(), map));
+            }
+        }
+        Ok(())
     }
 
     /// Decides how segments are grouped: all alike, if no number of a group or state depends on a segment's dictionary.

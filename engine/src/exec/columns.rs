@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::bits::{Bits, Selection};
 use super::compute::{self, Program, Space};
+use super::unify::{CodeMap, Unified};
 use crate::plan::{ColumnRef, Limits};
 use crate::segment::{BLOCK_ROWS, BlockHeader, BytesBlock, ColumnKind, ColumnReader, Dictionary, Segment};
 use crate::types::{LogicalType, Physical, Value};
@@ -30,6 +31,8 @@ pub(super) struct SegmentColumn<'a> {
     source: Source<'a>,
     /// Values of an I64 dictionary by code.
     pub int_values: Vec<i64>,
+    /// One numbering of the values of all segments that are scanned together, and what this one's codes are in it.
+    pub unified: Option<(Arc<Unified>, CodeMap)>,
 }
 
 enum Source<'a> {
@@ -54,7 +57,13 @@ impl<'a> SegmentColumn<'a> {
                 Physical::F64 => Kind::F64,
                 Physical::Bytes => Kind::Codes,
             };
-            return Ok(SegmentColumn { ty: column.ty, kind, source: Source::Computed, int_values: Vec::new() });
+            return Ok(SegmentColumn {
+                ty: column.ty,
+                kind,
+                source: Source::Computed,
+                int_values: Vec::new(),
+                unified: None,
+            });
         }
         let Some(reader) = segment.column(column.id) else {
             let kind = match (physical, &column.missing) {
@@ -65,7 +74,7 @@ impl<'a> SegmentColumn<'a> {
                 _ => return Err(Error::invalid("a column's missing value is of another type")),
             };
             let source = Source::Missing(column.missing.clone());
-            return Ok(SegmentColumn { ty: column.ty, kind, source, int_values: Vec::new() });
+            return Ok(SegmentColumn { ty: column.ty, kind, source, int_values: Vec::new(), unified: None });
         };
         if reader.ty() != column.ty {
             return Err(Error::invalid(format!("column {} is stored as {:?}", column.id.0, reader.ty())));
@@ -83,7 +92,7 @@ impl<'a> SegmentColumn<'a> {
             }
             _ => return Err(Error::corrupt("a column's encoding does not fit its type")),
         };
-        Ok(SegmentColumn { ty: column.ty, kind, source: Source::Stored(reader), int_values })
+        Ok(SegmentColumn { ty: column.ty, kind, source: Source::Stored(reader), int_values, unified: None })
     }
 
     pub fn stored(&self) -> Option<&ColumnReader<'a>> {

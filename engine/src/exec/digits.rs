@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::columns::{BlockScratch, Kind, SegmentView, float_key};
 use super::rowset::{RowSet, for_rows};
+use super::unify::Unified;
 use super::values::ValueMap;
 use crate::plan::Buckets;
 use crate::types::Value;
@@ -20,6 +21,8 @@ pub(super) struct Digits {
 pub(super) enum Source {
     /// Codes; NULL is the last digit.
     Codes,
+    /// Numbers of the values of all segments; NULL is the last digit.
+    Unified(Arc<Unified>),
     /// `value - min`; NULL is the last digit.
     Offset { min: i64 },
     /// `number of the bucket's value - base`; NULL is the last digit.
@@ -36,6 +39,9 @@ impl Digits {
     pub fn of_column(view: &SegmentView<'_>, column: usize, limits: Option<(i64, i64)>) -> Result<Digits> {
         let of = &view.columns[column];
         let (source, cardinality) = match of.kind {
+            Kind::Codes if let Some((unified, _)) = &of.unified => {
+                (Source::Unified(unified.clone()), unified.len() as u64 + 1)
+            }
             Kind::Codes => (Source::Codes, u64::from(of.dictionary_len()?) + 1),
             Kind::IntCodes => (Source::Codes, of.int_values.len() as u64 + 1),
             Kind::I64 => match limits {
@@ -99,6 +105,7 @@ impl Digits {
         let value = limits.0;
         Ok(match (&self.source, interner) {
             (Source::Codes, _) => Some((value as u64).min(self.cardinality - 1)),
+            (Source::Unified(_), _) => numbers(view, self.column)?.get(value as usize).map(|number| u64::from(*number)),
             (Source::Offset { min }, _) => Some((value.wrapping_sub(*min) as u64).min(self.cardinality - 1)),
             (Source::Interned, Some(map)) => Some(u64::from(map.of_int(value)?)),
             _ => None,
@@ -119,6 +126,13 @@ impl Digits {
         if matches!(self.source, Source::Codes) {
             let codes = scratch.codes(view, self.column)?;
             for_rows!(set, i, { f(i, u64::from(codes[i]).min(last)) });
+            return Ok(());
+        }
+        if matches!(self.source, Source::Unified(_)) {
+            let (codes, numbers) = (scratch.codes(view, self.column)?, numbers(view, self.column)?);
+            let null = numbers.len().saturating_sub(1);
+            // A code past the end counts as NULL's.
+            for_rows!(set, i, { f(i, u64::from(numbers[(codes[i] as usize).min(null)])) });
             return Ok(());
         }
         let validity = match scratch.is_null_free(view, self.column, &set.selection)? {
@@ -192,11 +206,20 @@ impl Digits {
                 of.dictionary_get(digit as u32, &mut bytes)?;
                 Value::Bytes(bytes)
             }
+            (Source::Unified(unified), _) => Value::Bytes(unified.get(digit as u32).to_vec()),
             (Source::Offset { min }, _) => Value::I64(min.wrapping_add(digit as i64)),
             (Source::Buckets(index), _) => Value::I64(i64::from(index.base) + digit as i64),
             (Source::Interned, Some(map)) => map.value(digit as u32),
             (Source::Interned, None) => return Err(Error::invalid("no numbering for a column's values")),
         })
+    }
+}
+
+/// What a segment's codes are in the numbering of all.
+fn numbers<'v>(view: &'v SegmentView<'_>, column: usize) -> Result<&'v [u32]> {
+    match &view.columns[column].unified {
+        Some((_, map)) => Ok(&map.numbers),
+        None => Err(Error::invalid("codes without a common numbering")),
     }
 }
 

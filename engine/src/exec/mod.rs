@@ -21,6 +21,7 @@ mod rows;
 mod rowset;
 mod states;
 mod top;
+mod unify;
 mod values;
 
 pub use aggregate::{AggregateExecution, AggregateResult, ResultColumn};

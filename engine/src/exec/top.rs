@@ -183,8 +183,8 @@ impl Ranked for RankedPartial<'_> {
                 let column = &self.view.columns[digits.column];
                 match digits.source {
                     Source::Buckets(_) => None,
-                    // Codes stand in the order of their values.
-                    Source::Codes => Some(Order::Exact),
+                    // Codes and common numbers stand in the order of their values.
+                    Source::Codes | Source::Unified(_) => Some(Order::Exact),
                     _ => Some(order_of(column.ty.physical())),
                 }
             }
@@ -210,6 +210,9 @@ impl Ranked for RankedPartial<'_> {
                 let (digits, digit) = (&plan.keys.digits[nth], all[nth]);
                 if digit == digits.null() {
                     return Ok(None);
+                }
+                if matches!(digits.source, Source::Unified(_)) {
+                    return Ok(Some(i128::from(digit)));
                 }
                 let codes = matches!(digits.source, Source::Codes);
                 if codes && self.view.columns[digits.column].kind == Kind::Codes {
