@@ -251,6 +251,21 @@ def test_estimates_without_analyze(both):
     assert rows_of(both, "SELECT * FROM {t} WHERE city LIKE '%1%'") > 1
 
 
+def test_explain_without_analyze_tells_what_is_pruned(both):
+    pruned = both.plan("SELECT count(*) FROM {t} WHERE ts < '2019-06-01'")
+    assert "Segments Considered: 4" in pruned and "Segments Pruned by Time: 4" in pruned and "Blocks" not in pruned
+    assert "Segments Pruned by Statistics: 4" in both.plan("SELECT * FROM {t} WHERE n = 100 + 7")
+    # Where it depends on a value that is not known, nothing is said.
+    both.execute("SET plan_cache_mode = force_generic_plan; PREPARE later AS SELECT count(*) FROM store.t WHERE ts < $1")
+    assert "Considered" not in both.plan("EXECUTE later('2019-06-01')")
+    assert "Considered" not in both.plan("SELECT count(*) FROM {t} WHERE ts < now()")
+    both.execute("RESET plan_cache_mode; DEALLOCATE later")
+    # Nor is anything written.
+    both.execute("BEGIN; INSERT INTO store.t VALUES (0, '2020-01-01', 'x', 1, 1)")
+    assert "Segments Considered: 4" in both.plan("SELECT count(*) FROM {t}")
+    both.execute("ROLLBACK")
+
+
 @pytest.mark.parametrize("together", [True, False])
 def test_estimates_with_far_values(database, together):
     """A few rows at impossible times must not make ordinary ranges look empty."""

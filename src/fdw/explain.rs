@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::plan;
-use super::scan;
+use super::scan::{self, Scan};
 use crate::catalog::datasource;
 use crate::error::OrRaise;
 use crate::pg::lookup;
@@ -56,11 +56,17 @@ pub unsafe extern "C-unwind" fn explain_foreign_scan(
         for reason in &template.reasons {
             explain.text(c"Not Pushed", reason);
         }
-        if let (true, Some(scan)) = ((*state).analyze, scan::state(node)) {
-            let (pruned, done) = (scan.pruned, scan.statistics);
+        let pruned = match scan::state(node) {
+            Some(scan) => Some(scan.pruned),
+            None => Scan::foresee(node).or_raise(),
+        };
+        if let Some(pruned) = pruned {
             explain.count(c"Segments Considered", pruned.considered);
             explain.count(c"Segments Pruned by Time", pruned.by_time);
             explain.count(c"Segments Pruned by Statistics", pruned.by_statistics);
+        }
+        if let (true, Some(scan)) = ((*state).analyze, scan::state(node)) {
+            let done = scan.statistics;
             explain.count(c"Segments Scanned", done.segments_scanned);
             explain.count(c"Blocks", done.blocks_total);
             explain.count(c"Blocks Skipped", done.blocks_skipped);

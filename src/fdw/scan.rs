@@ -20,6 +20,7 @@ use crate::catalog::segment::{self, SegmentEntry};
 use crate::error::{Error, OrRaise, Result};
 use crate::guc;
 use crate::pg::eval::{Evaluator, Expressions};
+use crate::pg::node::{self, View};
 use crate::translate::bind::{self, BoundColumn};
 use crate::translate::host::PgHost;
 use crate::translate::template::{ColumnTemplate, PlanTemplate, Shape};
@@ -67,7 +68,6 @@ impl Scan {
             let plan = (*node).ss.ps.plan.cast::<pg_sys::ForeignScan>();
             let template = plan::decode((*plan).fdw_private)?;
             let datasource = datasource::open(relation_of(node).1)?;
-            pending::flush(&datasource.id)?;
             let evaluator = Evaluator::new(node.cast());
             let expressions = Expressions::new(evaluator, (*plan).fdw_exprs);
             let (columns, bound) = columns(&template, &datasource)?;
@@ -85,6 +85,25 @@ impl Scan {
                 pruned: Pruned::default(),
                 statistics: ExecStatistics::default(),
             })
+        }
+    }
+
+    /// What an execution would prune, while the plan is only explained; `None` where that depends on what is not known yet.
+    ///
+    /// # Safety
+    /// `node` is a ForeignScanState of this wrapper that was initialized for EXPLAIN.
+    pub unsafe fn foresee(node: *mut pg_sys::ForeignScanState) -> Result<Option<Pruned>> {
+        // SAFETY: PostgreSQL's executor structures; the plan's expressions are nodes.
+        unsafe {
+            let plan = (*node).ss.ps.plan.cast::<pg_sys::ForeignScan>();
+            let expressions = (*plan).fdw_exprs;
+            let open = node::list(expressions).iter().any(|e| e.any(&mut |n| matches!(n.view(), View::Param)));
+            if open || pg_sys::contain_mutable_functions(expressions.cast()) {
+                return Ok(None);
+            }
+            let mut scan = Scan::begin(node)?;
+            scan.start()?;
+            Ok(Some(scan.pruned))
         }
     }
 
@@ -218,6 +237,7 @@ pub unsafe extern "C-unwind" fn begin_foreign_scan(node: *mut pg_sys::ForeignSca
     }
     // SAFETY: PostgreSQL's executor structures; the state is dropped with the query's memory, also after an error.
     unsafe {
+        pending::flush(&datasource::open(relation_of(node).1).or_raise().id).or_raise();
         let scan = Scan::begin(node).or_raise();
         let context = (*(*node).ss.ps.state).es_query_cxt;
         (*node).fdw_state = PgMemoryContexts::For(context).leak_and_drop_on_delete(scan).cast();
