@@ -164,7 +164,7 @@ fn check<S: Stored>(values: &[S::Value], nulls: u64, picks: [usize; 2]) -> BTree
     let schema = testing::schema(&[S::TYPE], None, &[]);
     let rows: Vec<Vec<Value>> = values.iter().map(|v| vec![v.clone()]).collect();
     let segment = testing::open(&testing::build(&schema, &rows).0);
-    let column = ColumnRef { id: schema.columns[0].id, ty: S::TYPE, missing: Value::Null };
+    let column = ColumnRef { id: schema.columns[0].id, ty: S::TYPE, missing: Value::Null, computed: None };
     let known: Vec<&Value> = values.iter().filter(|v| !v.is_null()).collect();
     if !known.is_empty() {
         let [a, b] = picks.map(|pick| known[pick % known.len()]);
