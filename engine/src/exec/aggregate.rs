@@ -196,16 +196,15 @@ impl AggregateExecution {
             _ => None,
         });
         let columns: BTreeSet<usize> = keys.chain(sets).filter(codes).collect();
-        let (mut values, mut rows, mut all) = (0, 0, true);
+        let (mut values, mut rows) = (0, 0.0);
         for draft in &*drafts {
-            rows += draft.rows.limit();
-            all &= matches!(draft.rows.filter, Node::Const(true));
+            rows += draft.rows.limit() as f32 * draft.rows.filter.selectivity();
             for column in &columns {
                 values += draft.rows.view.columns[*column].dictionary_len()? as usize;
             }
         }
         // Of rows that a filter may leave out, few need their values.
-        if values > if all { rows } else { rows / 8 } {
+        if values as f32 > rows {
             return Ok(());
         }
         for column in columns {
@@ -260,9 +259,10 @@ impl AggregateExecution {
         let limits = |column: usize| extents.get(&column).and_then(Extent::ints);
         let null_free = |column: usize| extents.get(&column).is_some_and(|e| !e.nulls);
         let mut digits = Vec::with_capacity(self.query.keys.len());
-        for key in &self.query.keys {
+        for (nth, key) in self.query.keys.iter().enumerate() {
             digits.push(match key {
-                Key::Column(c) => Digits::of_column(view, *c, limits(*c))?,
+                // Only the first may have 64 bits: others stand beside the number of what is before them.
+                Key::Column(c) => Digits::of_column(view, *c, limits(*c), nth == 0)?,
                 Key::Buckets { column, buckets } => Digits::of_buckets(*column, buckets, limits(*column))?,
             });
         }
@@ -285,7 +285,7 @@ impl AggregateExecution {
             }
             let digits = match (primitive.measure, primitive.column) {
                 (Measure::Distinct | Measure::HostMin(_) | Measure::HostMax(_), Some(c)) => {
-                    Some(Digits::of_column(view, c, limits(c))?)
+                    Some(Digits::of_column(view, c, limits(c), self.query.keys.is_empty())?)
                 }
                 _ => None,
             };

@@ -36,7 +36,9 @@ pub(super) const INTERNED: u64 = 1 << 32;
 
 impl Digits {
     /// Digits of a plain column; `limits` are its extremes in the blocks to be read, `None` if nothing is known or all is NULL.
-    pub fn of_column(view: &SegmentView<'_>, column: usize, limits: Option<(i64, i64)>) -> Result<Digits> {
+    /// `wide`: digits may have 64 bits, else 32.
+    pub fn of_column(view: &SegmentView<'_>, column: usize, limits: Option<(i64, i64)>, wide: bool) -> Result<Digits> {
+        let most = if wide { u64::MAX - 2 } else { u64::from(u32::MAX) - 2 };
         let of = &view.columns[column];
         let (source, cardinality) = match of.kind {
             Kind::Codes if let Some((unified, _)) = &of.unified => {
@@ -45,7 +47,7 @@ impl Digits {
             Kind::Codes => (Source::Codes, u64::from(of.dictionary_len()?) + 1),
             Kind::IntCodes => (Source::Codes, of.int_values.len() as u64 + 1),
             Kind::I64 => match limits {
-                Some((min, max)) if max.wrapping_sub(min) as u64 <= u64::from(u32::MAX) / 2 => {
+                Some((min, max)) if max.wrapping_sub(min) as u64 <= most => {
                     (Source::Offset { min }, max.wrapping_sub(min) as u64 + 2)
                 }
                 _ => (Source::Interned, INTERNED),
@@ -157,6 +159,26 @@ impl Digits {
             (Source::Buckets(index), _) => {
                 let values = scratch.ints(view, self.column)?;
                 rows!(i, u64::from(index.digit(values[i])).min(last));
+            }
+            (Source::Interned, Some(map))
+                if validity.is_none()
+                    && matches!(view.columns[self.column].kind, Kind::I64 | Kind::IntCodes | Kind::F64) =>
+            {
+                let values = match view.columns[self.column].kind {
+                    Kind::F64 => scratch.float_keys(view, self.column)?,
+                    _ => scratch.ints(view, self.column)?,
+                };
+                let mut row = 0;
+                match set.list() {
+                    None => map.of_ints(values.iter().copied(), |number| {
+                        f(row, u64::from(number));
+                        row += 1;
+                    })?,
+                    Some(rows) => map.of_ints(rows.iter().map(|r| values[usize::from(*r)]), |number| {
+                        f(usize::from(rows[row]), u64::from(number));
+                        row += 1;
+                    })?,
+                }
             }
             (Source::Interned, Some(map)) => match view.columns[self.column].kind {
                 Kind::I64 | Kind::IntCodes => {

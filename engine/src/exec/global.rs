@@ -152,7 +152,8 @@ impl Global {
             }
             None => {}
             Some((lone_segment, mut lone)) => {
-                if Arc::ptr_eq(&lone.plan, &partial.plan) && lone.combine(&mut partial)? {
+                if Arc::ptr_eq(&lone.plan, &partial.plan) {
+                    lone.combine(&mut partial)?;
                     self.lone = Some((lone_segment, lone));
                     return Ok(());
                 }
@@ -537,24 +538,13 @@ impl GlobalState {
 }
 
 impl Partial {
-    /// Adds another thread's partial of the same segment, group by group, if digits mean the same in both.
-    fn combine(&mut self, other: &mut Partial) -> Result<bool> {
-        if (0..self.plan.keys.digits.len()).any(|i| self.groups.interner(i).is_some()) {
-            return Ok(false);
+    /// Adds another thread's partial of the same plan, group by group.
+    fn combine(&mut self, other: &mut Partial) -> Result<()> {
+        if self.plan.keys.slots.is_some() && self.states.combinable(&other.states) {
+            return self.states.combine(&mut other.states);
         }
-        if self.plan.keys.slots.is_some() {
-            let combinable = self.states.combinable(&other.states);
-            if combinable {
-                self.states.combine(&mut other.states)?;
-            }
-            return Ok(combinable);
-        }
-        if !self.states.mergeable() {
-            return Ok(false);
-        }
-        let Some(to) = self.groups.merge(&other.groups)? else { return Ok(false) };
+        let to = self.groups.merge(&self.plan.keys, &other.groups)?;
         self.states.ensure(self.groups.len(&self.plan.keys))?;
-        self.states.merge(&other.states, &to)?;
-        Ok(true)
+        self.states.merge(&other.states, &to)
     }
 }

@@ -254,14 +254,45 @@ impl Groups {
         }
     }
 
-    /// Takes over another thread's hashed groups; what its groups are here. `None`: their numbers depend on those of more than one map.
-    pub fn merge(&mut self, other: &Groups) -> Result<Option<Vec<u32>>> {
-        let ([map], [from]) = (self.maps.as_mut_slice(), other.maps.as_slice()) else { return Ok(None) };
-        let mut to = Vec::with_capacity(from.len());
-        self.memory.grow(from.len() * size_of::<u32>())?;
-        map.numbers(from.keys().iter().copied(), |number| to.push(number))?;
-        self.memory.resize(self.memory.bytes() - from.len() * size_of::<u32>())?;
-        Ok(Some(to))
+    /// Takes over another thread's groups of the same plan: what they are here.
+    pub fn merge(&mut self, plan: &KeyPlan, other: &Groups) -> Result<Vec<u32>> {
+        let Some(last) = other.maps.last() else { return Ok((0..other.len(plan) as u32).collect()) };
+        let interned = |i: usize| other.interners[i].as_ref().map_or(0, ValueMap::len);
+        let held = (last.len() + (0..other.interners.len()).map(interned).sum::<usize>()) * size_of::<u32>() * 2;
+        self.memory.grow(held)?;
+        let mut values = Vec::with_capacity(self.interners.len());
+        for pair in self.interners.iter_mut().zip(&other.interners) {
+            values.push(match pair {
+                (Some(map), Some(from)) => Some(map.merge(from)?),
+                _ => None,
+            });
+        }
+        let mut to: Vec<u32> = Vec::new();
+        for (nth, (stage, from)) in plan.stages.iter().zip(&other.maps).enumerate() {
+            let before = std::mem::take(&mut to);
+            let moved = |key: u64| {
+                let (mut key, mut rest) = (key, key);
+                if nth > 0 {
+                    let number = rest % STAGED as u64;
+                    rest /= STAGED as u64;
+                    key = key - number + u64::from(before[number as usize]);
+                }
+                for (i, factor) in stage.digits.clone().zip(&stage.factors) {
+                    let cardinality = plan.digits[i].cardinality;
+                    if let Some(numbers) = &values[i] {
+                        let digit = rest % cardinality;
+                        let change = u64::from(numbers[digit as usize]).wrapping_sub(digit);
+                        key = key.wrapping_add(change.wrapping_mul(*factor));
+                    }
+                    rest /= cardinality;
+                }
+                key
+            };
+            to.reserve_exact(from.len());
+            self.maps[nth].numbers(from.keys().iter().map(|key| moved(*key)), |number| to.push(number))?;
+        }
+        self.memory.resize(self.memory.bytes() - held)?;
+        Ok(to)
     }
 
     pub fn interner(&self, key: usize) -> Option<&ValueMap> {

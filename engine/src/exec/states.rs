@@ -76,9 +76,12 @@ pub(super) struct DistinctSet {
     /// Bits, `cardinality` a group, while that is little.
     bits: Vec<u64>,
     cardinality: usize,
-    /// (group << 32 | digit) otherwise.
+    /// (group << 32 | digit) otherwise; of a digit of more than 32 bits it alone: there is one group.
     pairs: Option<U64Map>,
+    lone: bool,
     pub interner: Option<ValueMap>,
+    /// Pairs of a block.
+    batch: Vec<u64>,
 }
 
 /// Bits of a distinct set beyond which it is a hash table.
@@ -585,7 +588,10 @@ impl DistinctSet {
         let interner = digits.interner(view, budget)?;
         let dense = slots.and_then(|slots| (slots as u64).checked_mul(digits.cardinality));
         let dense = dense.filter(|bits| *bits <= DISTINCT_BITS && digits.cardinality < INTERNED);
-        let mut set = DistinctSet { bits: Vec::new(), cardinality: digits.cardinality as usize, pairs: None, interner };
+        let cardinality = digits.cardinality as usize;
+        let lone = digits.cardinality > INTERNED;
+        let (bits, batch) = (Vec::new(), Vec::new());
+        let mut set = DistinctSet { bits, cardinality, pairs: None, lone, interner, batch };
         match dense {
             Some(bits) => set.bits = vec![0; (bits / 64) as usize + 1],
             None => set.pairs = Some(U64Map::new(budget)?),
@@ -601,29 +607,57 @@ impl DistinctSet {
         set: &mut RowSet,
         target: Target<'_>,
     ) -> Result<()> {
-        let DistinctSet { bits, cardinality, pairs, interner } = self;
-        let mut failed = None;
-        let group = |i: usize| match target {
-            Target::One(g) => g as usize,
-            Target::Each(groups) => groups[i] as usize,
-        };
-        match pairs {
-            None => digits.each(view, scratch, interner.as_mut(), set, |i, digit| {
+        let DistinctSet { bits, cardinality, pairs, interner, lone, batch } = self;
+        let Some(pairs) = pairs else {
+            let group = |i: usize| match target {
+                Target::One(g) => g as usize,
+                Target::Each(groups) => groups[i] as usize,
+            };
+            return digits.each(view, scratch, interner.as_mut(), set, |i, digit| {
                 let at = group(i) * *cardinality + digit as usize;
                 bits[at / 64] |= 1 << (at % 64);
-            })?,
-            Some(pairs) => digits.each(view, scratch, interner.as_mut(), set, |i, digit| {
-                if let Err(e) = pairs.number((group(i) as u64) << 32 | digit) {
-                    failed.get_or_insert(e);
-                }
-            })?,
+            });
+        };
+        batch.clear();
+        match target {
+            Target::One(_) if *lone => digits.each(view, scratch, interner.as_mut(), set, |_, digit| batch.push(digit)),
+            Target::One(g) => digits.each(view, scratch, interner.as_mut(), set, |_, digit| {
+                batch.push(u64::from(g) << 32 | digit);
+            }),
+            Target::Each(groups) => digits.each(view, scratch, interner.as_mut(), set, |i, digit| {
+                batch.push(u64::from(groups[i]) << 32 | digit);
+            }),
+        }?;
+        pairs.numbers(batch.iter().copied(), |_| {})
+    }
+
+    /// Adds another thread's set, whose group `g` is `to[g]` here.
+    fn merge(&mut self, from: &DistinctSet, to: &[u32]) -> Result<()> {
+        let digits = match (&mut self.interner, &from.interner) {
+            (Some(map), Some(other)) => Some(map.merge(other)?),
+            _ => None,
+        };
+        let Some(pairs) = &mut self.pairs else {
+            // Dense groups have the same numbers.
+            self.bits.iter_mut().zip(&from.bits).for_each(|(a, b)| *a |= b);
+            return Ok(());
+        };
+        if self.lone {
+            let from = from.pairs.as_ref().map_or(&[][..], U64Map::keys);
+            return pairs.numbers(from.iter().copied(), |_| {});
         }
-        failed.map_or(Ok(()), Err)
+        let moved = |group: u32, digit: u64| {
+            let digit = digits.as_ref().map_or(digit, |numbers| u64::from(numbers[digit as usize]));
+            u64::from(to[group as usize]) << 32 | digit
+        };
+        let from = from.pairs.as_ref().map_or(&[][..], U64Map::keys);
+        pairs.numbers(from.iter().map(|key| moved((key >> 32) as u32, key & 0xffff_ffff)), |_| {})
     }
 
     /// Calls `f(group, digit)` for every member.
     pub fn each(&self, mut f: impl FnMut(u32, u64) -> Result<()>) -> Result<()> {
         match &self.pairs {
+            Some(pairs) if self.lone => pairs.keys().iter().try_for_each(|digit| f(0, *digit)),
             Some(pairs) => pairs.keys().iter().try_for_each(|key| f((key >> 32) as u32, key & 0xffff_ffff)),
             None => {
                 for (i, &word) in self.bits.iter().enumerate() {
@@ -649,14 +683,6 @@ impl States {
                 State::ExtremeBytes { .. } => false,
                 _ => true,
             })
-    }
-
-    /// Whether states of another numbering of groups can be added by [`States::merge`].
-    pub fn mergeable(&self) -> bool {
-        self.states.iter().all(|state| match state {
-            State::Distinct(set) => set.pairs.is_some() && set.interner.is_none(),
-            _ => true,
-        })
     }
 
     /// Adds the states of another thread, whose group `g` is `to[g]` here; room for these groups was made.
@@ -713,9 +739,7 @@ impl States {
                         }
                     }
                 }
-                (State::Distinct(DistinctSet { pairs: Some(pairs), .. }), State::Distinct(from)) => {
-                    from.each(|g, digit| pairs.number(u64::from(to[g as usize]) << 32 | digit).map(drop))?;
-                }
+                (State::Distinct(set), State::Distinct(from)) => set.merge(from, to)?,
                 _ => return Err(Error::invalid("states of two kinds for one aggregate")),
             }
         }

@@ -53,6 +53,30 @@ impl ValueMap {
         }
     }
 
+    /// [`ValueMap::of_int`] of many values.
+    pub fn of_ints(&mut self, values: impl Iterator<Item = i64> + Clone, mut take: impl FnMut(u32)) -> Result<()> {
+        match &mut self.map {
+            Map::Int(map) => map.numbers(values.map(|v| v as u64), |number| take(number + 1)),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Takes over the values of another map: what its numbers are here.
+    pub fn merge(&mut self, other: &ValueMap) -> Result<Vec<u32>> {
+        let mut to = vec![0];
+        to.reserve_exact(other.len());
+        match (&mut self.map, &other.map) {
+            (Map::Int(map), Map::Int(from)) => map.numbers(from.keys().iter().copied(), |n| to.push(n + 1))?,
+            (Map::Bytes(map), Map::Bytes(from)) | (Map::Wide(map), Map::Wide(from)) => {
+                for number in 0..from.len() as u32 {
+                    to.push(map.number(from.get(number))? + 1);
+                }
+            }
+            _ => return Err(mismatch()),
+        }
+        Ok(to)
+    }
+
     pub fn of_wide(&mut self, value: i128) -> Result<u32> {
         match &mut self.map {
             Map::Wide(map) => Ok(map.number(&value.to_le_bytes())? + 1),

@@ -114,7 +114,7 @@ impl Node {
         }
     }
 
-    fn selectivity(&self) -> f32 {
+    pub fn selectivity(&self) -> f32 {
         match self {
             Node::Const(all) => f32::from(u8::from(*all)),
             Node::And(nodes) => nodes.iter().map(Node::selectivity).product(),
