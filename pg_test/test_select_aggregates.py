@@ -48,7 +48,7 @@ def test_keys(both, key):
     both.pushed(f"SELECT count(*) FROM {{t}} GROUP BY {column}")
     both.pushed(f"SELECT {key}, e, count(*) FROM {{t}} WHERE n < 0 GROUP BY {column}, e")
     both.pushed(f"SELECT DISTINCT {key} FROM {{t}}") if key == column else both.same(f"SELECT DISTINCT {key} FROM {{t}}")
-    both.same(f"SELECT {key}, count(*) FROM {{t}} WHERE n > 485 GROUP BY ROLLUP ({key})")
+    both.pushed(f"SELECT {key}, count(*) FROM {{t}} WHERE n > 485 GROUP BY ROLLUP ({column})")
 
 
 SHAPES = """
@@ -87,7 +87,7 @@ SELECT CASE WHEN count(*) > 70 THEN 'many' ELSE v END FROM {t} GROUP BY v
 @pytest.mark.parametrize("query", SHAPES)
 def test_shapes(both, query):
     ordered = "ORDER BY" in query and "OVER" not in query
-    if "(SELECT max(n) FROM {t} i" in query or "sum(n + 0" in query or "avg(c)" in query or "a JOIN q b" in query:
+    if "(SELECT max(n) FROM {t} i" in query or "avg(c)" in query or "a JOIN q b" in query:
         both.same(query, ordered=ordered)
     else:
         both.pushed(query, ordered=ordered)
@@ -95,27 +95,11 @@ def test_shapes(both, query):
 
 REFUSED = [
     ("SELECT c, count(*) FROM {t} GROUP BY c", "trailing blanks"),
-    ("SELECT count(DISTINCT c) FROM {t}", "trailing blanks"),
-    ("SELECT min(c) FROM {t}", "order of type character"),
     ("SELECT j, count(*) FROM {t} GROUP BY j", "jsonb"),
-    ("SELECT count(DISTINCT j) FROM {t}", "jsonb"),
     ("SELECT u, count(*) FROM {t} GROUP BY u", "display scale"),
-    ("SELECT sum(u) FROM {t}", "without precision"),
-    ("SELECT min(u) FROM {t}", "order of type numeric"),
-    ("SELECT sum(w) FROM {t}", "128 bits"),
-    ("SELECT max(k) FROM {t}", "order of type inet"),
-    ("SELECT max(a) FROM {t}", "order of type text[]"),
-    ("SELECT max(e) FROM {t}", "order of type mood"),
-    ("SELECT stddev(n) FROM {t}", "does not compute it"),
-    ("SELECT sum(DISTINCT n) FROM {t}", "DISTINCT"),
-    ("SELECT sum(m / n) FROM {t}", "operator /"),
-    ("SELECT string_agg(x, ',' ORDER BY x) FROM {t}", "ORDER BY"),
-    ("SELECT v, count(*) FROM {t} GROUP BY ROLLUP (v)", "grouping sets"),
     ("SELECT v || x, count(*) FROM {t} GROUP BY 1", "operator ||"),
     ("SELECT count(*) FROM {t} WHERE v < x", "more than one column"),
-    ("SELECT count(*) FILTER (WHERE v || x > 'a') FROM {t}", "more than one column"),
     ("SELECT q.v, count(*) FROM {t} q JOIN {t} p USING (i) GROUP BY q.v", "join"),
-    ("SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY n) FROM {t}", "plain aggregate"),
 ]
 
 

@@ -27,7 +27,7 @@ def make_query(seed, number, tables):
     small = [t for t in tables if not t.big]
     table = rng.choice(big) if big and form in BIG_FORMS and rng.random() < 0.12 else rng.choice(small)
     # Two of three aggregate queries are made of what should be pushed whole.
-    source = table.natively() if form in ("global", "grouped", "ranges") and rng.random() < 0.67 else table
+    source = table.natively() if form in ("global", "grouped", "ranges", "distinct") and rng.random() < 0.67 else table
     select = FORMS[form](rng, source, small)
     select.form = form
     if rng.random() < 0.06:
@@ -139,14 +139,14 @@ def aggregate(rng, table, alias):
         c, kind = alias + column.sql, column.kind
         function = rng.choice(["sum", "sum", "avg"]) if kind.name != "money" else "sum"
         compare = {"float4": "approx4" if function == "sum" else "approx", "float8": "approx"}.get(kind.group, "exact")
-        if rng.random() < 0.06 and not table.plain:
+        if rng.random() < 0.06:
             # DISTINCT keeps one of 1.0 and 1.00, which shows in the sum's scale.
             if kind.group == "interval" and function == "avg":
                 return sql("count(*)"), "exact"
             return sql(f"{function}(DISTINCT {c})"), compare if compare != "exact" else kind.compare
-        if kind.group == "int" and rng.random() < 0.08 and not table.plain:
+        if kind.group == "int" and rng.random() < 0.08:
             return sql(f"sum(100 / {c})"), "exact"
-        if kind.group == "int" and rng.random() < 0.1 and not table.plain:
+        if kind.group == "int" and rng.random() < 0.1:
             return sql(f"{function}({c}::numeric * 2)"), "exact"
         return sql(f"{function}({c})"), compare
     if r < 0.9:
@@ -156,20 +156,48 @@ def aggregate(rng, table, alias):
         column = rng.choice(sortable)
         return sql(f"{rng.choice(['min', 'max'])}({alias}{column.sql})"), column.kind.compare
     booleans = [x for x in table.columns if x.kind.group == "bool"]
-    if table.plain and not booleans:
-        return sql("count(*)"), "exact"
-    if r < 0.95 or table.plain:
+    if r < 0.95:
         argument = alias + booleans[0].sql if booleans else f"{alias}k > 40"
         return sql(f"{rng.choice(['bool_and', 'bool_or', 'every'])}({argument})"), "exact"
-    return rng.choice([
-        (sql(f"string_agg({alias}label, ',' ORDER BY {alias}id)") if not table.big else sql(f"sum({alias}id)"), "exact"),
-        (sql(f"array_agg({alias}k ORDER BY {alias}id)"), "exact"),
-        (sql(f"stddev({alias}k)"), "exact"),
-        (sql(f"variance({alias}id)"), "exact"),
-        (sql(f"percentile_disc(0.5) WITHIN GROUP (ORDER BY {alias}k)"), "exact"),
-        (sql(f"bit_or({alias}k)"), "exact"),
-        (sql(f"count(DISTINCT ({alias}k, {alias}ts))"), "exact"),
-    ])
+    return collected(rng, table, alias)
+
+
+def collected(rng, table, alias):
+    """Statistics, sets, lists: what is made of a group's values rather than of their sum."""
+    column = rng.choice(table.columns)
+    c, kind = alias + column.sql, column.kind
+    ints = [x for x in table.columns if x.kind.group == "int"] or [column]
+    numbers = [x for x in table.columns if x.kind.group in ("int", "numeric", "float4", "float8")]
+    n, m = alias + rng.choice(ints).sql, alias + rng.choice(ints).sql
+    x = rng.choice(numbers)
+    approximate = x.kind.group.startswith("float")
+    order = rng.choice([f"{alias}id", f"{alias}id DESC"] + ([f"{c}, {alias}id", f"{c} DESC NULLS LAST, {alias}id"] if kind.ordered else []))
+    # Lists of every row are for small tables.
+    lists = [] if table.big else [
+        (sql(f"string_agg({c}::text, ',' ORDER BY {order})"), "exact" if kind.group not in ("float8", "float4", "wild") else "any"),
+        (sql(f"array_agg({c}::text ORDER BY {order})"), "exact" if kind.group not in ("float8", "float4", "wild") else "any"),
+        (sql(f"json_agg({n} ORDER BY {order})"), "exact"),
+        (sql(f"array_agg({alias}id ORDER BY {order})"), "exact"),
+    ]
+    statistic = rng.choice(["stddev", "stddev_pop", "stddev_samp", "variance", "var_pop", "var_samp"])
+    more = [
+        (sql(f"{statistic}({alias}{x.sql})"), "approx" if approximate else "exact"),
+        (sql(f"{rng.choice(['covar_pop', 'covar_samp', 'regr_sxy', 'regr_sxx', 'regr_avgx', 'regr_avgy', 'corr', 'regr_slope', 'regr_r2', 'regr_intercept'])}({alias}k, {alias}id)"), "approx"),
+        (sql(f"regr_count({n}, {alias}{x.sql})"), "exact"),
+        (sql(f"{rng.choice(['bit_and', 'bit_or', 'bit_xor'])}({n})"), "exact"),
+        (sql(f"count(DISTINCT ({n}, {alias}k))"), "exact"),
+        (sql(f"count(DISTINCT {n} % 10)"), "exact"),
+        (sql(f"sum(DISTINCT {n})"), "exact"),
+        (sql(f"sum({n} - {m})"), "exact") if all(y.kind.name != "int8" for y in ints) else (sql(f"sum({n}::numeric - {m})"), "exact"),
+        (sql(f"percentile_cont({rng.choice(['0.5', '0', '0.99', '0.123'])}) WITHIN GROUP (ORDER BY {n})"), "approx"),
+    ]
+    if kind.ordered:
+        more += [
+            (sql(f"percentile_disc({rng.choice(['0.5', '0', '1', '0.3'])}) WITHIN GROUP (ORDER BY {c}{rng.choice(['', ' DESC'])})"), kind.compare),
+            (sql(f"mode() WITHIN GROUP (ORDER BY {c}{rng.choice(['', ' DESC'])})"), kind.compare),
+            (sql(f"count(DISTINCT {c})"), "exact"),
+        ]
+    return rng.choice(more + lists)
 
 
 def global_aggregate(rng, table, tables):
@@ -245,7 +273,7 @@ def grouped(rng, table, tables):
     if not items:
         items = [Item(sql("count(*)"))]
     select = Select(items, sql(table.name), maybe_where(rng, table, chance=0.7), group=[k for k, _ in keys], aggregate=True)
-    if rng.random() < 0.12 and not table.plain:
+    if rng.random() < 0.2:
         select.grouping = rng.choice(["ROLLUP", "CUBE", "GROUPING SETS"])
     if rng.random() < 0.2:
         select.having = having(rng, table)

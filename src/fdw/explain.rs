@@ -35,7 +35,10 @@ pub unsafe extern "C-unwind" fn explain_foreign_scan(
             if !keys.is_empty() {
                 explain.list(c"Pushed Group Key", &keys);
             }
-            let aggregates = deparser.targets(groups, |t| matches!(t, Target::Aggregate(_)));
+            if groups.sets.len() > 1 {
+                explain.list(c"Pushed Grouping Sets", &deparser.sets(groups));
+            }
+            let aggregates = deparser.targets(groups, |t| matches!(t, Target::Aggregate(_) | Target::Folded(..)));
             if !aggregates.is_empty() {
                 explain.list(c"Pushed Aggregates", &aggregates);
             }
@@ -49,6 +52,7 @@ pub unsafe extern "C-unwind" fn explain_foreign_scan(
                     .iter()
                     .map(describe_key)
                     .chain(groups.aggregates.iter().map(|a| describe_function(a.function)))
+                    .chain(groups.folds.iter().map(|f| describe_fold(&f.columns)))
                     .collect();
                 explain.list(c"Engine Operations", &how);
             }
@@ -248,10 +252,23 @@ impl Deparser {
         number(top.limit) + &offset.unwrap_or_default()
     }
 
+    fn sets(&self, groups: &GroupsTemplate) -> Vec<String> {
+        let name = |key: &usize| {
+            let at = groups.targets.iter().position(|t| *t == Target::Key(*key));
+            at.and_then(|at| self.targets.get(at)).map(|node| self.sql(*node)).unwrap_or_default()
+        };
+        let set = |keys: &Vec<usize>| format!("({})", keys.iter().map(name).collect::<Vec<_>>().join(", "));
+        groups.sets.iter().map(set).collect()
+    }
+
     fn targets(&self, groups: &GroupsTemplate, wanted: impl Fn(&Target) -> bool) -> Vec<String> {
         let pairs = groups.targets.iter().zip(&self.targets);
         pairs.filter(|(t, _)| wanted(t)).map(|(_, node)| self.sql(*node)).collect()
     }
+}
+
+fn describe_fold(columns: &[usize]) -> String {
+    format!("distinct values of {} columns and their counts, aggregated by PostgreSQL", columns.len())
 }
 
 fn describe_key(key: &KeyTemplate) -> String {

@@ -1,15 +1,17 @@
 //! Pushed aggregation: computed whole when the first group is asked for.
 
 use basalt_engine::exec::{AggregateExecution, AggregateResult, ExecStatistics, SegmentScan};
-use basalt_engine::plan::{self, AggregateCall, AggregateFunction, AggregateQuery, Key, OrderId};
+use basalt_engine::plan::{self, AggregateCall, AggregateFunction, AggregateQuery, Filter, Key, OrderId};
 use basalt_engine::segment::SegmentStatistics;
 use basalt_engine::types::{ColumnId, Value};
 use pgrx::pg_sys::Datum;
 
 use super::chunk::{CHUNK_ROWS, Chunk, Column};
+use super::fold::Folded;
 use super::order;
 use super::prune;
 use super::scan::{Inputs, Start};
+use super::sets::{Combined, Layout};
 use crate::catalog::cache;
 use crate::error::{Error, Result};
 use crate::pg::settings::FixedSettings;
@@ -21,7 +23,8 @@ use crate::translate::template::{Finish, Function, GroupsTemplate, KeyTemplate, 
 use crate::translate::time::{self, BucketValues};
 
 pub struct Groups {
-    result: AggregateResult,
+    groups: Combined,
+    folds: Vec<Folded>,
     outputs: Vec<Output>,
     /// Groups to show, and how many were converted.
     count: usize,
@@ -41,9 +44,29 @@ enum Input {
 
 /// How a column of the tuple is made.
 enum Output {
-    Key { position: usize, codec: Codec },
-    Bucket { position: usize, values: Vec<(Datum, bool)> },
-    Aggregate { position: usize, finish: Finish, codec: Option<Codec>, input: Input, decimals: Option<usize> },
+    Key {
+        position: usize,
+        codec: Codec,
+    },
+    Bucket {
+        position: usize,
+        values: Vec<(Datum, bool)>,
+    },
+    Aggregate {
+        position: usize,
+        finish: Finish,
+        codec: Option<Codec>,
+        input: Input,
+        decimals: Option<usize>,
+    },
+    /// Positions in the query's keys.
+    Grouping {
+        keys: Vec<usize>,
+    },
+    Folded {
+        fold: usize,
+        nth: usize,
+    },
 }
 
 impl Groups {
@@ -74,8 +97,31 @@ impl Groups {
         chunk.set_columns(0..outputs.len());
 
         let scanned = start.segments.iter().map(|s| s.statistics.clone()).collect();
-        let query = AggregateQuery { columns: inputs.columns.clone(), filter: start.filter, keys, aggregates };
-        let mut execution = AggregateExecution::new(query, start.options)?;
+        let layout = Layout::new(&groups.sets);
+        let counting = AggregateCall { function: AggregateFunction::CountStar, filter: Filter::Const(true) };
+        let execution = |root: &[usize], columns: &[usize], filter: Filter, aggregates: Vec<AggregateCall>| {
+            let keys = root.iter().filter_map(|key| keys.get(*key).cloned());
+            let keys = keys.chain(columns.iter().map(|c| Key::Column(*c))).collect();
+            let query = AggregateQuery { columns: inputs.columns.clone(), filter, keys, aggregates };
+            AggregateExecution::new(query, start.options.clone())
+        };
+        let mut executions = Vec::new();
+        for root in &layout.roots {
+            executions.push(execution(root, &[], start.filter.clone(), aggregates.clone())?);
+        }
+        for fold in &groups.folds {
+            let filter = match &fold.filter {
+                Some(filter) => bind::bind(filter, &inputs.bound, &inputs.expressions, host)?,
+                None => Filter::Const(true),
+            };
+            let filter = match filter {
+                Filter::Const(true) => start.filter.clone(),
+                other => Filter::And(vec![start.filter.clone(), other]),
+            };
+            for root in &layout.roots {
+                executions.push(execution(root, &fold.columns, filter.clone(), vec![counting.clone()])?);
+            }
+        }
         for wave in cache::waves(&start.segments) {
             let scans = wave
                 .iter()
@@ -87,22 +133,41 @@ impl Groups {
                     })
                 })
                 .collect::<Result<Vec<_>>>()?;
-            let scan = execution.scan(&scans, host);
-            host.conclude(scan)?;
-            crate::pg::interrupts::check();
+            for execution in &mut executions {
+                let scan = execution.scan(&scans, host);
+                host.conclude(scan)?;
+                crate::pg::interrupts::check();
+            }
         }
-        let statistics = execution.statistics();
-        let result = execution.finish_top(top.as_ref(), host);
-        let result = host.conclude(result)?;
-        let mut count = result.groups;
-        if groups.drop_empty && no_rows(&result) {
+        let statistics = executions.first().map(AggregateExecution::statistics).unwrap_or_default();
+        let counting = executions.split_off(layout.roots.len());
+        let mut counted = Vec::with_capacity(counting.len());
+        for execution in counting {
+            let result = execution.finish(host);
+            counted.push(host.conclude(result)?);
+        }
+        let combined = layout.finish(executions, groups.keys.len(), top.as_ref(), host)?;
+        let mut folds = Vec::new();
+        let mut counted = counted.into_iter();
+        for (number, fold) in groups.folds.iter().enumerate() {
+            let of_roots = counted.by_ref().take(layout.roots.len()).collect();
+            let budget = &start.options.budget;
+            folds.push(Folded::new(number, fold, inputs, &groups.targets, of_roots, &combined, budget)?);
+        }
+        let mut count = combined.result.groups;
+        if groups.drop_empty && no_rows(&combined.result) {
             count = 0;
         }
-        Ok(Groups { result, outputs, count, done: 0, statistics, scanned })
+        Ok(Groups { groups: combined, folds, outputs, count, done: 0, statistics, scanned })
     }
 
     pub fn rewind(&mut self) {
         self.done = 0;
+        self.folds.iter_mut().for_each(Folded::rewind);
+    }
+
+    pub fn end(self) {
+        self.folds.into_iter().for_each(Folded::end);
     }
 
     /// Fills the chunk with the next groups; false at the end.
@@ -111,10 +176,10 @@ impl Groups {
             return Ok(false);
         }
         let range = self.done..self.count.min(self.done + CHUNK_ROWS);
-        let (result, outputs, scanned) = (&self.result, &mut self.outputs, &self.scanned);
+        let Groups { groups, folds, outputs, scanned, .. } = self;
         chunk.fill(range.len(), |i, column| {
             let output = outputs.get_mut(i).ok_or_else(malformed)?;
-            output.convert(result, scanned, range.clone(), column)
+            output.convert(groups, folds, scanned, range.clone(), column)
         })?;
         self.done = range.end;
         Ok(true)
@@ -190,6 +255,10 @@ fn outputs(groups: &GroupsTemplate, inputs: &Inputs, mut buckets: Vec<Option<Buc
                     _ => Err(malformed()),
                 }
             }
+            Target::Grouping(position) => {
+                Ok(Output::Grouping { keys: groups.groupings.get(position).ok_or_else(malformed)?.clone() })
+            }
+            Target::Folded(fold, nth) => Ok(Output::Folded { fold, nth }),
             Target::Aggregate(position) => {
                 let template = groups.aggregates.get(position).ok_or_else(malformed)?;
                 let codec = match template.result {
@@ -211,12 +280,25 @@ fn outputs(groups: &GroupsTemplate, inputs: &Inputs, mut buckets: Vec<Option<Buc
 impl Output {
     fn convert(
         &mut self,
-        result: &AggregateResult,
+        groups: &Combined,
+        folds: &mut [Folded],
         scanned: &[std::sync::Arc<SegmentStatistics>],
         range: std::ops::Range<usize>,
         column: &mut Column,
     ) -> Result<()> {
+        let result = &groups.result;
         match self {
+            Output::Grouping { keys } => {
+                for group in range {
+                    let span = groups.spans.iter().find(|s| group < s.groups.end).ok_or_else(malformed)?;
+                    let bits = keys.iter().fold(0i32, |bits, k| bits << 1 | i32::from(!span.set.contains(k)));
+                    column.push(Some(Datum::from(bits)));
+                }
+            }
+            Output::Folded { fold, nth } => {
+                let fold = folds.get_mut(*fold).ok_or_else(malformed)?;
+                fold.results(*nth, range)?.into_iter().for_each(|value| column.push(value));
+            }
             Output::Key { position, codec } => {
                 let _fixed = codec.needs_fixed_settings().then(FixedSettings::new);
                 let values = &result.keys.get(*position).ok_or_else(malformed)?.values;

@@ -4,6 +4,8 @@ mod analyze;
 mod chunk;
 mod estimate;
 mod explain;
+mod fold;
+mod grouping;
 mod groups;
 mod modify;
 mod options;
@@ -12,6 +14,7 @@ mod plan;
 mod prune;
 mod rows;
 mod scan;
+mod sets;
 mod truncate;
 mod upper;
 

@@ -41,6 +41,8 @@ pub unsafe fn top<'p>(
             || (stage == pg_sys::UpperRelationKind::UPPERREL_GROUP_AGG && !query.distinctClause.is_null());
         let limit = Node::from_ptr(query.limitCount)?;
         let offset = Node::from_ptr(query.limitOffset);
+        // What PostgreSQL computes for a group that the LIMIT leaves out might fail.
+        let between = between || outputs.iter().any(|(_, target)| matches!(target, Target::Folded(..)));
         if between || keys.is_empty() || query.sortClause.is_null() {
             return None;
         }
@@ -110,6 +112,7 @@ fn ordered_type(
             Finish::Column(c) => column(c),
             _ => None,
         },
+        Target::Grouping(_) | Target::Folded(..) => None,
     }
 }
 
@@ -128,7 +131,7 @@ fn cannot_fail(target: Node<'_>, outputs: &[(Node<'_>, Target)]) -> bool {
             View::Case { .. } | View::Coalesce(_) => true,
             View::Other => matches!(n.tag(), T_List | T_CaseWhen | T_CollateExpr),
             View::MinMax { .. } | View::NullIf(_) => false,
-            View::ArrayOp { .. } | View::Aggregate(_) | View::Var(_) => false,
+            View::ArrayOp { .. } | View::Aggregate(_) | View::Grouping(_) | View::Var(_) => false,
         };
         if safe { Walk::Descend } else { Walk::Stop }
     })
@@ -176,15 +179,15 @@ pub fn bind(template: &GroupsTemplate, inputs: &Inputs) -> Result<Option<Top>> {
     // Of negative numbers PostgreSQL complains.
     let wanted = number(top.limit)?.and_then(|limit| usize::try_from(limit.checked_add(offset)?).ok());
     let Some(limit) = wanted.filter(|_| offset >= 0) else { return Ok(None) };
-    let terms = top.terms.iter().map(|term| Term {
-        by: match term.target {
+    let terms = top.terms.iter().map(|term| {
+        let by = match term.target {
             Target::Key(key) => By::Key(key),
             Target::Aggregate(nth) => By::Aggregate(nth),
-        },
-        descending: term.descending,
-        nulls_first: term.nulls_first,
+            Target::Grouping(_) | Target::Folded(..) => return Err(malformed()),
+        };
+        Ok(Term { by, descending: term.descending, nulls_first: term.nulls_first })
     });
-    Ok(Some(Top { terms: terms.collect(), limit }))
+    Ok(Some(Top { terms: terms.collect::<Result<_>>()?, limit }))
 }
 
 fn malformed() -> Error {

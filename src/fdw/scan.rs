@@ -20,7 +20,8 @@ use crate::catalog::segment::{self, SegmentEntry};
 use crate::error::{Error, OrRaise, Result};
 use crate::guc;
 use crate::pg::eval::{Evaluator, Expressions};
-use crate::pg::node::{self, View};
+use crate::pg::list;
+use crate::pg::node::{self, Node, View};
 use crate::translate::bind::{self, BoundColumn};
 use crate::translate::host::PgHost;
 use crate::translate::template::{ColumnTemplate, PlanTemplate, Shape};
@@ -42,6 +43,8 @@ pub struct Inputs {
     pub expressions: Expressions,
     pub columns: Vec<ColumnRef>,
     pub bound: Vec<BoundColumn>,
+    /// What the plan's tuple consists of, of a pushed aggregation.
+    pub targets: Vec<Node<'static>>,
     /// The segments of the execution's snapshot, once they were read.
     segments: Option<Arc<[SegmentEntry]>>,
 }
@@ -71,6 +74,8 @@ impl Scan {
             let evaluator = Evaluator::new(node.cast());
             let expressions = Expressions::new(evaluator, (*plan).fdw_exprs);
             let (columns, bound) = columns(&template, &datasource)?;
+            let targets = list::pointers::<pg_sys::TargetEntry>((*plan).fdw_scan_tlist);
+            let targets = targets.into_iter().filter_map(|t| Node::from_ptr((*t).expr)).collect();
             let orders = match &template.shape {
                 Shape::Groups(groups) => groups.orders.iter().map(|o| pg_sys::Oid::from(*o)).collect(),
                 Shape::Rows { .. } => Vec::new(),
@@ -78,7 +83,7 @@ impl Scan {
             let slot = (*node).ss.ss_ScanTupleSlot;
             let chunk = Chunk::new(slot);
             Ok(Scan {
-                inputs: Inputs { template, datasource, expressions, columns, bound, segments: None },
+                inputs: Inputs { template, datasource, expressions, columns, bound, targets, segments: None },
                 host: PgHost::new(evaluator, orders),
                 source: None,
                 chunk,
@@ -173,7 +178,14 @@ impl Scan {
         match &mut self.source {
             // The same groups once more.
             Some(Source::Groups(groups)) if !changed => groups.rewind(),
-            source => *source = None,
+            _ => self.close(),
+        }
+    }
+
+    /// Ends what produced tuples.
+    fn close(&mut self) {
+        if let Some(Source::Groups(groups)) = self.source.take() {
+            groups.end();
         }
     }
 }
@@ -280,7 +292,7 @@ pub unsafe extern "C-unwind" fn end_foreign_scan(node: *mut pg_sys::ForeignScanS
     unsafe {
         if let Some(scan) = state(node) {
             // Maps and memory go now; the rest with the query's context.
-            scan.source = None;
+            scan.close();
             scan.chunk.clear();
         }
     }

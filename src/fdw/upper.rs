@@ -4,19 +4,18 @@ use basalt_engine::plan::Filter;
 use pgrx::prelude::*;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
+use super::grouping::Grouping;
 use super::order;
 use super::plan::{self, RelationState};
 use super::prune;
 use crate::error::Error;
 use crate::guc;
 use crate::pg::list;
-use crate::pg::node::{self, Node, View, Walk};
+use crate::pg::node::{self, Node, View};
 use crate::translate::filter::{self, Builder};
 use crate::translate::shippable::Reason;
-use crate::translate::template::{
-    self, AggregateTemplate, FilterTemplate, Finish, Function, GroupsTemplate, KeyTemplate, PlanTemplate, Shape, Target,
-};
-use crate::translate::{aggregate, time};
+use crate::translate::template::{AggregateTemplate, FilterTemplate, Finish, Function, KeyTemplate, Target};
+use crate::translate::time;
 
 #[pg_guard]
 pub unsafe extern "C-unwind" fn get_foreign_upper_paths(
@@ -41,10 +40,10 @@ pub unsafe extern "C-unwind" fn get_foreign_upper_paths(
                     stage,
                     target: (*output).reltarget,
                     clauses: (*query).groupClause,
+                    sets: (*query).groupingSets,
                     having: node::list((*extra).havingQual.cast()),
                 };
                 let result = match state {
-                    Some(_) if !(*query).groupingSets.is_null() => Err("it has grouping sets".into()),
                     Some(state) => translate(root, input, output, &step, state),
                     None => Err("it is over a join".to_owned()),
                 };
@@ -54,7 +53,13 @@ pub unsafe extern "C-unwind" fn get_foreign_upper_paths(
             pg_sys::UpperRelationKind::UPPERREL_DISTINCT => match state {
                 Some(state) if !(*query).hasDistinctOn && !(*query).hasTargetSRFs => {
                     let target = (&(*root).upper_targets)[stage as usize];
-                    let step = Step { stage, target, clauses: (*query).distinctClause, having: Vec::new() };
+                    let step = Step {
+                        stage,
+                        target,
+                        clauses: (*query).distinctClause,
+                        sets: std::ptr::null_mut(),
+                        having: Vec::new(),
+                    };
                     ("DISTINCT", translate(root, input, output, &step, state))
                 }
                 _ => return,
@@ -84,78 +89,9 @@ struct Step<'p> {
     target: *mut pg_sys::PathTarget,
     /// SortGroupClauses of the keys.
     clauses: *mut pg_sys::List,
+    /// Integer lists of keys' references.
+    sets: *mut pg_sys::List,
     having: Vec<Node<'p>>,
-}
-
-/// A column of the pushed scan's tuple while it is planned.
-struct Output<'p> {
-    expression: Node<'p>,
-    sort_group: u32,
-    target: Target,
-}
-
-/// Collects keys and aggregates of one query.
-struct Grouping<'p, 'd> {
-    builder: Builder<'p, 'd>,
-    keys: Vec<KeyTemplate>,
-    aggregates: Vec<AggregateTemplate>,
-    orders: Vec<u32>,
-    outputs: Vec<Output<'p>>,
-    /// Grouping expressions without columns.
-    constants: Vec<Node<'p>>,
-}
-
-impl<'p> Grouping<'p, '_> {
-    fn key(&mut self, expression: Node<'p>, sort_group: u32) -> Result<(), Reason> {
-        let key =
-            aggregate::key(&mut self.builder, expression).map_err(|reason| format!("grouping column: {reason}"))?;
-        match key {
-            None => self.constants.push(expression),
-            Some(key) => {
-                self.keys.push(key);
-                let target = Target::Key(self.keys.len() - 1);
-                self.outputs.push(Output { expression, sort_group, target });
-            }
-        }
-        Ok(())
-    }
-
-    /// Sees to it that an expression above the aggregation can be computed from the scan's tuple.
-    fn cover(&mut self, expression: Node<'p>) -> Result<(), Reason> {
-        let mut failure = None;
-        expression.walk(&mut |n| {
-            if self.outputs.iter().any(|o| o.expression.equals(n)) || self.constants.iter().any(|c| c.equals(n)) {
-                return Walk::Skip;
-            }
-            match n.view() {
-                View::Aggregate(call) => {
-                    match aggregate::aggregate(&mut self.builder, &call, &mut self.orders) {
-                        Ok((mut made, decimals)) => {
-                            if let Some(decimals) = decimals {
-                                made.decimals = Some(self.aggregates.len());
-                                self.aggregates.push(decimals);
-                            }
-                            self.aggregates.push(made);
-                            let target = Target::Aggregate(self.aggregates.len() - 1);
-                            self.outputs.push(Output { expression: n, sort_group: 0, target });
-                        }
-                        Err(reason) => failure = Some(reason),
-                    }
-                    if failure.is_some() { Walk::Stop } else { Walk::Skip }
-                }
-                View::Var(_) => {
-                    failure = Some("a column stands outside of aggregates and is not grouped by itself".into());
-                    Walk::Stop
-                }
-                _ if n.tag() == pg_sys::NodeTag::T_PlaceHolderVar || n.tag() == pg_sys::NodeTag::T_GroupingFunc => {
-                    failure = Some("an expression is not known to the engine".into());
-                    Walk::Stop
-                }
-                _ => Walk::Descend,
-            }
-        });
-        failure.map_or(Ok(()), Err)
-    }
 }
 
 unsafe fn translate(
@@ -173,14 +109,7 @@ unsafe fn translate(
         if !(*input).lateral_relids.is_null() {
             return Err("it refers to another table".into());
         }
-        let mut grouping = Grouping {
-            builder: Builder::new((*input).relid, &state.datasource, &state.segments),
-            keys: Vec::new(),
-            aggregates: Vec::new(),
-            orders: Vec::new(),
-            outputs: Vec::new(),
-            constants: Vec::new(),
-        };
+        let mut grouping = Grouping::new((*input).relid, &state.datasource, &state.segments);
         let mut filters = Vec::new();
         for rinfo in by_cost(root, list::pointers((*input).baserestrictinfo)) {
             filters.push(plan::push(&mut grouping.builder, rinfo, input)?);
@@ -205,6 +134,11 @@ unsafe fn translate(
                 return Err("a grouping column is not among the aggregation's targets".into());
             }
         }
+        if !step.sets.is_null() {
+            let sets = list::pointers::<pg_sys::List>(step.sets);
+            let references = |set: &*mut pg_sys::List| list::integers(*set).into_iter().map(|r| r as u32).collect();
+            grouping.set_sets(sets.iter().map(references).collect())?;
+        }
         for (i, expression) in expressions.iter().enumerate() {
             if !is_key(i) {
                 grouping.cover(*expression)?;
@@ -213,8 +147,9 @@ unsafe fn translate(
         for condition in &step.having {
             grouping.cover(*condition)?;
         }
+        check_folds(root, input, &grouping)?;
         let buckets = check_pieces(root, input, &grouping.keys, &grouping.builder, state)?;
-        let drop_empty = grouping.keys.is_empty() && !step.clauses.is_null();
+        let drop_empty = grouping.keys.is_empty() && !step.clauses.is_null() && step.sets.is_null();
         if drop_empty {
             grouping.aggregates.push(AggregateTemplate {
                 function: Function::CountStar,
@@ -298,6 +233,44 @@ unsafe fn check_pieces<'p>(
     Ok(buckets)
 }
 
+/// What counting combinations takes however few there are.
+const COLLECTING: f64 = 4e6;
+/// Bytes that a collected combination of values takes, apart from the values, and those that each value takes.
+const COMBINATION: f64 = 160.0;
+const COLLECTED: f64 = 96.0;
+
+/// Values that are collected for PostgreSQL must fit the query's memory.
+unsafe fn check_folds(
+    root: *mut pg_sys::PlannerInfo,
+    input: *mut pg_sys::RelOptInfo,
+    grouping: &Grouping<'_, '_>,
+) -> Result<(), Reason> {
+    let mut bytes = 0.0;
+    for fold in &grouping.folds {
+        let keys = grouping.outputs.iter().filter(|o| matches!(o.target, Target::Key(_))).map(|o| o.expression);
+        let parts: Vec<Node<'_>> = keys.chain(fold.columns.iter().copied()).collect();
+        if parts.is_empty() {
+            continue;
+        }
+        let (none, flags) = (std::ptr::null_mut(), std::ptr::null_mut());
+        // SAFETY: a syscache lookup.
+        let width = |part: &Node<'_>| unsafe { pg_sys::get_typavgwidth(part.ty(), part.typmod()) };
+        let width: f64 = parts.iter().map(|part| COLLECTED + f64::from(width(part))).sum();
+        // SAFETY: the planner's own structures.
+        let combinations =
+            unsafe { pg_sys::estimate_num_groups(root, node::make_list(parts), (*input).rows, none, flags) };
+        bytes += COLLECTING + combinations * (COMBINATION + width);
+    }
+    if bytes > guc::query_memory_limit() as f64 {
+        return Err(format!(
+            "collecting the values that PostgreSQL's aggregates need would take about {} MB, more than \
+             basalt.query_memory_limit; restrict the rows or raise it",
+            (bytes / 1e6).round()
+        ));
+    }
+    Ok(())
+}
+
 /// What aggregating in the engine may cost of the rows' own scan.
 const ROW_SHARE: f64 = 0.9;
 
@@ -315,25 +288,21 @@ unsafe fn add_path(
 ) {
     // SAFETY: the planner's own structures.
     unsafe {
-        let groups = if grouping.keys.is_empty() {
-            1.0
-        } else {
-            let estimate = |wanted: &dyn Fn(&KeyTemplate) -> bool| {
-                let keys = grouping.outputs.iter().filter(|o| match o.target {
-                    Target::Key(key) => wanted(&grouping.keys[key]),
-                    Target::Aggregate(_) => false,
-                });
-                let keys: Vec<Node<'_>> = keys.map(|o| o.expression).collect();
-                if keys.is_empty() {
-                    return 1.0;
-                }
-                let (rows, none, flags) = ((*input).rows, std::ptr::null_mut(), std::ptr::null_mut());
-                pg_sys::estimate_num_groups(root, node::make_list(keys), rows, none, flags)
-            };
-            // No more groups than there are buckets for each combination of the other keys.
-            let others = estimate(&|key| matches!(key, KeyTemplate::Column(_)));
-            estimate(&|_| true).min(others * buckets)
+        let estimate = |wanted: &dyn Fn(usize) -> bool| {
+            let keys = grouping.outputs.iter().filter(|o| matches!(o.target, Target::Key(key) if wanted(key)));
+            let keys: Vec<Node<'_>> = keys.map(|o| o.expression).collect();
+            if keys.is_empty() {
+                return 1.0;
+            }
+            let (rows, none, flags) = ((*input).rows, std::ptr::null_mut(), std::ptr::null_mut());
+            pg_sys::estimate_num_groups(root, node::make_list(keys), rows, none, flags)
         };
+        let in_set = |set: &[usize]| {
+            // No more groups than there are buckets for each combination of the other keys.
+            let others = estimate(&|key| set.contains(&key) && matches!(grouping.keys[key], KeyTemplate::Column(_)));
+            estimate(&|key| set.contains(&key)).min(others * buckets)
+        };
+        let groups: f64 = grouping.sets().iter().map(|set| in_set(set)).sum();
         let engine = plan::engine_cost(state.segments.len(), state.rows() as f64);
         let outputs: Vec<_> = grouping.outputs.iter().map(|o| (o.expression, o.target)).collect();
         let Grouping { keys, aggregates, builder, .. } = &mut grouping;
@@ -344,20 +313,8 @@ unsafe fn add_path(
         // hundredth for equal.
         let share = ((*(*input).cheapest_total_path).total_cost * ROW_SHARE / total).min(1.0);
         let (startup, total) = (engine * share, total * share);
-        let template = PlanTemplate {
-            version: template::VERSION,
-            columns: plan::column_templates(&grouping.builder, root, (*input).relid),
-            filter: FilterTemplate::And(filters),
-            shape: Shape::Groups(GroupsTemplate {
-                keys: grouping.keys,
-                aggregates: grouping.aggregates,
-                targets: grouping.outputs.iter().map(|o| o.target).collect(),
-                drop_empty,
-                orders: grouping.orders,
-                top,
-            }),
-            reasons: Vec::new(),
-        };
+        let columns = plan::column_templates(&grouping.builder, root, (*input).relid);
+        let template = grouping.template(columns, filters, drop_empty, top);
         let mut scan_targets: *mut pg_sys::List = std::ptr::null_mut();
         for (i, output) in grouping.outputs.iter().enumerate() {
             let entry =

@@ -67,6 +67,12 @@ impl Evaluator {
         unsafe { InContext::new((*self.context).ecxt_per_tuple_memory) }
     }
 
+    /// The executor's state of the query.
+    pub(super) fn executor_state(&self) -> *mut pg_sys::EState {
+        // SAFETY: the plan state outlives the evaluator.
+        unsafe { (*self.plan_state).state }
+    }
+
     /// The query's own context.
     pub fn in_query_context(&self) -> InContext {
         // SAFETY: as above.

@@ -37,3 +37,15 @@ pub unsafe fn options(list: *const pg_sys::List) -> Vec<(String, String)> {
             .collect()
     }
 }
+
+/// The numbers of an integer list.
+///
+/// # Safety
+/// `list` is null or a valid `T_IntList`.
+pub unsafe fn integers(list: *const pg_sys::List) -> Vec<i32> {
+    if list.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: a valid List has `length` elements.
+    unsafe { (0..(*list).length as usize).map(|i| (*(*list).elements.add(i)).int_value).collect() }
+}

@@ -53,6 +53,11 @@ pub fn function_name(function: Oid) -> String {
     unsafe { text(pg_sys::get_func_name(function)) }.unwrap_or_else(|| format!("function {}", function.to_u32()))
 }
 
+/// Whether a function came with PostgreSQL.
+pub fn is_built_in(function: Oid) -> bool {
+    function.to_u32() < pg_sys::FirstGenbkiObjectId
+}
+
 pub fn operator_name(operator: Oid) -> String {
     // SAFETY: as above.
     unsafe { text(pg_sys::get_opname(operator)) }.unwrap_or_else(|| format!("operator {}", operator.to_u32()))

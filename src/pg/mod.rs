@@ -8,6 +8,7 @@ pub mod ddl;
 pub mod disk;
 pub mod eval;
 pub mod expression;
+pub mod fold;
 pub mod foreign;
 pub mod function;
 pub mod interrupts;

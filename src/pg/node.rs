@@ -56,11 +56,16 @@ pub struct VarView {
 pub struct AggregateView<'p> {
     pub function: Oid,
     pub collation: Oid,
+    /// What is aggregated, and what it is ordered by.
     pub args: Vec<Node<'p>>,
+    /// Direct arguments of ordered-set aggregates.
+    pub direct: Vec<Node<'p>>,
     pub filter: Option<Node<'p>>,
     pub distinct: bool,
     pub ordered: bool,
-    /// A plain aggregate, computed whole in one step at this query level.
+    /// Computed whole in one step at this query level.
+    pub whole: bool,
+    /// A plain aggregate that is.
     pub simple: bool,
 }
 
@@ -106,6 +111,8 @@ pub enum View<'p> {
         args: Vec<Node<'p>>,
     },
     NullIf(OpView<'p>),
+    /// `GROUPING()` of grouping columns at this query level, by their sort and group references.
+    Grouping(Vec<u32>),
     Other,
 }
 
@@ -258,6 +265,13 @@ impl<'p> Node<'p> {
                     View::MinMax { greatest: m.op == pg_sys::MinMaxOp::IS_GREATEST, args: list(m.args) }
                 }
                 NodeTag::T_NullIfExpr => View::NullIf(op_view(node.cast())),
+                NodeTag::T_GroupingFunc => {
+                    let g = &*node.cast::<pg_sys::GroupingFunc>();
+                    if g.agglevelsup != 0 {
+                        return View::Other;
+                    }
+                    View::Grouping(super::list::integers(g.refs).into_iter().map(|r| r as u32).collect())
+                }
                 _ => View::Other,
             }
         }
@@ -282,6 +296,20 @@ impl<'p> Node<'p> {
         let context: *mut c_void = (&raw mut replace).cast();
         // SAFETY: as in `walk`; the mutator returns a non-null copy of a non-null node.
         unsafe { Node::from_ptr(rewrite_step(self.as_ptr(), context)).unwrap_or(self) }
+    }
+
+    /// An aggregate call without its FILTER; its other parts are shared.
+    pub fn without_filter(self) -> Node<'p> {
+        if self.tag() != NodeTag::T_Aggref {
+            return self;
+        }
+        // SAFETY: an Aggref is copied into memory of its size.
+        unsafe {
+            let copy = pg_sys::palloc0(size_of::<pg_sys::Aggref>()).cast::<pg_sys::Aggref>();
+            copy.copy_from_nonoverlapping(self.as_ptr().cast(), 1);
+            (*copy).aggfilter = std::ptr::null_mut();
+            Node(NonNull::new_unchecked(copy.cast()), PhantomData)
+        }
     }
 
     /// A copy with `value` in place of the placeholder that a CASE with an argument holds in its conditions.
@@ -404,6 +432,7 @@ unsafe fn aggregate_view<'p>(a: *mut pg_sys::Aggref) -> AggregateView<'p> {
         let a = &*a;
         let args =
             pointers::<pg_sys::TargetEntry>(a.args).into_iter().filter_map(|t| Node::from_ptr((*t).expr)).collect();
+        let whole = a.agglevelsup == 0 && a.aggsplit == pg_sys::AggSplit::AGGSPLIT_SIMPLE;
         AggregateView {
             function: a.aggfnoid,
             collation: a.inputcollid,
@@ -411,10 +440,9 @@ unsafe fn aggregate_view<'p>(a: *mut pg_sys::Aggref) -> AggregateView<'p> {
             filter: Node::from_ptr(a.aggfilter),
             distinct: !a.aggdistinct.is_null(),
             ordered: !a.aggorder.is_null(),
-            simple: a.agglevelsup == 0
-                && a.aggsplit == pg_sys::AggSplit::AGGSPLIT_SIMPLE
-                && a.aggkind == AGGKIND_NORMAL
-                && !a.aggvariadic,
+            direct: list(a.aggdirectargs),
+            whole,
+            simple: whole && a.aggkind == AGGKIND_NORMAL && !a.aggvariadic,
         }
     }
 }

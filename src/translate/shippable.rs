@@ -4,7 +4,7 @@ use basalt_engine::types::{LogicalType, Physical};
 use pgrx::pg_sys::{self, Oid};
 
 use super::template::{Comparison, Domain};
-use crate::pg::node::{Node, View};
+use crate::pg::node::{AggregateView, Node, View};
 use crate::pg::{lookup, types};
 
 /// Why something stays with PostgreSQL, in words for EXPLAIN.
@@ -228,6 +228,54 @@ pub fn evaluable(node: Node<'_>) -> Result<(), Reason> {
         ),
     });
     if unfit { Err("the expression is not one that can be evaluated on its own".into()) } else { Ok(()) }
+}
+
+/// Attributes of `relation` that an aggregate call reads (those of its FILTER only if `filter`), where PostgreSQL can compute it from the
+/// distinct combinations of their values.
+pub fn foldable(node: Node<'_>, call: &AggregateView<'_>, relation: u32, filter: bool) -> Result<Vec<i16>, Reason> {
+    if !call.whole {
+        return Err("it is not computed in one step".into());
+    }
+    if node.is_volatile() {
+        return Err("it is volatile".into());
+    }
+    let mut attributes = Vec::new();
+    for part in call.args.iter().chain(call.filter.iter().filter(|_| filter)) {
+        let mut reason = None;
+        part.any(&mut |n| {
+            if let View::Var(v) = n.view() {
+                if v.relation != relation || v.levels_up != 0 {
+                    reason = Some("it refers to another table");
+                } else if v.attribute <= 0 {
+                    reason = Some("it uses a system column or the whole row");
+                }
+                attributes.push(v.attribute);
+            }
+            false
+        });
+        if let Some(reason) = reason {
+            return Err(reason.into());
+        }
+        evaluable(*part)?;
+    }
+    for part in &call.direct {
+        evaluable(*part)?;
+        if part.any(&mut |n| matches!(n.view(), View::Var(_))) {
+            return Err("its direct argument is a grouping column".into());
+        }
+    }
+    attributes.sort_unstable();
+    attributes.dedup();
+    Ok(attributes)
+}
+
+/// Whether an aggregate's result is the same however often a value occurs.
+pub fn ignores_repetition(call: &AggregateView<'_>) -> bool {
+    call.distinct
+        || matches!(
+            lookup::function_name(call.function).as_str(),
+            "min" | "max" | "bool_and" | "bool_or" | "every" | "bit_and" | "bit_or"
+        ) && lookup::is_built_in(call.function)
 }
 
 /// Whether equal bytes (or stored numbers) are SQL equality, so that rows may be grouped or told apart by them.

@@ -79,6 +79,11 @@ pub struct GroupsTemplate {
     pub orders: Vec<u32>,
     /// Only the first groups are needed.
     pub top: Option<TopTemplate>,
+    /// Positions in `keys` that each grouping set groups by; without GROUPING SETS one set, of all keys.
+    pub sets: Vec<Vec<usize>>,
+    /// Positions in `keys` that each `GROUPING()` asks about.
+    pub groupings: Vec<Vec<usize>>,
+    pub folds: Vec<FoldTemplate>,
 }
 
 /// ORDER BY and LIMIT: the first groups by these terms, and all that tie with the last of them.
@@ -101,6 +106,22 @@ pub struct TermTemplate {
 pub enum Target {
     Key(usize),
     Aggregate(usize),
+    /// A position in `GroupsTemplate::groupings`.
+    Grouping(usize),
+    /// A position in `GroupsTemplate::folds`, and which of its aggregates.
+    Folded(usize, usize),
+}
+
+/// Aggregates that PostgreSQL computes from the distinct combinations of some columns' values in each group, and how often each occurs.
+/// The calls themselves are entries of `fdw_scan_tlist`.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub struct FoldTemplate {
+    /// Positions in the plan's columns, ascending.
+    pub columns: Vec<usize>,
+    /// The calls' FILTER; `None`: PostgreSQL evaluates it.
+    pub filter: Option<FilterTemplate>,
+    /// The results do not depend on how often values occur.
+    pub once: bool,
 }
 
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]

@@ -297,6 +297,14 @@ impl AggregateExecution {
         Ok(SegmentPlan { keys, states })
     }
 
+    /// An execution of the same query, not begun, grouped by the keys at these positions alone.
+    pub(super) fn with_keys(&self, keep: &[usize]) -> Result<Self> {
+        let mut query = self.query.clone();
+        let key = |at: &usize| self.query.keys.get(*at).cloned().ok_or_else(|| Error::invalid("no such key"));
+        query.keys = keep.iter().map(key).collect::<Result<_>>()?;
+        AggregateExecution::new(query, self.options.clone())
+    }
+
     pub fn finish(self, host: &mut dyn Host) -> Result<AggregateResult> {
         self.finish_top(None, host)
     }

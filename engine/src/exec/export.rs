@@ -25,7 +25,16 @@ impl AggregateExecution {
     /// Adds states that an execution of the same query exported, as if its segments had been scanned here. Errors: `Corrupt` if
     /// the bytes are not such states (some groups may have been added then); `Unsupported`, `Budget`.
     pub fn import(&mut self, bytes: &[u8], host: &mut dyn Host) -> Result<()> {
-        self.global_mut()?.import(bytes, host)
+        self.global_mut()?.import(bytes, None, host)
+    }
+
+    /// The same rows grouped by fewer keys, those at the positions `keep`: a coarser grouping set. Errors: `Budget`, and what the host says.
+    pub fn coarser(&mut self, keep: &[usize], host: &mut dyn Host) -> Result<AggregateExecution> {
+        let bytes = self.export(host)?;
+        let _held = self.global_mut()?.budget().reserve(bytes.len())?;
+        let mut coarser = self.with_keys(keep)?;
+        coarser.global_mut()?.import(&bytes, Some(keep), host)?;
+        Ok(coarser)
     }
 }
 
@@ -132,14 +141,16 @@ impl Global {
         Ok(out)
     }
 
-    fn import(&mut self, bytes: &[u8], host: &mut dyn Host) -> Result<()> {
+    /// `keep`: positions of the bytes' keys that are this aggregation's; `None`: all are.
+    fn import(&mut self, bytes: &[u8], keep: Option<&[usize]>, host: &mut dyn Host) -> Result<()> {
         self.settle(true, None, host)?;
         let mut input = Input(bytes);
         if input.u8()? != VERSION {
             return Err(Error::Unsupported { what: "version of an aggregation's states".into() });
         }
         let shape = (input.u8()? as usize, input.u8()? as usize);
-        if shape != (self.key_values.len(), self.states.len()) {
+        let keys = keep.map_or(shape.0, <[usize]>::len);
+        if (keys, shape.1) != (self.key_values.len(), self.states.len()) {
             return Err(corrupt());
         }
         for nth in 0..input.u32()? {
@@ -149,6 +160,9 @@ impl Global {
             let mut key = Vec::with_capacity(shape.0);
             for _ in 0..shape.0 {
                 key.push(input.value()?);
+            }
+            if let Some(keep) = keep {
+                key = keep.iter().map(|at| key.get(*at).cloned().ok_or_else(corrupt)).collect::<Result<_>>()?;
             }
             let group = self.group_of(&key)?;
             self.ensure(self.groups())?;
