@@ -158,6 +158,10 @@ impl Digits {
             }
             (Source::Buckets(index), _) => {
                 let values = scratch.ints(view, self.column)?;
+                if validity.is_none() && set.list().is_none() && index.is_clustered(values) {
+                    index.runs(values, |row, digit| f(row, digit.min(last)));
+                    return Ok(());
+                }
                 rows!(i, u64::from(index.digit(values[i])).min(last));
             }
             (Source::Interned, Some(map))
@@ -285,13 +289,47 @@ impl BucketIndex {
 
     #[inline(always)]
     fn digit(&self, time: i64) -> u32 {
+        self.buckets.values[self.piece(time)].wrapping_sub(self.base)
+    }
+
+    #[inline(always)]
+    fn piece(&self, time: i64) -> usize {
         let cell = (time.wrapping_sub(self.min) as u64 >> self.shift) as usize;
         let mut at = self.cells[cell.min(self.cells.len() - 1)] as usize;
         let starts = self.buckets.starts.as_slice();
         while at + 1 < starts.len() && starts[at + 1] <= time {
             at += 1;
         }
-        self.buckets.values[at].wrapping_sub(self.base)
+        at
+    }
+
+    /// Whether neighbours are nearly always of one piece, as in a block that is sorted by time: a sample tells.
+    fn is_clustered(&self, values: &[i64]) -> bool {
+        const SAMPLES: usize = 32;
+        let step = values.len() / SAMPLES;
+        let alike = |nth: &usize| self.piece(values[nth * step]) == self.piece(values[nth * step + 1]);
+        step > 1 && (0..SAMPLES).filter(alike).count() >= SAMPLES - 2
+    }
+
+    /// Calls `f(row, digit)` for each value, run by run: the piece is looked up once for as long as values stay in it.
+    fn runs(&self, values: &[i64], mut f: impl FnMut(usize, u64)) {
+        let starts = self.buckets.starts.as_slice();
+        let mut row = 0;
+        while let Some(time) = values.get(row) {
+            let piece = self.piece(*time);
+            let low = if piece == 0 { i64::MIN } else { starts[piece] };
+            let width = starts.get(piece + 1).map_or(i64::MAX, |next| *next).wrapping_sub(low) as u64;
+            let inside = |v: &i64| (v.wrapping_sub(low) as u64) < width;
+            let rest = &values[row + 1..];
+            let whole = rest.as_chunks::<64>().0.iter().take_while(|c| c.iter().fold(true, |all, v| all & inside(v)));
+            let whole = whole.count() * 64;
+            let end = row + 1 + whole + rest[whole..].iter().take_while(|v| inside(v)).count();
+            let digit = u64::from(self.buckets.values[piece].wrapping_sub(self.base));
+            for i in row..end {
+                f(i, digit);
+            }
+            row = end;
+        }
     }
 
     /// The digit of all times of `min..=max`, if it is one.
@@ -331,6 +369,18 @@ mod tests {
                 prop_assert_eq!(index.digit(*t) + index.base, want);
                 prop_assert!(index.digit(*t) <= index.span);
                 prop_assert_eq!(index.constant(*t, *t), Some(u64::from(want - index.base)));
+            }
+            for sorted in [false, true] {
+                let mut times = times.clone();
+                // Long runs, too.
+                if sorted {
+                    times.sort_unstable();
+                    times = times.iter().flat_map(|t| std::iter::repeat_n(*t, 1 + (*t).rem_euclid(150) as usize)).collect();
+                }
+                let mut found = vec![u64::MAX; times.len()];
+                index.runs(&times, |row, digit| found[row] = digit);
+                let want: Vec<u64> = times.iter().map(|t| u64::from(index.digit(*t))).collect();
+                prop_assert_eq!(found, want);
             }
         }
     }

@@ -140,6 +140,15 @@ pub(super) fn sum_all(values: &[i64]) -> i64 {
     lanes.iter().chain(rest).fold(0i64, |a, b| a.wrapping_add(*b))
 }
 
+/// Rows looked at together where neighbours tend to be of one group.
+pub(super) const TOGETHER: usize = 16;
+
+/// Whether all are equal.
+#[inline(always)]
+pub(super) fn is_uniform(groups: &[u32; TOGETHER]) -> bool {
+    groups.iter().fold(0, |differ, g| differ | (g ^ groups[0])) == 0
+}
+
 /// Asks the caches for an element; nothing happens if there is none.
 #[inline(always)]
 pub(super) fn prefetch<T>(values: &[T], at: usize) {

@@ -292,6 +292,17 @@ fn add_wide(a: i128, b: i128) -> Result<i128> {
 fn count(counts: &mut [i64], set: &mut RowSet, target: Target<'_>) {
     match target {
         Target::One(group) => counts[group as usize] += set.count() as i64,
+        Target::Each(groups) if set.list().is_none() => {
+            let (chunks, rest) = groups[..set.rows].as_chunks();
+            for chunk in chunks {
+                if kernels::is_uniform(chunk) {
+                    counts[chunk[0] as usize] += kernels::TOGETHER as i64;
+                } else {
+                    chunk.iter().for_each(|g| counts[*g as usize] += 1);
+                }
+            }
+            rest.iter().for_each(|g| counts[*g as usize] += 1);
+        }
         Target::Each(groups) => for_rows!(set, i, { counts[groups[i] as usize] += 1 }),
     }
 }
@@ -540,6 +551,26 @@ impl IntSums {
                 }
                 self.bound += total;
                 let small = self.small.as_mut_slice();
+                if set.list().is_none() {
+                    let (groups, rest) = groups_of[..set.rows].as_chunks::<{ kernels::TOGETHER }>();
+                    let (chunks, last) = values[..set.rows].as_chunks::<{ kernels::TOGETHER }>();
+                    for (groups, values) in groups.iter().zip(chunks) {
+                        if kernels::is_uniform(groups) {
+                            let slot = &mut small[groups[0] as usize];
+                            *slot = values.iter().fold(*slot, |sum, v| sum.wrapping_add(*v));
+                        } else {
+                            for (g, v) in groups.iter().zip(values) {
+                                let slot = &mut small[*g as usize];
+                                *slot = slot.wrapping_add(*v);
+                            }
+                        }
+                    }
+                    for (g, v) in rest.iter().zip(last) {
+                        let slot = &mut small[*g as usize];
+                        *slot = slot.wrapping_add(*v);
+                    }
+                    return Ok(());
+                }
                 for_rows!(set, i, {
                     let slot = &mut small[groups_of[i] as usize];
                     *slot = slot.wrapping_add(values[i]);
