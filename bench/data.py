@@ -1,4 +1,4 @@
-"""The data: TPC-H lineitem and 3 million flights, in order of time, as CSV and as Parquet with zstd."""
+"""The data: TPC-H lineitem, 3 million flights and made-up page hits, in order of time, as CSV and as Parquet with zstd."""
 
 import json
 import subprocess
@@ -7,8 +7,10 @@ from pathlib import Path
 
 import duckdb
 
-from harness import flights
+from harness import flights as real_flights
 from harness.system import cache_directory
+
+from . import hits as page_hits
 
 
 @dataclass
@@ -22,6 +24,7 @@ class Dataset:
     csv: Path
     parquet: Path
     rows: int = 0
+    null: str = ""  # how NULL is written in the CSV
 
     def declare(self, dialect):
         return ", ".join(f"{name} {postgres if dialect == 'postgres' else duck}" for name, postgres, duck in self.columns)
@@ -65,17 +68,22 @@ def lineitem_parquet(scale):
     return write_once(directory() / f"lineitem-{scale:g}.parquet", make)
 
 
+def write(select, options, before=""):
+    """A maker of the file that holds the query's rows."""
+    def make(path):
+        with duckdb.connect() as connection:
+            connection.execute(before)
+            connection.execute(f"COPY ({select}) TO '{path}' ({options})")
+    return make
+
+
+CSV, PARQUET = "FORMAT csv, HEADER false", "FORMAT parquet, COMPRESSION zstd"
+
+
 def derived(name, source, select):
     """CSV and zstd Parquet of the rows that `select` ({source} stands for the file) returns."""
-    def write(options):
-        def make(path):
-            with duckdb.connect() as connection:
-                connection.execute(f"COPY ({select.format(source=source)}) TO '{path}' ({options})")
-        return make
-
-    csv = write_once(directory() / f"{name}.csv", write("FORMAT csv, HEADER false"))
-    parquet = write_once(directory() / f"{name}-zstd.parquet", write("FORMAT parquet, COMPRESSION zstd"))
-    return csv, parquet
+    select = select.format(source=source)
+    return write_once(directory() / f"{name}.csv", write(select, CSV)), write_once(directory() / f"{name}-zstd.parquet", write(select, PARQUET))
 
 
 def lineitem(scale):
@@ -86,8 +94,15 @@ def lineitem(scale):
 def flights(scale=1):
     """All flights, or the first `scale` of them if it is less than 1."""
     name, limit = ("flights", "") if scale >= 1 else (f"flights-{scale:g}", f" LIMIT {int(3_000_000 * scale)}")
-    csv, parquet = derived(f"{name}-by-time", flights.parquet(), "SELECT date, delay, distance, origin, destination FROM '{source}' ORDER BY date" + limit)
+    csv, parquet = derived(f"{name}-by-time", real_flights.parquet(), "SELECT date, delay, distance, origin, destination FROM '{source}' ORDER BY date" + limit)
     return counted(Dataset("flights", FLIGHTS, "date", "month", ["date"], csv, parquet))
+
+
+def hits(rows):
+    """Page hits in order of time; empty texts are no NULLs, so NULL is written in another way."""
+    parquet = write_once(directory() / f"hits-{rows}-zstd.parquet", write(page_hits.select(rows), PARQUET, page_hits.MACROS))
+    csv = write_once(directory() / f"hits-{rows}.csv", write(f"SELECT * FROM '{parquet}'", CSV + r", NULLSTR '\N'"))
+    return Dataset("hits", page_hits.columns(), "eventtime", "month", ["eventtime"], csv, parquet, rows, r"\N")
 
 
 def counted(dataset):

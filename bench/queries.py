@@ -1,5 +1,8 @@
 """Dashboard queries, in SQL that PostgreSQL and DuckDB both understand. Those with ORDER BY have one right order."""
 
+from . import hits_queries
+from .hits_queries import Query
+
 YEAR = "l_shipdate >= DATE '1996-01-01' AND l_shipdate < DATE '1997-01-01'"
 
 LINEITEM = {
@@ -39,4 +42,9 @@ FLIGHTS = {
     "flights_distinct": "SELECT origin, count(DISTINCT destination) AS n FROM flights GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 20",
 }
 
-QUERIES = {"lineitem": LINEITEM, "flights": FLIGHTS}
+
+def of(dataset):
+    """Names and queries for a data set."""
+    if dataset.name == "hits":
+        return hits_queries.queries(dataset)
+    return {name: Query(sql) for name, sql in (LINEITEM if dataset.name == "lineitem" else FLIGHTS).items()}
