@@ -57,6 +57,7 @@ SELECT sum(n) OVER (), count(*) FROM {t} GROUP BY n
     "force_parallel_mode = on; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0",
     "jit = on; SET jit_above_cost = 0",
     "basalt.max_threads = 1; SET cursor_tuple_fraction = 0",
+    "geqo_threshold = 2; SET from_collapse_limit = 1",
 ])
 def test_in_any_plan(both, settings):
     if settings:

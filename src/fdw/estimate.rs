@@ -15,6 +15,7 @@ use pgrx::prelude::*;
 use super::plan::{self, RelationState};
 use crate::catalog::segment::SegmentEntry;
 use crate::pg::list;
+use crate::pg::memory::InContext;
 use crate::pg::values::Codec;
 
 /// `pg_statistic`'s columns (`pg_statistic.h`): six, then five slots' kinds, operators, collations, numbers and values.
@@ -101,9 +102,11 @@ impl RelationState {
         let column = &self.datasource.schema.columns[position];
         let summary = Summary::of(self.segments.iter().map(|s| &*s.statistics), column.id);
         let (declared, typmod) = self.datasource.types[position];
-        // SAFETY: the memory context is the planner's, as for the state itself.
-        let tuple =
-            unsafe { statistic_tuple(&summary, self.datasource.relation, attribute, column.ty, declared, typmod) };
+        // SAFETY: the state's memory context is the planner's and lives as long as the state.
+        let tuple = unsafe {
+            let _guard = InContext::new(self.context);
+            statistic_tuple(&summary, self.datasource.relation, attribute, column.ty, declared, typmod)
+        };
         self.statistics.borrow_mut().insert(attribute, tuple);
         Some(tuple)
     }

@@ -28,6 +28,8 @@ pub struct RelationState {
     pub reasons: RefCell<Vec<String>>,
     /// `pg_statistic` rows that were made for the planner, by attribute number.
     pub statistics: RefCell<HashMap<i16, pg_sys::HeapTuple>>,
+    /// Memory that lives as long as this: the genetic planner asks for statistics in memory that it frees.
+    pub context: pg_sys::MemoryContext,
 }
 
 impl RelationState {
@@ -87,6 +89,7 @@ pub unsafe extern "C-unwind" fn get_foreign_rel_size(
             local,
             reasons: RefCell::new(Vec::new()),
             statistics: RefCell::default(),
+            context: pg_sys::CurrentMemoryContext,
         };
         (*relation).fdw_private = PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(state).cast();
         pg_sys::set_baserel_size_estimates(root, relation);

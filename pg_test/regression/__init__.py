@@ -1,0 +1,1 @@
+"""PostgreSQL's own regression queries over datasources and heap tables: fetching them, taking their scripts apart, running them."""

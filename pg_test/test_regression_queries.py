@@ -1,0 +1,26 @@
+"""The queries of PostgreSQL's own regression tests have the same answers on datasources and on heap tables.
+
+Scripts and data are taken from Debian's source package at test time; see regression/."""
+
+import pytest
+
+from regression.run import Runner
+from regression.source import regress_directory
+
+# In the order of PostgreSQL's own schedule: some read what earlier ones leave.
+SCRIPTS = ["select_distinct", "subselect", "join", "aggregates", "limit", "groupingsets", "window"]
+
+
+@pytest.mark.timeout(900)
+def test_regression_queries_answer_alike(database, capsys):
+    runner = Runner(database, regress_directory())
+    runner.set_up()
+    for name in SCRIPTS:
+        runner.run(name)
+    report = runner.report
+    with capsys.disabled():
+        print(f"\n{report.closing()}")
+    assert not report.differences and not report.broken, "\n".join(report.differences + report.broken)
+    # A run that compared little proves little.
+    assert report.compared.total() > 800 and min(report.compared.values()) >= 20
+    assert len(report.undetermined) < report.compared.total() * 0.1 and len(report.datasources) >= 40
