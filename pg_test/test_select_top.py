@@ -1,5 +1,7 @@
 """ORDER BY with LIMIT over a pushed aggregation: the engine gives the first groups only."""
 
+import re
+
 import pytest
 
 from both import Both
@@ -35,6 +37,30 @@ SELECT n, count(*) FROM {t} GROUP BY n ORDER BY 1 LIMIT (SELECT 3)
 SELECT x, count(*) FROM {t} GROUP BY x ORDER BY x COLLATE "C" LIMIT 3
 SELECT * FROM (SELECT n, sum(b) AS q FROM {t} GROUP BY n ORDER BY q DESC, n LIMIT 4) s JOIN (SELECT 1 AS one) o ON true
 """
+# Rows: the first by a column of numbers or times.
+BOUNDED_ROWS = """
+SELECT i, n, x FROM {t} ORDER BY n DESC NULLS LAST, i LIMIT 5
+SELECT i, ts FROM {t} ORDER BY ts, i LIMIT 7 OFFSET 3
+SELECT i, ts, x FROM {t} WHERE x LIKE 'A%' ORDER BY ts DESC, i DESC LIMIT 4
+SELECT i, f FROM {t} ORDER BY f DESC, i LIMIT 9
+SELECT i, m FROM {t} WHERE n > 10 ORDER BY m NULLS FIRST, i FETCH FIRST 5 ROWS ONLY
+SELECT n FROM {t} ORDER BY n FETCH FIRST 2 ROWS WITH TIES
+SELECT i, round(m, 1), t FROM {t} ORDER BY d DESC NULLS LAST, i LIMIT 3
+SELECT i FROM {t} ORDER BY b LIMIT 0
+SELECT count(*), sum(i) FROM (SELECT i FROM {t} ORDER BY i DESC LIMIT 25) s
+SELECT i FROM {t} WHERE 1 = (SELECT 1) ORDER BY i LIMIT 3
+"""
+# All rows are needed, or the order is not the engine's.
+WHOLE_ROWS = """
+SELECT i, x FROM {t} ORDER BY x COLLATE "C", i LIMIT 5
+SELECT i, 100 / (n - 1000000) FROM {t} ORDER BY i LIMIT 2
+SELECT i FROM {t} WHERE i + n > 300 AND t ~ 'a' AND md5(x || t) <> '' ORDER BY i LIMIT 2
+SELECT DISTINCT ON (n) n, i FROM {t} ORDER BY n, i LIMIT 4
+SELECT i, row_number() OVER (ORDER BY i DESC) FROM {t} ORDER BY i LIMIT 4
+SELECT a.i FROM {t} a JOIN {t} b ON a.i = b.i ORDER BY a.i LIMIT 4
+SELECT i FROM {t} ORDER BY i + 1 LIMIT 4
+SELECT i FROM {t} UNION ALL SELECT i FROM {t} ORDER BY i LIMIT 4
+"""
 # All groups are needed, or the order is not the engine's.
 WHOLE = """
 SELECT n, count(*) FROM {t} GROUP BY n HAVING count(*) > 1 ORDER BY 2 DESC, 1 LIMIT 5
@@ -52,14 +78,14 @@ def is_bounded(both, query):
     return "Pushed Limit" in both.plan(query)
 
 
-@pytest.mark.parametrize("query", BOUNDED.strip().splitlines())
+@pytest.mark.parametrize("query", (BOUNDED + BOUNDED_ROWS[1:]).strip().splitlines())
 def test_bounded(both, query):
     both.same(query, ordered="WITH TIES" not in query)
     if "COLLATE" not in query:
         assert is_bounded(both, query), both.plan(query)
 
 
-@pytest.mark.parametrize("query", WHOLE.strip().splitlines())
+@pytest.mark.parametrize("query", (WHOLE + WHOLE_ROWS[1:]).strip().splitlines())
 def test_whole(both, query):
     both.same(query, ordered=True)
     assert not is_bounded(both, query) or "LIMIT ALL" in query, both.plan(query)
@@ -86,3 +112,10 @@ def test_parameters(both):
         with pytest.raises(Exception, match="LIMIT must not be negative"):
             with both.connection.transaction():
                 both.connection.execute(f"SELECT n FROM {table} GROUP BY n ORDER BY n LIMIT -1")
+
+
+def test_only_the_first_rows_become_tuples(both):
+    plan = both.plan("SELECT * FROM {t} ORDER BY i DESC LIMIT 3", "ANALYZE, TIMING OFF, COSTS OFF")
+    [rows] = re.findall(r"Foreign Scan.*rows=(\d+) ", plan)
+    # A segment gives no more than three, and only while they beat what came before.
+    assert 3 <= int(rows) <= 3 * 7, plan

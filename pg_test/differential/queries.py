@@ -90,7 +90,7 @@ def rows(rng, table, tables):
         items = [Item(sql(f"{table.name}::text"))] if rng.random() < 0.5 else [Item(sql("1"))]
     select = Select(items, sql(table.name), maybe_where(rng, table))
     r = rng.random()
-    if r < 0.15:
+    if r < 0.25:
         select.order, select.ordered = total_order(rng, table), True
         if rng.random() < 0.7:
             select.limit = rng.choice([0, 1, 3, 10, 100])

@@ -12,8 +12,8 @@ use crate::error::OrRaise;
 use crate::pg::lookup;
 use crate::pg::node::{self, Node};
 use crate::translate::template::{
-    ColumnTemplate, FilterTemplate, Function, GroupsTemplate, KeyTemplate, PlanTemplate, Shape, Target, TermTemplate,
-    TopTemplate,
+    ColumnTemplate, FilterTemplate, Function, GroupsTemplate, KeyTemplate, PlanTemplate, RowTopTemplate, Shape, Target,
+    TermTemplate, TopTemplate,
 };
 
 #[pg_guard]
@@ -44,7 +44,7 @@ pub unsafe extern "C-unwind" fn explain_foreign_scan(
             }
             if let Some(top) = &groups.top {
                 explain.list(c"Pushed Order", &deparser.order(groups, top));
-                explain.text(c"Pushed Limit", &deparser.limit(top));
+                explain.text(c"Pushed Limit", &deparser.limit(top.limit, top.offset));
             }
             if (*state).verbose {
                 let how: Vec<String> = groups
@@ -56,6 +56,10 @@ pub unsafe extern "C-unwind" fn explain_foreign_scan(
                     .collect();
                 explain.list(c"Engine Operations", &how);
             }
+        }
+        if let Shape::Rows { top: Some(top), .. } = &template.shape {
+            explain.list(c"Pushed Order", &[deparser.row_order(top)]);
+            explain.text(c"Pushed Limit", &deparser.limit(top.limit, top.offset));
         }
         for reason in &template.reasons {
             explain.text(c"Not Pushed", reason);
@@ -123,6 +127,7 @@ struct Deparser {
     expressions: Vec<Node<'static>>,
     targets: Vec<Node<'static>>,
     relation: u32,
+    table: pg_sys::Oid,
     /// Attribute number of each of the plan's columns; 0: dropped.
     attributes: Vec<i16>,
     /// The SQL of those that are computed.
@@ -166,6 +171,7 @@ impl Deparser {
                 expressions: node::list((*plan).fdw_exprs),
                 targets,
                 relation: index,
+                table,
                 attributes,
                 prefix: (*state).verbose,
             }
@@ -235,21 +241,21 @@ impl Deparser {
     fn order(&self, groups: &GroupsTemplate, top: &TopTemplate) -> Vec<String> {
         let term = |term: &TermTemplate| {
             let at = groups.targets.iter().position(|t| *t == term.target)?;
-            let (down, nulls) = match (term.descending, term.nulls_first) {
-                (false, false) => ("", ""),
-                (false, true) => ("", " NULLS FIRST"),
-                (true, true) => (" DESC", ""),
-                (true, false) => (" DESC", " NULLS LAST"),
-            };
-            Some(format!("{}{down}{nulls}", self.sql(*self.targets.get(at)?)))
+            let direction = direction(term.descending, term.nulls_first);
+            Some(format!("{}{direction}", self.sql(*self.targets.get(at)?)))
         };
         top.terms.iter().filter_map(term).collect()
     }
 
-    fn limit(&self, top: &TopTemplate) -> String {
+    fn row_order(&self, top: &RowTopTemplate) -> String {
+        let name = self.attributes.get(top.column).and_then(|a| lookup::attribute_name(self.table, *a));
+        name.unwrap_or_default() + direction(top.descending, top.nulls_first)
+    }
+
+    fn limit(&self, limit: usize, offset: Option<usize>) -> String {
         let number = |e: usize| self.expressions.get(e).map(|e| self.sql(*e)).unwrap_or_default();
-        let offset = top.offset.map(|offset| format!(" + {}", number(offset)));
-        number(top.limit) + &offset.unwrap_or_default()
+        let offset = offset.map(|offset| format!(" + {}", number(offset)));
+        number(limit) + &offset.unwrap_or_default()
     }
 
     fn sets(&self, groups: &GroupsTemplate) -> Vec<String> {
@@ -269,6 +275,15 @@ impl Deparser {
 
 fn describe_fold(columns: &[usize]) -> String {
     format!("distinct values of {} columns and their counts, aggregated by PostgreSQL", columns.len())
+}
+
+fn direction(descending: bool, nulls_first: bool) -> &'static str {
+    match (descending, nulls_first) {
+        (false, false) => "",
+        (false, true) => " NULLS FIRST",
+        (true, true) => " DESC",
+        (true, false) => " DESC NULLS LAST",
+    }
 }
 
 fn describe_key(key: &KeyTemplate) -> String {

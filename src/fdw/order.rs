@@ -1,8 +1,8 @@
-//! ORDER BY and LIMIT over a pushed aggregation: the engine gives the first groups only. PostgreSQL sorts and counts them once more, so
+//! ORDER BY and LIMIT over a pushed aggregation or a scan of rows: the engine gives the first groups or rows only. PostgreSQL sorts and counts them once more, so
 //! that the engine may give too many: those that tie in the terms that it knows.
 
-use basalt_engine::plan::{By, Term, Top};
-use basalt_engine::types::LogicalType;
+use basalt_engine::plan::{By, RowTop, Term, Top};
+use basalt_engine::types::{LogicalType, Physical};
 use pgrx::pg_sys;
 
 use super::scan::Inputs;
@@ -13,7 +13,7 @@ use crate::pg::node::{Node, View, Walk};
 use crate::translate::filter::Builder;
 use crate::translate::shippable;
 use crate::translate::template::{
-    AggregateTemplate, Finish, GroupsTemplate, KeyTemplate, Target, TermTemplate, TopTemplate,
+    AggregateTemplate, Finish, GroupsTemplate, KeyTemplate, RowTopTemplate, Target, TermTemplate, TopTemplate,
 };
 
 /// What of the query's ORDER BY and LIMIT a plan of groups may use, and the most groups that then come, as far as it is known.
@@ -52,7 +52,11 @@ pub unsafe fn top<'p>(
         }
         // Without the LIMIT PostgreSQL would compute the targets of all groups, and might fail.
         let targets = list::pointers::<pg_sys::TargetEntry>((*root).processed_tlist);
-        if !targets.iter().filter_map(|t| Node::from_ptr((**t).expr)).all(|t| cannot_fail(t, outputs)) {
+        if !targets
+            .iter()
+            .filter_map(|t| Node::from_ptr((**t).expr))
+            .all(|t| cannot_fail(t, &|n| outputs.iter().any(|(output, _)| output.equals(n))))
+        {
             return None;
         }
         let mut terms = Vec::new();
@@ -82,6 +86,68 @@ pub unsafe fn top<'p>(
             offset: offset.map(|offset| builder.expression(offset)),
         };
         Some((template, most))
+    }
+}
+
+/// What of the query's ORDER BY and LIMIT a plan of rows may use: the table is all that the query reads, and every filter is pushed.
+///
+/// # Safety
+/// `root` and `relation` are the planner's.
+pub unsafe fn rows<'p>(
+    root: *mut pg_sys::PlannerInfo,
+    relation: *mut pg_sys::RelOptInfo,
+    builder: &mut Builder<'p, '_>,
+) -> Option<RowTopTemplate> {
+    // SAFETY: the planner's own structures.
+    unsafe {
+        let query = &*(*root).parse;
+        let alone = (*relation).reloptkind == pg_sys::RelOptKind::RELOPT_BASEREL
+            && pg_sys::bms_membership((*root).all_baserels) == pg_sys::BMS_Membership::BMS_SINGLETON
+            && (*relation).lateral_relids.is_null();
+        let plain = query.commandType == pg_sys::CmdType::CMD_SELECT
+            && !query.hasAggs
+            && !query.hasWindowFuncs
+            && !query.hasTargetSRFs
+            && query.groupClause.is_null()
+            && query.groupingSets.is_null()
+            && query.havingQual.is_null()
+            && query.distinctClause.is_null()
+            && query.setOperations.is_null()
+            && query.rowMarks.is_null();
+        if !alone || !plain || query.sortClause.is_null() {
+            return None;
+        }
+        let limit = Node::from_ptr(query.limitCount)?;
+        let offset = Node::from_ptr(query.limitOffset);
+        let evaluable = |node: Node<'p>| shippable::evaluable(node).is_ok() && !contains_column(node);
+        if !evaluable(limit) || offset.is_some_and(|o| !evaluable(o)) {
+            return None;
+        }
+        // Without the LIMIT PostgreSQL would compute the targets of all rows, and might fail.
+        let targets = list::pointers::<pg_sys::TargetEntry>((*root).processed_tlist);
+        let column = |node: Node<'_>| matches!(node.view(), View::Var(_));
+        if !targets.iter().filter_map(|t| Node::from_ptr((**t).expr)).all(|t| cannot_fail(t, &column)) {
+            return None;
+        }
+        let clause = list::pointers::<pg_sys::SortGroupClause>(query.sortClause).into_iter().next()?;
+        let entry = pg_sys::get_sortgroupclause_tle(clause, (*root).processed_tlist);
+        let expression = Node::from_ptr((*entry).expr)?;
+        let View::Var(var) = expression.view() else { return None };
+        if var.relation != (*relation).relid || var.levels_up != 0 || var.attribute <= 0 {
+            return None;
+        }
+        let (column, ty) = builder.column(var.attribute).ok()?;
+        if ty.physical() == Physical::Bytes {
+            return None;
+        }
+        let descending = shippable::sort_direction(ty, (*clause).sortop, expression.collation())?;
+        Some(RowTopTemplate {
+            column,
+            descending,
+            nulls_first: (*clause).nulls_first,
+            limit: builder.expression(limit),
+            offset: offset.map(|offset| builder.expression(offset)),
+        })
     }
 }
 
@@ -116,11 +182,11 @@ fn ordered_type(
     }
 }
 
-/// Whether computing a target from the scan's tuple raises no error, whatever the values.
-fn cannot_fail(target: Node<'_>, outputs: &[(Node<'_>, Target)]) -> bool {
+/// Whether computing a target raises no error, whatever the values. `is_given`: what is there already.
+fn cannot_fail(target: Node<'_>, is_given: &dyn Fn(Node<'_>) -> bool) -> bool {
     use pg_sys::NodeTag::*;
     !target.walk(&mut |n| {
-        if outputs.iter().any(|(output, _)| output.equals(n)) || !contains_column(n) {
+        if is_given(n) || !contains_column(n) {
             return Walk::Skip;
         }
         let safe = match n.view() {
@@ -171,14 +237,7 @@ fn never_fails(function: pg_sys::Oid) -> bool {
 /// The bound LIMIT; `None`: all groups are wanted.
 pub fn bind(template: &GroupsTemplate, inputs: &Inputs) -> Result<Option<Top>> {
     let Some(top) = &template.top else { return Ok(None) };
-    let number = |expression: usize| {
-        let compiled = inputs.expressions.whole(expression).ok_or_else(malformed)?;
-        Ok::<_, Error>(inputs.expressions.evaluator().evaluate(compiled, None).map(|value| value.value() as i64))
-    };
-    let offset = top.offset.map(&number).transpose()?.flatten().unwrap_or(0);
-    // Of negative numbers PostgreSQL complains.
-    let wanted = number(top.limit)?.and_then(|limit| usize::try_from(limit.checked_add(offset)?).ok());
-    let Some(limit) = wanted.filter(|_| offset >= 0) else { return Ok(None) };
+    let Some(limit) = wanted(top.limit, top.offset, inputs)? else { return Ok(None) };
     let terms = top.terms.iter().map(|term| {
         let by = match term.target {
             Target::Key(key) => By::Key(key),
@@ -188,6 +247,25 @@ pub fn bind(template: &GroupsTemplate, inputs: &Inputs) -> Result<Option<Top>> {
         Ok(Term { by, descending: term.descending, nulls_first: term.nulls_first })
     });
     Ok(Some(Top { terms: terms.collect::<Result<_>>()?, limit }))
+}
+
+/// [`bind`] of rows.
+pub fn bind_rows(top: &RowTopTemplate, inputs: &Inputs) -> Result<Option<RowTop>> {
+    let RowTopTemplate { column, descending, nulls_first, .. } = *top;
+    let limit = wanted(top.limit, top.offset, inputs)?;
+    Ok(limit.map(|limit| RowTop { column, descending, nulls_first, limit }))
+}
+
+/// The number of rows that LIMIT and OFFSET ask for.
+fn wanted(limit: usize, offset: Option<usize>, inputs: &Inputs) -> Result<Option<usize>> {
+    let number = |expression: usize| {
+        let compiled = inputs.expressions.whole(expression).ok_or_else(malformed)?;
+        Ok::<_, Error>(inputs.expressions.evaluator().evaluate(compiled, None).map(|value| value.value() as i64))
+    };
+    let offset = offset.map(&number).transpose()?.flatten().unwrap_or(0);
+    // Of negative numbers PostgreSQL complains.
+    let wanted = number(limit)?.and_then(|limit| usize::try_from(limit.checked_add(offset)?).ok());
+    Ok(wanted.filter(|_| offset >= 0))
 }
 
 fn malformed() -> Error {

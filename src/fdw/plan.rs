@@ -8,7 +8,7 @@ use std::sync::Arc;
 use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 
-use super::{estimate, upper};
+use super::{estimate, order, upper};
 use crate::catalog::datasource::{self, Datasource};
 use crate::catalog::segment::{self, SegmentEntry};
 use crate::error::{Error, OrRaise};
@@ -204,6 +204,7 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
                 output.push(position);
             }
         }
+        let top = if local.is_empty() { order::rows(root, relation, &mut builder) } else { None };
         for reason in state.reasons.borrow().iter() {
             if !reasons.contains(reason) {
                 reasons.push(reason.clone());
@@ -213,7 +214,7 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
             version: template::VERSION,
             columns: column_templates(&builder, root, (*relation).relid),
             filter: FilterTemplate::And(pushed),
-            shape: Shape::Rows { output },
+            shape: Shape::Rows { output, top },
             reasons,
         };
         pg_sys::make_foreignscan(

@@ -9,6 +9,7 @@ use basalt_engine::types::LogicalType;
 use pgrx::pg_sys::{self, Datum};
 
 use super::chunk::{CHUNK_ROWS, Chunk, Column};
+use super::order;
 use super::scan::{Inputs, Start};
 use crate::catalog::cache;
 use crate::catalog::segment::SegmentEntry;
@@ -17,6 +18,7 @@ use crate::pg::memory::InContext;
 use crate::pg::settings::FixedSettings;
 use crate::pg::values::Codec;
 use crate::translate::host::PgHost;
+use crate::translate::template::RowTopTemplate;
 
 /// Dictionaries up to this size are converted once a segment, larger ones row by row.
 const MAX_CONVERTED_DICTIONARY: usize = 65_536;
@@ -45,7 +47,13 @@ struct ConvertedDictionary {
 }
 
 impl Rows {
-    pub fn new(start: Start, output: &[usize], inputs: &Inputs, chunk: &mut Chunk) -> Result<Rows> {
+    pub fn new(
+        mut start: Start,
+        output: &[usize],
+        top: Option<&RowTopTemplate>,
+        inputs: &Inputs,
+        chunk: &mut Chunk,
+    ) -> Result<Rows> {
         let mut attributes = Vec::new();
         let mut outputs = Vec::new();
         let _guard = inputs.expressions.evaluator().in_query_context();
@@ -58,14 +66,12 @@ impl Rows {
         }
         chunk.set_columns(attributes);
         let query = RowQuery { columns: inputs.columns.clone(), filter: start.filter, output: output.to_vec() };
-        Ok(Rows {
-            execution: RowExecution::new(query, start.options)?,
-            segments: start.segments.into_iter(),
-            started: false,
-            batch: None,
-            done: 0,
-            outputs,
-        })
+        let mut execution = RowExecution::new(query, start.options)?;
+        if let Some(top) = top.map(|top| order::bind_rows(top, inputs)).transpose()?.flatten() {
+            execution = execution.with_top(top)?;
+            start.segments.sort_by_key(|entry| execution.rank(&entry.statistics));
+        }
+        Ok(Rows { execution, segments: start.segments.into_iter(), started: false, batch: None, done: 0, outputs })
     }
 
     pub fn statistics(&self) -> ExecStatistics {
@@ -108,6 +114,10 @@ impl Rows {
                 self.started = false;
             }
             let Some(entry) = self.segments.next() else { return Ok(false) };
+            // Those that follow come later in the order.
+            if self.execution.rank(&entry.statistics).is_some_and(|rank| !self.execution.admits(rank)) {
+                return Ok(false);
+            }
             let scan = SegmentScan {
                 segment: cache::open(&entry)?,
                 visibility: entry.visibility.clone(),

@@ -145,8 +145,8 @@ impl Scan {
             if self.source.is_none() {
                 let start = self.start()?;
                 let source = match &self.inputs.template.shape {
-                    Shape::Rows { output } => {
-                        Source::Rows(Box::new(Rows::new(start, output, &self.inputs, &mut self.chunk)?))
+                    Shape::Rows { output, top } => {
+                        Source::Rows(Box::new(Rows::new(start, output, top.as_ref(), &self.inputs, &mut self.chunk)?))
                     }
                     Shape::Groups(groups) => {
                         let computed = Groups::compute(start, groups, &self.inputs, &mut self.chunk, &mut self.host)?;

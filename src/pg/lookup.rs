@@ -58,6 +58,12 @@ pub fn is_built_in(function: Oid) -> bool {
     function.to_u32() < pg_sys::FirstGenbkiObjectId
 }
 
+/// The name of a table's column; `None`: there is no such column.
+pub fn attribute_name(table: Oid, attribute: i16) -> Option<String> {
+    // SAFETY: syscache lookup; the result is null or a palloc'ed C string.
+    unsafe { text(pg_sys::get_attname(table, attribute, true)) }
+}
+
 pub fn operator_name(operator: Oid) -> String {
     // SAFETY: as above.
     unsafe { text(pg_sys::get_opname(operator)) }.unwrap_or_else(|| format!("operator {}", operator.to_u32()))

@@ -63,6 +63,8 @@ pub enum Shape {
     /// Rows of the table; the columns listed are fetched, others are NULL in the slot.
     Rows {
         output: Vec<usize>,
+        /// Only the first rows are needed.
+        top: Option<RowTopTemplate>,
     },
     Groups(GroupsTemplate),
 }
@@ -90,6 +92,17 @@ pub struct GroupsTemplate {
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
 pub struct TopTemplate {
     pub terms: Vec<TermTemplate>,
+    /// Numbers of expressions.
+    pub limit: usize,
+    pub offset: Option<usize>,
+}
+
+/// ORDER BY and LIMIT over rows: the first by a column, and all that tie with the last of them.
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq)]
+pub struct RowTopTemplate {
+    pub column: usize,
+    pub descending: bool,
+    pub nulls_first: bool,
     /// Numbers of expressions.
     pub limit: usize,
     pub offset: Option<usize>,

@@ -8,6 +8,7 @@ mod digits;
 mod export;
 mod filter;
 mod finish;
+mod first;
 mod floats;
 mod global;
 mod groups;
@@ -25,6 +26,7 @@ mod unify;
 mod values;
 
 pub use aggregate::{AggregateExecution, AggregateResult, ResultColumn};
+pub use first::RowRank;
 pub use rows::{BatchColumn, RowBatch, RowExecution};
 
 use std::sync::Arc;

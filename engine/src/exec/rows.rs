@@ -7,12 +7,13 @@ use super::bits::Selection;
 use super::columns::{BlockScratch, Bound, Kind, SegmentView};
 use super::compute;
 use super::filter::{self, HostMemo};
+use super::first::{First, RowRank};
 use super::like::value;
 use super::prepare::SelectedRows;
 use super::rowset::{RowSet, for_rows};
 use super::{ExecOptions, ExecStatistics, SegmentScan, panic_message};
-use crate::plan::{Host, RowQuery};
-use crate::segment::BytesBlock;
+use crate::plan::{Host, RowQuery, RowTop};
+use crate::segment::{BytesBlock, SegmentStatistics};
 use crate::types::Value;
 use crate::{Error, Reservation, Result};
 
@@ -22,6 +23,7 @@ pub struct RowExecution {
     options: ExecOptions,
     memo: HostMemo,
     statistics: ExecStatistics,
+    first: Option<First>,
     // Declared before the segment that it borrows, and so dropped before.
     current: Option<Current>,
 }
@@ -51,7 +53,25 @@ impl RowExecution {
             return Err(Error::invalid("an output names no column of the plan"));
         }
         let memo = HostMemo::new(&options.budget)?;
-        Ok(RowExecution { query, options, memo, statistics: ExecStatistics::default(), current: None })
+        Ok(RowExecution { query, options, memo, statistics: ExecStatistics::default(), first: None, current: None })
+    }
+
+    /// Only rows that may be among the first by a column. Errors: `Invalid` if there is no such column; `Budget`.
+    pub fn with_top(mut self, top: RowTop) -> Result<Self> {
+        let column = self.query.columns.get(top.column).filter(|c| c.computed.is_none());
+        let column = column.ok_or_else(|| Error::invalid("an order by no column of the plan"))?;
+        self.first = First::new(top, column.id, column.ty.physical(), &self.options.budget)?;
+        Ok(self)
+    }
+
+    /// Where the first row of a segment may stand. Segments are best started in this order.
+    pub fn rank(&self, statistics: &SegmentStatistics) -> Option<RowRank> {
+        self.first.as_ref().map(|first| first.of_segment(statistics))
+    }
+
+    /// Whether a segment of this rank, or of a later one, still has rows to give.
+    pub fn admits(&self, rank: RowRank) -> bool {
+        self.first.as_ref().is_none_or(|first| first.admits(rank))
     }
 
     /// Starts on the next segment; the one before must be exhausted.
@@ -72,6 +92,16 @@ impl RowExecution {
             &mut self.statistics,
         )?;
         let SelectedRows { view, filter, blocks, columns, memory } = rows;
+        let mut blocks = blocks;
+        if let Some(first) = &self.first {
+            let mut ranked = Vec::with_capacity(blocks.len());
+            for block in blocks {
+                scratch.begin(&view, block as usize);
+                ranked.push((first.of_block(&view, &mut scratch)?, block));
+            }
+            ranked.sort_unstable();
+            blocks = ranked.into_iter().map(|(_, block)| block).collect();
+        }
         let computed = view.computed;
         self.current = Some(Current {
             scan: segment,
@@ -93,17 +123,29 @@ impl RowExecution {
         while let Some(block) = current.blocks.next() {
             host.poll()?;
             self.options.cancel.check()?;
-            let (output, statistics) = (&self.query.output, &mut self.statistics);
+            let (output, statistics, first) = (&self.query.output, &mut self.statistics, &mut self.first);
             let Current { scan, filter, dictionaries, columns, computed, memory, scratch, set, .. } = &mut *current;
             let batch = catch_unwind(AssertUnwindSafe(|| {
                 let view = SegmentView::with(&scan.segment, columns, computed.clone())?;
                 scratch.begin(&view, block as usize);
+                if let Some(first) = &first
+                    && !first.admits(first.of_block(&view, scratch)?)
+                {
+                    statistics.blocks_skipped += 1;
+                    return Ok(None);
+                }
                 let selection = filter::evaluate(filter, &view, scratch, &Selection::All)?;
                 statistics.rows_scanned += scratch.rows() as u64;
                 if selection.is_none() {
                     return Ok(None);
                 }
                 set.set(selection, scratch.rows());
+                if let Some(first) = first {
+                    first.keep(&view, scratch, set)?;
+                    if set.selection.is_none() {
+                        return Ok(None);
+                    }
+                }
                 batch(&view, scratch, set, block, output, dictionaries, memory).map(Some)
             }));
             let batch = batch.unwrap_or_else(|panic| Err(Error::Panic(panic_message(&*panic))))?;

@@ -43,6 +43,16 @@ impl ColumnRef {
     }
 }
 
+/// Asks for the first rows by a column of numbers or times: all of the first `limit` come, and perhaps more, in any order.
+#[derive(Clone, Copy, Debug)]
+pub struct RowTop {
+    /// Position in the plan's columns.
+    pub column: usize,
+    pub descending: bool,
+    pub nulls_first: bool,
+    pub limit: usize,
+}
+
 /// A scan of rows: `filter` selects, `output` (positions in `columns`) is returned.
 #[derive(Clone, Debug)]
 pub struct RowQuery {

@@ -2,15 +2,15 @@
 
 use std::cmp::Ordering;
 
-use basalt_engine::exec::{AggregateExecution, AggregateResult};
-use basalt_engine::plan::{AggregateFunction, AggregateQuery, By, Key, Term, Top};
+use basalt_engine::exec::{AggregateExecution, AggregateResult, RowExecution, SegmentScan};
+use basalt_engine::plan::{AggregateFunction, AggregateQuery, By, Key, RowQuery, RowTop, Term, Top};
 use basalt_engine::types::{Physical, Value};
 use proptest::prelude::*;
 
-use crate::generate::{Random, Table, options, query};
+use crate::generate::{Random, Table, columns, filter, options, query};
 use crate::host::TestHost;
 use crate::oracle;
-use crate::properties::run;
+use crate::properties::{batch_rows, run};
 
 /// What a group is ordered by; `None`: the engine does not know an order.
 fn value(result: &AggregateResult, query: &AggregateQuery, by: By, group: usize) -> Option<Value> {
@@ -116,6 +116,54 @@ proptest! {
                     prop_assert!(!exact || !came || before < top.limit, "group {group} is behind: {:?} {:#?}", top, query);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_first_rows_are_there(seed in any::<u64>(), segments in 1..5usize, rows in 0..200usize) {
+        let mut r = Random::new(seed);
+        let table = Table::new(segments, rows, &mut r);
+        let columns = columns(table.date);
+        for _ in 0..6 {
+            let filter = filter(1, &table, &mut r);
+            let numbers: Vec<usize> = (0..columns.len()).filter(|c| columns[*c].ty.physical() != Physical::Bytes).collect();
+            let column = numbers[r.below(numbers.len())];
+            let top = RowTop { column, descending: r.one_in(2), nulls_first: r.one_in(2), limit: r.below(8) };
+            let output = (0..columns.len()).collect();
+            let query = RowQuery { columns: columns.clone(), filter: filter.clone(), output };
+            let mut host = TestHost::default();
+            let mut execution = RowExecution::new(query, options(1)).unwrap().with_top(top).unwrap();
+            let mut scans: Vec<&SegmentScan> = table.scans.iter().collect();
+            scans.sort_by_key(|scan| execution.rank(&scan.segment.statistics()));
+            let mut got: Vec<Vec<Value>> = Vec::new();
+            for scan in scans {
+                if !execution.rank(&scan.segment.statistics()).is_none_or(|rank| execution.admits(rank)) {
+                    continue;
+                }
+                let (segment, visibility) = (scan.segment.clone(), scan.visibility.clone());
+                execution.start(SegmentScan { segment, visibility, deleted: scan.deleted.clone() }, &mut host).unwrap();
+                while let Some(batch) = execution.next(&mut host).unwrap() {
+                    got.extend(batch_rows(&batch));
+                }
+            }
+            let order = |a: &&Vec<Value>, b: &&Vec<Value>| match (a[column].is_null(), b[column].is_null()) {
+                (true, true) => Ordering::Equal,
+                (true, false) | (false, true) if a[column].is_null() == top.nulls_first => Ordering::Less,
+                (true, false) | (false, true) => Ordering::Greater,
+                _ if top.descending => oracle::compare(&b[column], &a[column]),
+                _ => oracle::compare(&a[column], &b[column]),
+            };
+            let all: Vec<&Vec<Value>> = table.rows.iter().filter(|row| oracle::selects(&filter, row)).collect();
+            let mut left: Vec<String> = got.iter().map(|row| format!("{row:?}")).collect();
+            let known: Vec<String> = all.iter().map(|row| format!("{row:?}")).collect();
+            prop_assert!(left.iter().all(|row| known.contains(row)));
+            for row in &all {
+                let came = left.iter().position(|l| *l == format!("{row:?}")).map(|at| left.swap_remove(at)).is_some();
+                let before = all.iter().filter(|other| order(other, row).is_lt()).count();
+                prop_assert!(came || before >= top.limit, "{:?} {:#?}", top, filter);
+            }
+            prop_assert!(left.is_empty(), "rows came twice");
+            prop_assert!(top.limit > 0 || got.is_empty());
         }
     }
 }

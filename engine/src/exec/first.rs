@@ -1,0 +1,121 @@
+//! The first rows by one column of numbers: a row that is surely behind the first N seen so far is not handed out. Segments and blocks
+//! come best first, so that headers exclude most of the others.
+
+use std::collections::BinaryHeap;
+
+use super::bits::{Bits, Selection};
+use super::columns::{BlockScratch, Kind, SegmentView, float_key};
+use super::rowset::{RowSet, for_rows};
+use crate::plan::RowTop;
+use crate::segment::SegmentStatistics;
+use crate::types::{ColumnId, Physical, Value};
+use crate::{Budget, Error, Reservation, Result};
+
+/// Where a row stands in the order: less is earlier. NULLs are a class of their own before or behind all values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowRank(u8, i128);
+
+const FIRST: RowRank = RowRank(0, i128::MIN);
+
+pub(super) struct First {
+    pub top: RowTop,
+    id: ColumnId,
+    /// The first ranks so far, the last of them on top.
+    best: BinaryHeap<RowRank>,
+    _memory: Reservation,
+}
+
+/// The most rows for which ranks are kept: of more, all are handed out.
+const MOST: usize = 1 << 20;
+
+impl First {
+    /// `None`: the column has no order that is known here, or too many rows are asked for.
+    pub fn new(top: RowTop, id: ColumnId, physical: Physical, budget: &Budget) -> Result<Option<First>> {
+        if physical == Physical::Bytes || top.limit > MOST {
+            return Ok(None);
+        }
+        let memory = budget.reserve(top.limit * size_of::<RowRank>())?;
+        Ok(Some(First { top, id, best: BinaryHeap::with_capacity(top.limit), _memory: memory }))
+    }
+
+    fn rank(&self, value: Option<i128>) -> RowRank {
+        match value {
+            None => RowRank(if self.top.nulls_first { 0 } else { 2 }, 0),
+            Some(value) => RowRank(1, if self.top.descending { !value } else { value }),
+        }
+    }
+
+    /// The earliest rank that limits allow.
+    fn earliest(&self, nulls: bool, min: &Value, max: &Value) -> RowRank {
+        if nulls && self.top.nulls_first {
+            return FIRST;
+        }
+        match if self.top.descending { max } else { min } {
+            Value::I64(v) => self.rank(Some(i128::from(*v))),
+            Value::I128(v) => self.rank(Some(*v)),
+            Value::F64(v) => self.rank(Some(i128::from(float_key(*v)))),
+            Value::Null if nulls => self.rank(None),
+            _ => FIRST,
+        }
+    }
+
+    pub fn of_segment(&self, statistics: &SegmentStatistics) -> RowRank {
+        let of = statistics.columns.iter().find(|c| c.id == self.id);
+        of.map_or(FIRST, |c| self.earliest(c.nulls > 0, &c.min, &c.max))
+    }
+
+    pub fn of_block(&self, view: &SegmentView<'_>, scratch: &mut BlockScratch) -> Result<RowRank> {
+        if !matches!(view.columns[self.top.column].kind, Kind::I64 | Kind::I128 | Kind::F64) {
+            return Ok(FIRST);
+        }
+        let header = scratch.header(view, self.top.column)?;
+        Ok(self.earliest(header.nulls > 0, &header.min, &header.max))
+    }
+
+    /// Whether a row of this rank may be among the first.
+    pub fn admits(&self, rank: RowRank) -> bool {
+        if self.best.len() < self.top.limit { true } else { self.best.peek().is_some_and(|last| rank <= *last) }
+    }
+
+    /// Takes the selected rows of a block into account; those that may be among the first stay selected.
+    pub fn keep(&mut self, view: &SegmentView<'_>, scratch: &mut BlockScratch, set: &mut RowSet) -> Result<()> {
+        let column = self.top.column;
+        let valid = match scratch.header(view, column)?.nulls {
+            0 => Selection::All,
+            _ => scratch.validity(view, column)?.clone(),
+        };
+        let mut ranks = Vec::with_capacity(set.count());
+        macro_rules! rank {
+            ($values:expr, $v:ident, $key:expr) => {{
+                let values = $values;
+                for_rows!(set, i, {
+                    let $v = values[i];
+                    ranks.push((i as u32, self.rank(valid.contains(i).then(|| $key))));
+                });
+            }};
+        }
+        match view.columns[column].kind {
+            Kind::I64 | Kind::IntCodes => rank!(scratch.ints(view, column)?, v, i128::from(v)),
+            Kind::I128 => rank!(scratch.wide(view, column)?, v, v),
+            Kind::F64 => rank!(scratch.float_keys(view, column)?, v, i128::from(v)),
+            _ => return Err(Error::invalid("rows ordered by byte strings")),
+        }
+        for (_, rank) in &ranks {
+            if self.best.len() < self.top.limit {
+                self.best.push(*rank);
+            } else if let Some(mut last) = self.best.peek_mut()
+                && *rank < *last
+            {
+                *last = *rank;
+            }
+        }
+        let mut words = vec![0u64; set.rows.div_ceil(64)];
+        for (row, rank) in ranks {
+            if self.admits(rank) {
+                words[row as usize / 64] |= 1 << (row % 64);
+            }
+        }
+        set.set(Selection::of(Bits::from_words(words, set.rows)), set.rows);
+        Ok(())
+    }
+}
