@@ -163,6 +163,7 @@ impl Deparser {
                 .collect();
             let computed = |column: &ColumnTemplate| match column {
                 ColumnTemplate::Computed(computed) => Some(computed.text.clone()),
+                ColumnTemplate::Mapped(mapped) => Some(mapped.text.clone()),
                 ColumnTemplate::Stored(_) => None,
             };
             Deparser {
@@ -288,6 +289,7 @@ fn direction(descending: bool, nulls_first: bool) -> &'static str {
 
 fn describe_key(key: &KeyTemplate) -> String {
     match key {
+        KeyTemplate::Class { .. } => "key: classes of equal values".into(),
         KeyTemplate::Column(_) => "key: codes or values of a column".into(),
         KeyTemplate::Buckets { pieces, .. } => {
             let units: Vec<String> = pieces.iter().map(|p| format!("{:?}", p.unit).to_lowercase()).collect();

@@ -207,6 +207,7 @@ impl<'p, 'd> Grouping<'p, 'd> {
         PlanTemplate {
             version: template::VERSION,
             columns,
+            classes: self.builder.class_templates(),
             filter: FilterTemplate::And(filters),
             shape: Shape::Groups(GroupsTemplate {
                 keys: self.keys.clone(),

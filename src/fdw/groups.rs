@@ -92,10 +92,7 @@ impl Groups {
                 Ok(AggregateCall { function: function(a.function), filter })
             })
             .collect::<Result<Vec<_>>>()?;
-        let outputs = outputs(groups, inputs, buckets)?;
         let top = order::bind(groups, inputs)?;
-        chunk.set_columns(0..outputs.len());
-
         let scanned = start.segments.iter().map(|s| s.statistics.clone()).collect();
         let layout = Layout::new(&groups.sets);
         let counting = AggregateCall { function: AggregateFunction::CountStar, filter: Filter::Const(true) };
@@ -154,6 +151,14 @@ impl Groups {
             let budget = &start.options.budget;
             folds.push(Folded::new(number, fold, inputs, &groups.targets, of_roots, &combined, budget)?);
         }
+        // Classes have their values once all were seen.
+        for (key, values) in groups.keys.iter().zip(&mut buckets) {
+            if let KeyTemplate::Class { class, .. } = key {
+                *values = Some(BucketValues(host.take_class(*class)));
+            }
+        }
+        let outputs = outputs(groups, inputs, buckets)?;
+        chunk.set_columns(0..outputs.len());
         let mut count = combined.result.groups;
         if groups.drop_empty && no_rows(&combined.result) {
             count = 0;
@@ -193,7 +198,7 @@ fn no_rows(result: &AggregateResult) -> bool {
 
 fn bind_key(key: &KeyTemplate, start: &Start, inputs: &Inputs) -> Result<(Key, Option<BucketValues>)> {
     let KeyTemplate::Buckets { column, expression, pieces } = key else {
-        let KeyTemplate::Column(column) = key else { return Err(malformed()) };
+        let (KeyTemplate::Column(column) | KeyTemplate::Class { column, .. }) = key else { return Err(malformed()) };
         return Ok((Key::Column(*column), None));
     };
     let reference = inputs.columns.get(*column).ok_or_else(malformed)?;

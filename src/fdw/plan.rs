@@ -213,6 +213,7 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
         let template = PlanTemplate {
             version: template::VERSION,
             columns: column_templates(&builder, root, (*relation).relid),
+            classes: builder.class_templates(),
             filter: FilterTemplate::And(pushed),
             shape: Shape::Rows { output, top },
             reasons,

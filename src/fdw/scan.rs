@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use basalt_engine::exec::{ExecOptions, ExecStatistics};
 use basalt_engine::plan::{ColumnRef, Computed, Expr, Filter};
-use basalt_engine::types::ColumnId;
+use basalt_engine::types::{ColumnId, LogicalType};
 use basalt_engine::{Budget, Cancel};
 use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
@@ -115,13 +115,19 @@ impl Scan {
     /// Binds parameters and chooses segments.
     fn start(&mut self) -> Result<Start> {
         let inputs = &mut self.inputs;
-        self.host.clear();
+        self.host.clear(&inputs.template.classes);
         for (position, column) in inputs.template.columns.iter().enumerate() {
-            if let ColumnTemplate::Computed(template) = column {
-                let before = &inputs.bound[..position];
-                let computed = bind::computed(template, before, &inputs.expressions, &mut self.host)?;
-                inputs.columns[position] = ColumnRef::computed(computed, template.ty);
-            }
+            let before = &inputs.bound[..position];
+            let (computed, ty) = match column {
+                ColumnTemplate::Stored(_) => continue,
+                ColumnTemplate::Computed(template) => {
+                    (bind::computed(template, before, &inputs.expressions, &mut self.host)?, template.ty)
+                }
+                ColumnTemplate::Mapped(template) => {
+                    (bind::mapped(template, before, &inputs.expressions, &mut self.host)?, template.ty)
+                }
+            };
+            inputs.columns[position] = ColumnRef::computed(computed, ty);
         }
         let filter = bind::bind(&inputs.template.filter, &inputs.bound, &inputs.expressions, &mut self.host)?;
         let segments = inputs.segments.get_or_insert_with(|| segment::list(&inputs.datasource.id));
@@ -209,15 +215,16 @@ fn columns(template: &PlanTemplate, datasource: &Datasource) -> Result<(Vec<Colu
     let mut columns = Vec::with_capacity(template.columns.len());
     let mut bound = Vec::with_capacity(template.columns.len());
     for column in &template.columns {
-        let id = match column {
-            ColumnTemplate::Stored(id) => id,
-            ColumnTemplate::Computed(computed) => {
-                // Bound anew whenever the scan starts.
-                columns.push(ColumnRef::computed(Computed::Native(Expr::Null), computed.ty));
-                let declared = pg_sys::Oid::from(computed.declared);
-                bound.push(BoundColumn { ty: computed.ty, declared, typmod: computed.typmod });
-                continue;
-            }
+        let (ty, declared, typmod) = match column {
+            ColumnTemplate::Stored(_) => (LogicalType::Bool, 0, -1),
+            ColumnTemplate::Computed(c) => (c.ty, c.declared, c.typmod),
+            ColumnTemplate::Mapped(c) => (c.ty, c.declared, c.typmod),
+        };
+        let ColumnTemplate::Stored(id) = column else {
+            // Bound anew whenever the scan starts.
+            columns.push(ColumnRef::computed(Computed::Native(Expr::Null), ty));
+            bound.push(BoundColumn { ty, declared: pg_sys::Oid::from(declared), typmod });
+            continue;
         };
         let position = datasource.schema.position(ColumnId(*id)).ok_or_else(|| {
             Error::new(

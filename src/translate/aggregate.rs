@@ -36,7 +36,11 @@ fn translate<'p>(
         Some(filter) => builder.filter(filter).map_err(|reason| format!("its FILTER is not pushed down: {reason}"))?,
         None => FilterTemplate::everything(),
     };
-    let (function, result, decimals) = function(builder, call, orders)?;
+    // A function of PostgreSQL must not fail in rows that FILTER leaves out.
+    let (function, result, decimals) = match call.filter {
+        Some(_) => builder.conditionally(|builder| function(builder, call, orders))?,
+        None => function(builder, call, orders)?,
+    };
     let decimals = decimals.map(|column| AggregateTemplate {
         function: Function::Max(column, None),
         filter: filter.clone(),
@@ -91,14 +95,15 @@ fn function<'p>(
     {
         return Ok((Function::CountStar, Finish::Int8, None));
     }
-    let Input { column, ty, declared, decimals } = input(builder, argument)?;
     if id == pg_sys::F_COUNT_ANY {
-        if !call.distinct {
-            return Ok((Function::Count(column), Finish::Int8, None));
-        }
-        shippable::equality(ty, declared, argument.collation())?;
-        return Ok((Function::CountDistinct(column), Finish::Int8, None));
+        return Ok((count(builder, argument, call.distinct)?, Finish::Int8, None));
     }
+    let extremum = is_minimum(id) || is_maximum(id);
+    let Input { column, ty, declared, decimals } = input(builder, argument).or_else(|reason| {
+        let mapped = if extremum { builder.mapped_value(argument).ok() } else { None };
+        let (column, ty) = mapped.ok_or(reason)?;
+        Ok::<_, Reason>(Input { column, ty, declared: argument.ty(), decimals: None })
+    })?;
     if is_minimum(id) || is_maximum(id) {
         if decimals.is_some() {
             return Err("its argument's values have different numbers of decimals".into());
@@ -140,6 +145,24 @@ fn function<'p>(
         }
         _ => Err(format!("the engine does not compute it over type {}", lookup::type_name(declared))),
     }
+}
+
+fn count<'p>(builder: &mut Builder<'p, '_>, argument: Node<'p>, distinct: bool) -> Result<Function, Reason> {
+    let mark = builder.mark();
+    let known = input(builder, argument).and_then(|of| {
+        if distinct {
+            shippable::equality(of.ty, of.declared, argument.collation())?;
+        }
+        Ok(of.column)
+    });
+    let column = match known {
+        Ok(column) => column,
+        Err(reason) => {
+            builder.reset(mark);
+            builder.class(argument).map_err(|_| reason)?.0
+        }
+    };
+    Ok(if distinct { Function::CountDistinct(column) } else { Function::Count(column) })
 }
 
 fn is_sum(id: u32) -> bool {
@@ -192,16 +215,31 @@ pub fn key<'p>(builder: &mut Builder<'p, '_>, expression: Node<'p>) -> Result<Op
     if let View::Var(_) = expression.view() {
         let declared = builder.declared(attribute);
         let (column, ty) = builder.column(attribute)?;
+        if ty == LogicalType::BpChar {
+            return class_key(builder, expression).map(Some);
+        }
         shippable::equality(ty, declared, expression.collation())?;
         return Ok(Some(KeyTemplate::Column(column)));
     }
     computed_key(builder, expression).map(Some)
 }
 
+fn class_key<'p>(builder: &mut Builder<'p, '_>, expression: Node<'p>) -> Result<KeyTemplate, Reason> {
+    let (column, class) = builder.class(expression)?;
+    Ok(KeyTemplate::Class { column, class })
+}
+
 fn computed_key<'p>(builder: &mut Builder<'p, '_>, expression: Node<'p>) -> Result<KeyTemplate, Reason> {
-    let computed = builder.computed(expression)?;
-    if computed.decimals.is_some() {
-        return Err("its values have different numbers of decimals".into());
+    let mark = builder.mark();
+    match builder.computed(expression) {
+        Ok(computed) if computed.decimals.is_none() => Ok(KeyTemplate::Column(computed.position)),
+        Ok(_) => {
+            builder.reset(mark);
+            class_key(builder, expression)
+        }
+        Err(reason) => class_key(builder, expression).map_err(|other| {
+            // What is wrong with an expression of one column is what PostgreSQL's function lacks.
+            if builder.single_column(expression).is_ok() { other } else { reason }
+        }),
     }
-    Ok(KeyTemplate::Column(computed.position))
 }

@@ -4,8 +4,10 @@ use basalt_engine::plan::{self, Computed, Filter, Point, Predicate, Test};
 use basalt_engine::types::{LogicalType, MICROS_PER_DAY, Physical, Value};
 use pgrx::pg_sys::{self, Datum, Oid};
 
-use super::host::PgHost;
-use super::template::{Comparison, ComputedTemplate, ConstantTemplate, Domain, FilterTemplate, Leaf, LeafTest};
+use super::host::{Made, PgHost};
+use super::template::{
+    Comparison, ComputedTemplate, ConstantTemplate, Domain, FilterTemplate, Leaf, LeafTest, MappedTemplate,
+};
 use crate::error::{Error, Result};
 use crate::pg::eval::Expressions;
 use crate::pg::numeric::Scaled;
@@ -52,17 +54,20 @@ pub fn computed(
     expressions: &Expressions,
     host: &mut PgHost,
 ) -> Result<Computed> {
+    let classes = std::cell::RefCell::new(host);
     let mut constant = |constant: &ConstantTemplate| -> Result<Value> {
         let expression = match *constant {
             ConstantTemplate::Integer(value) => return Ok(Value::I64(value)),
             ConstantTemplate::Ordinal { expression }
             | ConstantTemplate::Float { expression }
-            | ConstantTemplate::Decimal { expression, .. } => expression,
+            | ConstantTemplate::Decimal { expression, .. }
+            | ConstantTemplate::Class { expression, .. } => expression,
         };
         let compiled = expressions.whole(expression).ok_or_else(malformed)?;
         let Some(datum) = expressions.evaluator().evaluate(compiled, None) else { return Ok(Value::Null) };
         let ty = base_type(compiled.ty, -1).0;
         Ok(match *constant {
+            ConstantTemplate::Class { class, .. } => classes.borrow_mut().class_of(class, datum)?,
             ConstantTemplate::Float { .. } => Value::F64(float(datum, ty)?),
             ConstantTemplate::Decimal { scale, .. } => match values::numeric_scaled(datum, scale) {
                 Scaled::Exact(value) => Value::I128(value),
@@ -75,8 +80,30 @@ pub fn computed(
             }),
         })
     };
-    let mut condition = |filter: &FilterTemplate| bind(filter, columns, expressions, host);
+    let mut condition = |filter: &FilterTemplate| bind(filter, columns, expressions, *classes.borrow_mut());
     Ok(Computed::Native(template.expr.bind(&mut constant, &mut condition)?))
+}
+
+/// Binds a mapped column.
+pub fn mapped(
+    template: &MappedTemplate,
+    columns: &[BoundColumn],
+    expressions: &Expressions,
+    host: &mut PgHost,
+) -> Result<Computed> {
+    let compiled = expressions.whole(template.expression).ok_or_else(malformed)?;
+    let input = *columns.get(template.column).ok_or_else(malformed)?;
+    let declared = Oid::from(template.declared);
+    let result = match template.class {
+        Some(class) => Made::Class(class),
+        None => Made::Value(BoundColumn { ty: template.ty, declared, typmod: template.typmod }),
+    };
+    Ok(Computed::Mapped(plan::Mapped {
+        column: template.column,
+        function: host.add_function(compiled, input, result),
+        of_null: template.of_null,
+        infallible: template.infallible,
+    }))
 }
 
 /// Drops constants from a conjunction (`and`) or disjunction.

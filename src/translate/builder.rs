@@ -5,7 +5,7 @@ use basalt_engine::types::{LogicalType, Value};
 use pgrx::pg_sys::Oid;
 
 use super::shippable::Reason;
-use super::template::{ColumnTemplate, ComputedTemplate, ExprTemplate};
+use super::template::{ClassTemplate, ColumnTemplate, ComputedTemplate, ExprTemplate, MappedTemplate};
 use crate::catalog::datasource::Datasource;
 use crate::catalog::segment::SegmentEntry;
 use crate::pg::node::{Node, View};
@@ -19,6 +19,10 @@ pub struct Builder<'p, 'd> {
     columns: Vec<Planned<'p>>,
     /// Whether PostgreSQL's functions may be evaluated on numbers, too: see [`super::shippable::host_test`].
     pub numbers: bool,
+    /// What is translated is evaluated in some of the selected rows only.
+    pub conditional: bool,
+    /// Types and collations of the plan's classes.
+    classes: Vec<(Oid, Oid)>,
     /// What goes to `fdw_exprs`.
     pub expressions: Vec<Node<'p>>,
 }
@@ -32,21 +36,44 @@ enum Planned<'p> {
         ty: LogicalType,
         node: Option<Node<'p>>,
     },
+    /// With the number of its expression.
+    Mapped(Mapped<'p>, usize),
+}
+
+/// A column that PostgreSQL makes of another one's distinct values.
+#[derive(Clone, Copy)]
+pub struct Mapped<'p> {
+    pub column: usize,
+    pub node: Node<'p>,
+    pub class: Option<usize>,
+    pub ty: LogicalType,
+    pub of_null: bool,
+    pub infallible: bool,
 }
 
 impl<'p, 'd> Builder<'p, 'd> {
     pub fn new(relation: u32, datasource: &'d Datasource, segments: &'d [SegmentEntry]) -> Self {
-        Builder { relation, datasource, segments, columns: Vec::new(), numbers: true, expressions: Vec::new() }
+        Builder {
+            relation,
+            datasource,
+            segments,
+            columns: Vec::new(),
+            numbers: true,
+            conditional: false,
+            classes: Vec::new(),
+            expressions: Vec::new(),
+        }
     }
 
     /// For [`Builder::reset`].
-    pub fn mark(&self) -> (usize, usize) {
-        (self.columns.len(), self.expressions.len())
+    pub fn mark(&self) -> (usize, usize, usize) {
+        (self.columns.len(), self.expressions.len(), self.classes.len())
     }
 
     /// Forgets what was added since `mark`.
-    pub fn reset(&mut self, (columns, expressions): (usize, usize)) {
+    pub fn reset(&mut self, (columns, expressions, classes): (usize, usize, usize)) {
         self.columns.truncate(columns);
+        self.classes.truncate(classes);
         self.expressions.truncate(expressions);
     }
 
@@ -62,7 +89,7 @@ impl<'p, 'd> Builder<'p, 'd> {
     pub fn ty(&self, column: usize) -> Option<LogicalType> {
         match self.columns.get(column)? {
             Planned::Stored(position) => Some(self.datasource.schema.columns[*position].ty),
-            Planned::Computed { ty, .. } => Some(*ty),
+            Planned::Computed { ty, .. } | Planned::Mapped(Mapped { ty, .. }, _) => Some(*ty),
         }
     }
 
@@ -90,6 +117,38 @@ impl<'p, 'd> Builder<'p, 'd> {
         }
         self.columns.push(Planned::Computed { expr, ty, node });
         self.columns.len() - 1
+    }
+
+    /// Position of a mapped column, added if there is none like it.
+    pub fn mapped_column(&mut self, mapped: Mapped<'p>) -> usize {
+        let alike = |c: &Planned<'p>| match c {
+            Planned::Mapped(m, _) => m.class == mapped.class && m.ty == mapped.ty && m.node.equals(mapped.node),
+            _ => false,
+        };
+        if let Some(known) = self.columns.iter().position(alike) {
+            return known;
+        }
+        let expression = self.expression(mapped.node);
+        self.columns.push(Planned::Mapped(mapped, expression));
+        self.columns.len() - 1
+    }
+
+    pub fn add_class(&mut self, ty: Oid, collation: Oid) -> usize {
+        self.classes.push((ty, collation));
+        self.classes.len() - 1
+    }
+
+    pub fn class_templates(&self) -> Vec<ClassTemplate> {
+        let of = |(ty, collation): &(Oid, Oid)| ClassTemplate { ty: ty.to_u32(), collation: collation.to_u32() };
+        self.classes.iter().map(of).collect()
+    }
+
+    /// How many distinct values a stored column may have.
+    pub fn distinct(&self, column: usize) -> u64 {
+        let Some(position) = self.stored(column) else { return u64::MAX };
+        let id = self.datasource.schema.columns[position].id;
+        let of = |s: &SegmentEntry| s.statistics.columns.iter().find(|c| c.id == id).map_or(1, |c| c.distinct);
+        self.segments.iter().map(of).max().unwrap_or(0)
     }
 
     pub fn find_computed(&self, expr: &ExprTemplate) -> Option<usize> {
@@ -190,6 +249,17 @@ impl<'p, 'd> Builder<'p, 'd> {
                     text,
                 })
             }
+            Planned::Mapped(mapped, expression) => ColumnTemplate::Mapped(MappedTemplate {
+                column: mapped.column,
+                expression: *expression,
+                class: mapped.class,
+                ty: mapped.ty,
+                declared: mapped.node.ty().to_u32(),
+                typmod: mapped.node.typmod(),
+                of_null: mapped.of_null,
+                infallible: mapped.infallible,
+                text: mapped.node.sql(self.relation, self.datasource.relation, table),
+            }),
         };
         self.columns.iter().map(of).collect()
     }

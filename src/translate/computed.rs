@@ -1,7 +1,7 @@
 //! Expressions over numbers and times into columns that the engine computes.
 
 use basalt_engine::plan::{Expr, Function, Lane, Limits, Number, Operator, Rounding, either, power_of_ten, within};
-use basalt_engine::types::LogicalType;
+use basalt_engine::types::{LogicalType, Physical};
 use pgrx::pg_sys::{self, Oid};
 
 use super::builder::Builder;
@@ -145,6 +145,37 @@ impl<'p> Builder<'p, '_> {
     }
 
     fn native(&mut self, node: Node<'p>) -> Result<Typed, Reason> {
+        let single = match node.view() {
+            View::Var(_) => None,
+            _ => self.single_column(node).ok().flatten(),
+        };
+        let Some(attribute) = single else { return self.operation(node) };
+        // Fewer distinct values than rows: PostgreSQL's own function.
+        if self.column(attribute)?.1.physical() == Physical::Bytes {
+            return self.mapped_number(node);
+        }
+        let mark = self.mark();
+        self.operation(node).or_else(|reason| {
+            self.reset(mark);
+            self.mapped_number(node).map_err(|_| reason)
+        })
+    }
+
+    /// What PostgreSQL makes of each distinct value of the one column.
+    fn mapped_number(&mut self, node: Node<'p>) -> Result<Typed, Reason> {
+        let (column, ty) = self.mapped_value(node)?;
+        let kind = Kind::of_type(ty).ok_or_else(|| not_computed(node.ty()))?;
+        let limits = match ty {
+            LogicalType::Numeric { precision, .. } => {
+                let most = power_of_ten(precision) - 1;
+                Some((-most, most))
+            }
+            _ => kind.limits(),
+        };
+        Ok(Typed { expr: Expr::Column(column), kind, limits, decimals: None })
+    }
+
+    fn operation(&mut self, node: Node<'p>) -> Result<Typed, Reason> {
         let typed = match node.view() {
             _ if !self.has_column(node)? => return self.constant(node),
             View::Var(v) => {
@@ -169,14 +200,14 @@ impl<'p> Builder<'p, '_> {
             }
             View::Case { arg, whens, otherwise } => self.case(arg, whens, otherwise)?,
             View::Coalesce(args) => {
-                let (arguments, kind, limits, decimals) = self.alike(&args)?;
+                let (arguments, kind, limits, decimals) = self.alike(&args, 1)?;
                 let decimals = match decimals {
                     None => None,
                     Some(scales) => {
                         // As many decimals as the first that is not NULL shows.
                         let mut whens = Vec::new();
                         for (arg, scale) in args.iter().zip(scales) {
-                            whens.push((self.truth_filter(*arg, false)?, scale));
+                            whens.push((self.null_filter(*arg, false)?, scale));
                         }
                         Some(Expr::Case { lane: Lane::Int, whens, otherwise: Box::new(Expr::Null) })
                     }
@@ -184,7 +215,7 @@ impl<'p> Builder<'p, '_> {
                 Typed { expr: Expr::Coalesce { lane: kind.lane(), arguments }, kind, limits, decimals }
             }
             View::MinMax { greatest, args } => {
-                let (arguments, kind, limits, decimals) = self.alike(&args)?;
+                let (arguments, kind, limits, decimals) = self.alike(&args, args.len())?;
                 if decimals.is_some() {
                     return Err("its arguments have different numbers of decimals".into());
                 }
@@ -257,19 +288,6 @@ impl<'p> Builder<'p, '_> {
         Ok(Typed { expr: Expr::Truth { yes, no }, kind: Kind::Bool, limits: Some((0, 1)), decimals: None })
     }
 
-    /// Selects where `node` is not NULL (NULL if `null`).
-    fn truth_filter(&mut self, node: Node<'p>, null: bool) -> Result<FilterTemplate, Reason> {
-        let (column, expression) = match node.view() {
-            _ if !self.has_column(node)? => {
-                let test = node.null_test(null);
-                return Ok(FilterTemplate::Constant { expression: self.expression(test), negated: false });
-            }
-            View::Var(v) => (self.column(v.attribute)?.0, self.expression(node)),
-            _ => (self.computed(node)?.position, self.expression(node)),
-        };
-        Ok(FilterTemplate::Leaf(Leaf { column, expression, negated: !null, test: LeafTest::IsNull }))
-    }
-
     /// IS DISTINCT FROM, or not, between two numbers or times with columns.
     pub fn distinct_test(&mut self, node: Node<'p>, op: &OpView<'p>, negated: bool) -> Result<FilterTemplate, Reason> {
         let [left, right] = op.args.as_slice() else { return Err(malformed()) };
@@ -280,7 +298,7 @@ impl<'p> Builder<'p, '_> {
         let mut parts = vec![FilterTemplate::Leaf(Leaf { column, expression, negated: false, test })];
         let nulls: &[(bool, bool)] = if negated { &[(true, true)] } else { &[(true, false), (false, true)] };
         for (a, b) in nulls {
-            parts.push(FilterTemplate::And(vec![self.truth_filter(*left, *a)?, self.truth_filter(*right, *b)?]));
+            parts.push(FilterTemplate::And(vec![self.null_filter(*left, *a)?, self.null_filter(*right, *b)?]));
         }
         Ok(FilterTemplate::Or(parts))
     }
@@ -310,7 +328,7 @@ impl<'p> Builder<'p, '_> {
         }
         let mut results: Vec<Node<'p>> = whens.iter().map(|(_, result)| *result).collect();
         results.extend(otherwise);
-        let (mut arguments, kind, limits, decimals) = self.alike(&results)?;
+        let (mut arguments, kind, limits, decimals) = self.alike(&results, 0)?;
         let otherwise = if otherwise.is_some() { arguments.pop().ok_or_else(malformed)? } else { Expr::Null };
         let decimals = decimals.map(|mut scales| {
             let last = if scales.len() > conditions.len() { scales.pop() } else { None };
@@ -327,12 +345,17 @@ impl<'p> Builder<'p, '_> {
     }
 
     /// Expressions of one type, decimals with equally many digits behind the point. The scales that they show, if not all show the same.
+    /// The first `always` of them are evaluated in every row.
     #[allow(clippy::type_complexity)]
     fn alike(
         &mut self,
         nodes: &[Node<'p>],
+        always: usize,
     ) -> Result<(Vec<ExprTemplate>, Kind, Limits, Option<Vec<ExprTemplate>>), Reason> {
-        let mut all = nodes.iter().map(|n| self.native(*n)).collect::<Result<Vec<_>, _>>()?;
+        let mut all = Vec::with_capacity(nodes.len());
+        for (nth, node) in nodes.iter().enumerate() {
+            all.push(if nth < always { self.native(*node)? } else { self.conditionally(|b| b.native(*node))? });
+        }
         let shown = |typed: &Typed| match (&typed.decimals, &typed.expr) {
             (Some(decimals), _) => decimals.clone(),
             (None, Expr::Null) => Expr::Null,

@@ -164,7 +164,7 @@ impl<'p> Builder<'p, '_> {
         Ok(Some((argument, operand)))
     }
 
-    fn describe(&self, node: Node<'p>, reason: Reason) -> Reason {
+    pub fn describe(&self, node: Node<'p>, reason: Reason) -> Reason {
         match node.view() {
             View::Op(op) | View::Distinct(op) | View::ArrayOp { op, .. } => {
                 format!("operator {}: {reason}", lookup::operator_name(op.operator))

@@ -6,13 +6,15 @@ use std::cmp::Ordering;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use basalt_engine as engine;
-use basalt_engine::plan::{Host, HostPredicate, OrderId, Wake};
+use basalt_engine::plan::{Host, HostFunction, HostPredicate, OrderId, Wake};
 use basalt_engine::segment::BytesBlock;
-use basalt_engine::types::Physical;
+use basalt_engine::types::{Physical, Value};
 use pgrx::pg_sys::{Datum, Oid};
 
 use super::bind::BoundColumn;
+use super::template::ClassTemplate;
 use crate::error::{Error, Result};
+use crate::pg::classes::Classes;
 use crate::pg::eval::{Compiled, Evaluator};
 use crate::pg::interrupts::{self, SignalsBlocked};
 use crate::pg::lookup;
@@ -25,8 +27,29 @@ const CHUNK: usize = 1024;
 pub struct PgHost {
     evaluator: Evaluator,
     predicates: Vec<HostedTest>,
+    functions: Vec<HostedFunction>,
+    classes: Vec<Classes>,
     orders: Vec<Oid>,
     failure: Option<Box<dyn Any + Send>>,
+}
+
+/// What a function's results become.
+pub enum Made {
+    /// Numbers of a class.
+    Class(usize),
+    /// Values of such a column.
+    Value(BoundColumn),
+}
+
+struct HostedFunction {
+    function: Compiled,
+    input: Codec,
+    result: FunctionResult,
+}
+
+enum FunctionResult {
+    Class(usize),
+    Value(Box<Codec>),
 }
 
 struct HostedTest {
@@ -38,12 +61,44 @@ struct HostedTest {
 impl PgHost {
     /// `orders`: the collations that `OrderId`s count through.
     pub fn new(evaluator: Evaluator, orders: Vec<Oid>) -> Self {
-        PgHost { evaluator, predicates: Vec::new(), orders, failure: None }
+        PgHost { evaluator, predicates: Vec::new(), functions: Vec::new(), classes: Vec::new(), orders, failure: None }
     }
 
-    /// Forgets predicates, before filters are bound anew.
-    pub fn clear(&mut self) {
+    /// Forgets predicates and functions, before plans are bound anew.
+    pub fn clear(&mut self, classes: &[ClassTemplate]) {
         self.predicates.clear();
+        self.functions.clear();
+        let class = |c: &ClassTemplate| Classes::new(Oid::from(c.ty), Oid::from(c.collation));
+        self.classes = classes.iter().map(class).collect();
+    }
+
+    /// Registers a function over the placeholder of a column.
+    pub fn add_function(&mut self, function: Compiled, column: BoundColumn, made: Made) -> HostFunction {
+        let _guard = self.evaluator.in_query_context();
+        let codec = |of: BoundColumn| Codec::with_type(of.ty, of.declared, of.typmod);
+        let result = match made {
+            Made::Class(class) => FunctionResult::Class(class),
+            Made::Value(of) => FunctionResult::Value(Box::new(codec(of))),
+        };
+        self.functions.push(HostedFunction { function, input: codec(column), result });
+        HostFunction((self.functions.len() - 1) as u32)
+    }
+
+    /// The number of a value's class.
+    pub fn class_of(&mut self, class: usize, value: Datum) -> Result<Value> {
+        let _guard = self.evaluator.in_query_context();
+        let classes = self.classes.get_mut(class).ok_or_else(|| engine::Error::invalid("unknown class"))?;
+        Ok(Value::I64(i64::from(classes.number(Some(value))?)))
+    }
+
+    /// A value of each of a class's numbers.
+    pub fn take_class(&mut self, class: usize) -> Vec<(Datum, bool)> {
+        match self.classes.get_mut(class) {
+            Some(classes) => {
+                std::mem::replace(classes, Classes::new(pgrx::pg_sys::INT4OID, Oid::INVALID)).into_values()
+            }
+            None => Vec::new(),
+        }
     }
 
     /// Registers a boolean expression over the placeholder of a column.
@@ -98,6 +153,36 @@ impl Host for PgHost {
         Ok(selected)
     }
 
+    fn map(&mut self, function: HostFunction, values: &BytesBlock) -> engine::Result<Vec<Value>> {
+        let (evaluator, classes) = (self.evaluator, &mut self.classes);
+        let unknown = || engine::Error::invalid("unknown host function");
+        let hosted = self.functions.get_mut(function.0 as usize).ok_or_else(unknown)?;
+        let mut results = Vec::with_capacity(values.ends.len());
+        let mut start = 0usize;
+        for ends in values.ends.chunks(CHUNK) {
+            if interrupts::stop_requested() {
+                return Err(engine::Error::Canceled);
+            }
+            let chunk = Self::guarded(&mut self.failure, || {
+                hosted.chunk(evaluator, classes, &values.data, &mut start, ends, &mut results)
+            })?;
+            chunk?;
+        }
+        Ok(results)
+    }
+
+    fn map_null(&mut self, function: HostFunction) -> engine::Result<Value> {
+        let (evaluator, classes) = (self.evaluator, &mut self.classes);
+        let unknown = || engine::Error::invalid("unknown host function");
+        let hosted = self.functions.get_mut(function.0 as usize).ok_or_else(unknown)?;
+        Self::guarded(&mut self.failure, || {
+            let value = evaluator.evaluate(hosted.function, None);
+            let result = hosted.result.value(evaluator, classes, value);
+            evaluator.reset();
+            result
+        })?
+    }
+
     fn compare(&mut self, order: OrderId, left: &[u8], right: &[u8]) -> Ordering {
         let collation = self.orders.get(order.0 as usize).copied().unwrap_or(pgrx::pg_sys::InvalidOid);
         Self::guarded(&mut self.failure, || lookup::compare_text(left, right, collation)).unwrap_or(Ordering::Equal)
@@ -129,15 +214,7 @@ impl HostedTest {
         selected: &mut Vec<bool>,
     ) -> engine::Result<()> {
         let context = evaluator.in_result_context();
-        let fixed = self.codec.needs_fixed_settings().then(FixedSettings::new);
-        let mut datums = Vec::with_capacity(ends.len());
-        for end in ends {
-            let end = *end as usize;
-            let bytes = data.get(*start..end).ok_or_else(|| engine::Error::corrupt("offsets of byte strings"))?;
-            *start = end;
-            datums.push(self.datum(bytes)?);
-        }
-        drop(fixed);
+        let datums = datums(&mut self.codec, data, start, ends)?;
         for datum in datums {
             let value = evaluator.evaluate(self.test, Some(datum));
             selected.push(value.is_some_and(|v| (v.value() as u8 != 0) != self.negated));
@@ -148,16 +225,66 @@ impl HostedTest {
     }
 }
 
-impl HostedTest {
-    fn datum(&mut self, bytes: &[u8]) -> engine::Result<Datum> {
-        let short = || engine::Error::invalid("a number of another width");
-        Ok(match self.codec.ty().physical() {
-            Physical::I64 => self.codec.datum_of_i64(i64::from_le_bytes(bytes.try_into().map_err(|_| short())?)),
-            Physical::I128 => self.codec.datum_of_i128(i128::from_le_bytes(bytes.try_into().map_err(|_| short())?)),
-            Physical::F64 => self.codec.datum_of_f64(f64::from_le_bytes(bytes.try_into().map_err(|_| short())?)),
-            Physical::Bytes => self.codec.datum_of_bytes(bytes).map_err(to_engine)?,
-        })
+impl HostedFunction {
+    fn chunk(
+        &mut self,
+        evaluator: Evaluator,
+        classes: &mut [Classes],
+        data: &[u8],
+        start: &mut usize,
+        ends: &[u32],
+        results: &mut Vec<Value>,
+    ) -> engine::Result<()> {
+        let context = evaluator.in_result_context();
+        let datums = datums(&mut self.input, data, start, ends)?;
+        for datum in datums {
+            let value = evaluator.evaluate(self.function, Some(datum));
+            results.push(self.result.value(evaluator, classes, value)?);
+        }
+        drop(context);
+        evaluator.reset();
+        Ok(())
     }
+}
+
+impl FunctionResult {
+    fn value(&mut self, evaluator: Evaluator, classes: &mut [Classes], value: Option<Datum>) -> engine::Result<Value> {
+        let Some(datum) = value else { return Ok(Value::Null) };
+        match self {
+            FunctionResult::Class(class) => {
+                let _guard = evaluator.in_query_context();
+                let class = classes.get_mut(*class).ok_or_else(|| engine::Error::invalid("unknown class"))?;
+                Ok(Value::I64(i64::from(class.number(Some(datum)).map_err(to_engine)?)))
+            }
+            FunctionResult::Value(codec) => {
+                let _fixed = codec.needs_fixed_settings().then(FixedSettings::new);
+                codec.to_value(datum, false).map_err(to_engine)
+            }
+        }
+    }
+}
+
+/// Values as the engine shows them, in the current memory context.
+fn datums(codec: &mut Codec, data: &[u8], start: &mut usize, ends: &[u32]) -> engine::Result<Vec<Datum>> {
+    let _fixed = codec.needs_fixed_settings().then(FixedSettings::new);
+    let mut datums = Vec::with_capacity(ends.len());
+    for end in ends {
+        let end = *end as usize;
+        let bytes = data.get(*start..end).ok_or_else(|| engine::Error::corrupt("offsets of byte strings"))?;
+        *start = end;
+        datums.push(datum(codec, bytes)?);
+    }
+    Ok(datums)
+}
+
+fn datum(codec: &mut Codec, bytes: &[u8]) -> engine::Result<Datum> {
+    let short = || engine::Error::invalid("a number of another width");
+    Ok(match codec.ty().physical() {
+        Physical::I64 => codec.datum_of_i64(i64::from_le_bytes(bytes.try_into().map_err(|_| short())?)),
+        Physical::I128 => codec.datum_of_i128(i128::from_le_bytes(bytes.try_into().map_err(|_| short())?)),
+        Physical::F64 => codec.datum_of_f64(f64::from_le_bytes(bytes.try_into().map_err(|_| short())?)),
+        Physical::Bytes => codec.datum_of_bytes(bytes).map_err(to_engine)?,
+    })
 }
 
 fn to_engine(error: Error) -> engine::Error {

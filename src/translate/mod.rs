@@ -7,6 +7,7 @@ pub mod computed;
 pub mod filter;
 pub mod finish;
 pub mod host;
+pub mod mapped;
 pub mod shippable;
 pub mod template;
 pub mod time;

@@ -14,6 +14,7 @@ pub struct PlanTemplate {
     pub version: u32,
     /// Every other number of a column is a position in this list.
     pub columns: Vec<ColumnTemplate>,
+    pub classes: Vec<ClassTemplate>,
     pub filter: FilterTemplate,
     pub shape: Shape,
     /// Why what could be expected here was not pushed down, for EXPLAIN.
@@ -25,6 +26,32 @@ pub enum ColumnTemplate {
     /// A column id.
     Stored(u32),
     Computed(ComputedTemplate),
+    Mapped(MappedTemplate),
+}
+
+/// What PostgreSQL makes of each distinct value of a stored column.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub struct MappedTemplate {
+    pub column: usize,
+    /// With the column as placeholder.
+    pub expression: usize,
+    /// Numbers of this class in place of values.
+    pub class: Option<usize>,
+    pub ty: LogicalType,
+    /// PostgreSQL's type and modifier of the expression.
+    pub declared: u32,
+    pub typmod: i32,
+    pub of_null: bool,
+    /// No value makes it fail.
+    pub infallible: bool,
+    pub text: String,
+}
+
+/// A type whose values are numbered so that equal ones have one number.
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq)]
+pub struct ClassTemplate {
+    pub ty: u32,
+    pub collation: u32,
 }
 
 /// A column that the engine computes from those before it.
@@ -55,6 +82,11 @@ pub enum ConstantTemplate {
     Decimal {
         expression: usize,
         scale: u8,
+    },
+    /// The number of its value's class.
+    Class {
+        expression: usize,
+        class: usize,
     },
 }
 
@@ -140,6 +172,11 @@ pub struct FoldTemplate {
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
 pub enum KeyTemplate {
     Column(usize),
+    /// A column of the numbers of a class.
+    Class {
+        column: usize,
+        class: usize,
+    },
     /// The expression (with the column as placeholder) is constant between the boundaries of `pieces`.
     Buckets {
         column: usize,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::bits::{Bits, Selection};
-use super::compute::{self, Program, Space};
+use super::compute::{self, MapTable, Program, Space};
 use super::unify::{CodeMap, Unified};
 use crate::plan::{ColumnRef, Limits};
 use crate::segment::{BLOCK_ROWS, BlockHeader, BytesBlock, ColumnKind, ColumnReader, Dictionary, Segment};
@@ -39,12 +39,14 @@ enum Source<'a> {
     /// Every row holds this: the segment is older than the column. Byte strings behave as a dictionary of one value or none.
     Missing(Value),
     Stored(ColumnReader<'a>),
-    Computed,
+    /// `None`: not bound yet.
+    Computed(Option<Arc<Bound>>),
 }
 
 /// A computed column, bound to a segment.
 pub(super) enum Bound {
     Native(Program),
+    Mapped(MapTable),
 }
 
 impl<'a> SegmentColumn<'a> {
@@ -60,7 +62,7 @@ impl<'a> SegmentColumn<'a> {
             return Ok(SegmentColumn {
                 ty: column.ty,
                 kind,
-                source: Source::Computed,
+                source: Source::Computed(None),
                 int_values: Vec::new(),
                 unified: None,
             });
@@ -98,18 +100,29 @@ impl<'a> SegmentColumn<'a> {
     pub fn stored(&self) -> Option<&ColumnReader<'a>> {
         match &self.source {
             Source::Stored(reader) => Some(reader),
-            Source::Missing(_) | Source::Computed => None,
+            Source::Missing(_) | Source::Computed(_) => None,
         }
     }
 
     pub fn is_computed(&self) -> bool {
-        matches!(self.source, Source::Computed)
+        matches!(self.source, Source::Computed(_))
+    }
+
+    /// The distinct values that the host made, ascending.
+    fn mapped(&self) -> Option<&BytesBlock> {
+        match &self.source {
+            Source::Computed(Some(bound)) => match &**bound {
+                Bound::Mapped(table) => table.dictionary(),
+                Bound::Native(_) => None,
+            },
+            _ => None,
+        }
     }
 
     /// The value in every row of a segment that lacks the column.
     pub fn constant(&self) -> Option<&Value> {
         match &self.source {
-            Source::Stored(_) | Source::Computed => None,
+            Source::Stored(_) | Source::Computed(_) => None,
             Source::Missing(value) => Some(value),
         }
     }
@@ -117,12 +130,15 @@ impl<'a> SegmentColumn<'a> {
     fn dictionary(&self) -> Result<Option<Dictionary<'a>>> {
         match &self.source {
             Source::Stored(reader) => reader.dictionary().map(Some),
-            Source::Missing(_) | Source::Computed => Ok(None),
+            Source::Missing(_) | Source::Computed(_) => Ok(None),
         }
     }
 
     /// Values of the dictionary: the code of NULL.
     pub fn dictionary_len(&self) -> Result<u32> {
+        if let Some(values) = self.mapped() {
+            return Ok(values.ends.len() as u32);
+        }
         Ok(match (&self.source, self.dictionary()?) {
             (_, Some(dictionary)) => dictionary.len(),
             (Source::Missing(Value::Null), None) => 0,
@@ -132,6 +148,10 @@ impl<'a> SegmentColumn<'a> {
 
     /// Appends the bytes of `code` to `out`.
     pub fn dictionary_get(&self, code: u32, out: &mut Vec<u8>) -> Result<()> {
+        if let Some(values) = self.mapped().filter(|v| (code as usize) < v.ends.len()) {
+            out.extend_from_slice(super::like::value(values, code as usize));
+            return Ok(());
+        }
         match (&self.source, self.dictionary()?) {
             (_, Some(dictionary)) => dictionary.get(code, out),
             (Source::Missing(Value::Bytes(bytes)), None) if code == 0 => {
@@ -145,6 +165,13 @@ impl<'a> SegmentColumn<'a> {
     /// The values of `codes`, which are in the dictionary.
     pub fn dictionary_range(&self, codes: Range<u32>) -> Result<BytesBlock> {
         let mut values = BytesBlock::default();
+        if let Some(all) = self.mapped().filter(|all| codes.end as usize <= all.ends.len()) {
+            for code in codes {
+                values.data.extend_from_slice(super::like::value(all, code as usize));
+                values.ends.push(values.data.len() as u32);
+            }
+            return Ok(values);
+        }
         match (&self.source, self.dictionary()?) {
             (_, Some(dictionary)) => dictionary.range(codes, &mut values)?,
             (Source::Missing(Value::Bytes(bytes)), None) if codes == (0..1) => {
@@ -172,7 +199,7 @@ impl<'a> SegmentColumn<'a> {
     pub fn header(&self, block: usize, rows: usize) -> Result<BlockHeader> {
         match &self.source {
             Source::Stored(reader) => reader.block(block),
-            Source::Computed => Err(Error::invalid("a computed column has no headers")),
+            Source::Computed(_) => Err(Error::invalid("a computed column has no headers")),
             Source::Missing(value) => {
                 let nulls = if value.is_null() { rows as u32 } else { 0 };
                 let sum = match value {
@@ -196,16 +223,17 @@ impl<'a> SegmentColumn<'a> {
         match &self.source {
             Source::Stored(reader) => reader.is_constant(block),
             Source::Missing(_) => Ok(true),
-            Source::Computed => Ok(false),
+            Source::Computed(_) => Ok(false),
         }
     }
 }
 
+/// Computed columns of a segment, with their positions.
+pub(super) type Computed = Vec<(usize, Arc<Bound>)>;
+
 /// One segment as a plan sees it.
 pub(super) struct SegmentView<'a> {
     pub columns: Vec<SegmentColumn<'a>>,
-    /// One a column; `None` of stored ones, and of those that are not bound yet.
-    pub computed: Vec<Option<Arc<Bound>>>,
     pub rows: usize,
     pub blocks: usize,
 }
@@ -213,21 +241,40 @@ pub(super) struct SegmentView<'a> {
 impl<'a> SegmentView<'a> {
     /// Errors: `Invalid` if a column is stored as another type; `Corrupt`.
     pub fn new(segment: &'a Segment, columns: &[ColumnRef]) -> Result<Self> {
-        Self::with(segment, columns, vec![None; columns.len()])
+        let columns = columns.iter().map(|c| SegmentColumn::new(segment, c)).collect::<Result<_>>()?;
+        Ok(SegmentView { columns, rows: segment.rows() as usize, blocks: segment.blocks() })
     }
 
     /// With computed columns that were bound to the segment before.
-    pub fn with(segment: &'a Segment, columns: &[ColumnRef], mut computed: Vec<Option<Arc<Bound>>>) -> Result<Self> {
-        computed.resize(columns.len(), None);
-        let columns = columns.iter().map(|c| SegmentColumn::new(segment, c)).collect::<Result<_>>()?;
-        Ok(SegmentView { columns, computed, rows: segment.rows() as usize, blocks: segment.blocks() })
+    pub fn with(segment: &'a Segment, columns: &[ColumnRef], computed: &Computed) -> Result<Self> {
+        let mut view = Self::new(segment, columns)?;
+        for (column, bound) in computed {
+            view.bind(*column, bound.clone());
+        }
+        Ok(view)
+    }
+
+    pub fn bind(&mut self, column: usize, bound: Arc<Bound>) {
+        if let Some(of) = self.columns.get_mut(column).filter(|c| c.is_computed()) {
+            of.source = Source::Computed(Some(bound));
+        }
+    }
+
+    /// The computed columns that are bound, for another view of the segment.
+    pub fn computed(&self) -> Computed {
+        let bound = |(i, column): (usize, &SegmentColumn<'a>)| match &column.source {
+            Source::Computed(Some(bound)) => Some((i, bound.clone())),
+            _ => None,
+        };
+        self.columns.iter().enumerate().filter_map(bound).collect()
     }
 
     /// What a computed column is; `None`: it is stored.
     pub fn bound(&self, column: usize) -> Result<Option<&Bound>> {
-        match self.computed.get(column).and_then(Option::as_deref) {
-            None if self.columns[column].is_computed() => Err(Error::invalid("a computed column was not bound")),
-            bound => Ok(bound),
+        match &self.columns[column].source {
+            Source::Computed(Some(bound)) => Ok(Some(bound)),
+            Source::Computed(None) => Err(Error::invalid("a computed column was not bound")),
+            Source::Missing(_) | Source::Stored(_) => Ok(None),
         }
     }
 
@@ -260,6 +307,7 @@ struct ColumnScratch {
     bytes: (bool, BytesBlock),
     computed: Option<ComputedBlock>,
     space: Space,
+    slots: Vec<u32>,
 }
 
 /// What is known of a computed column in a block.
@@ -322,6 +370,7 @@ impl BlockScratch {
         self.touched = true;
         match bound {
             Bound::Native(program) => compute::compute(program, view, self, column, rows),
+            Bound::Mapped(table) => table.apply(view, self, column, rows),
         }
     }
 
@@ -343,6 +392,17 @@ impl BlockScratch {
         slot.space = space;
     }
 
+    /// A buffer for the slots of a mapped column.
+    pub fn take_slots(&mut self, column: usize) -> Vec<u32> {
+        std::mem::take(&mut self.columns[column].slots)
+    }
+
+    pub fn put_slots(&mut self, column: usize, slots: Vec<u32>, codes: Vec<u32>) {
+        let slot = &mut self.columns[column];
+        slot.slots = slots;
+        slot.codes = (false, codes);
+    }
+
     /// Notes that the buffers hold a computed column.
     pub fn computed(
         &mut self,
@@ -357,6 +417,7 @@ impl BlockScratch {
         slot.validity = Some(valid);
         match view.columns[column].kind {
             Kind::F64 => slot.floats.0 = true,
+            Kind::Codes => slot.codes.0 = true,
             _ if narrow => slot.ints.0 = true,
             _ => slot.wide.0 = true,
         }
@@ -514,6 +575,7 @@ impl BlockScratch {
             self.touched = true;
             let slot = &mut self.columns[column].codes;
             match view.columns[column].stored() {
+                None if view.columns[column].is_computed() => return Err(not_computed()),
                 Some(reader) => reader.decode_codes(self.block, &mut slot.1)?,
                 // The one value, or NULL: code 0 either way.
                 None => refill(&mut slot.1, self.rows, 0),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::columns::{Kind, SegmentView};
+use super::columns::{Computed, Kind, SegmentView};
 use super::digits::{Digits, Source};
 use super::floats::FloatSums;
 use super::groups::{Groups, KeyPlan};
@@ -78,7 +78,7 @@ pub(super) struct Global {
     pub memory: Reservation,
     budget: Budget,
     /// The only partial so far: if no other comes, its groups need no hash table.
-    lone: Option<(Arc<Segment>, Partial)>,
+    lone: Option<(Arc<Segment>, Computed, Partial)>,
 }
 
 /// Groups handled between two polls.
@@ -147,17 +147,17 @@ impl Global {
     ) -> Result<()> {
         match self.lone.take() {
             None if self.is_empty() => {
-                self.lone = Some((segment.clone(), partial));
+                self.lone = Some((segment.clone(), view.computed(), partial));
                 return Ok(());
             }
             None => {}
-            Some((lone_segment, mut lone)) => {
+            Some((lone_segment, computed, mut lone)) => {
                 if Arc::ptr_eq(&lone.plan, &partial.plan) {
                     lone.combine(&mut partial)?;
-                    self.lone = Some((lone_segment, lone));
+                    self.lone = Some((lone_segment, computed, lone));
                     return Ok(());
                 }
-                let lone_view = SegmentView::new(&lone_segment, &self.columns)?;
+                let lone_view = SegmentView::with(&lone_segment, &self.columns, &computed)?;
                 self.absorb(&lone_view, &lone, None, true, host)?;
             }
         }
@@ -166,8 +166,8 @@ impl Global {
 
     /// Merges what is still apart. Without `more` to come, groups need not be findable.
     pub fn settle(&mut self, more: bool, top: Option<&Top>, host: &mut dyn Host) -> Result<()> {
-        if let Some((segment, lone)) = self.lone.take() {
-            let view = SegmentView::new(&segment, &self.columns)?;
+        if let Some((segment, computed, lone)) = self.lone.take() {
+            let view = SegmentView::with(&segment, &self.columns, &computed)?;
             self.absorb(&view, &lone, top, more, host)?;
         }
         Ok(())

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::bits::Selection;
 use super::columns::{BlockScratch, Bound, Kind, SegmentView};
-use super::compute::{self, Program};
+use super::compute::{self, MapTable, Program};
 use super::filter::{self, Check, HostMemo, Leaf, Node, Resolver, Verdict};
 use super::{ExecStatistics, HostPulse, SegmentScan};
 use crate::interval::TimeInterval;
-use crate::plan::{self, ColumnRef, Computed, Expr, Filter, Host, Predicate, Test};
-use crate::types::{LogicalType, MICROS_PER_DAY, Value};
+use crate::plan::{self, ColumnRef, Computed, Expr, Filter, Host, Mapped, Predicate, Test};
+use crate::types::{LogicalType, MICROS_PER_DAY, Physical, Value};
 use crate::{Budget, Error, Reservation, Result};
 
 /// The rows of one segment that a query selects.
@@ -120,7 +120,12 @@ impl<'a> SelectedRows<'a> {
 }
 
 /// Computed columns whose conditions ask the host what it was not asked yet.
-type Unresolved = Vec<(usize, Program)>;
+type Unresolved = Vec<(usize, Pending)>;
+
+enum Pending {
+    Native(Program),
+    Mapped(Mapped, Physical),
+}
 
 fn bind_computed(
     columns: &[ColumnRef],
@@ -128,14 +133,21 @@ fn bind_computed(
     memory: &mut Reservation,
     host: &mut dyn Host,
 ) -> Result<Unresolved> {
-    let mut unresolved = Vec::new();
+    let mut unresolved: Unresolved = Vec::new();
     for (position, column) in columns.iter().enumerate() {
-        let Some(Computed::Native(expr)) = column.computed.as_deref() else { continue };
+        let expr = match column.computed.as_deref() {
+            None => continue,
+            Some(Computed::Native(expr)) => expr,
+            Some(Computed::Mapped(mapped)) => {
+                unresolved.push((position, Pending::Mapped(mapped.clone(), column.ty.physical())));
+                continue;
+            }
+        };
         let program = Program::new(expr, view, memory, &mut HostPulse(host))?;
         if program.has_host() || unresolved.iter().any(|(other, _)| expr_uses(expr, columns, *other)) {
-            unresolved.push((position, program));
+            unresolved.push((position, Pending::Native(program)));
         } else {
-            view.computed[position] = Some(Arc::new(Bound::Native(program)));
+            view.bind(position, Arc::new(Bound::Native(program)));
         }
     }
     Ok(unresolved)
@@ -157,9 +169,9 @@ fn uses(filter: &Filter, columns: &[ColumnRef], column: usize) -> bool {
 
 fn column_uses(of: usize, columns: &[ColumnRef], column: usize) -> bool {
     of == column
-        || columns.get(of).and_then(|c| c.computed.as_deref()).is_some_and(|c| {
-            let Computed::Native(expr) = c;
-            expr_uses(expr, columns, column)
+        || columns.get(of).and_then(|c| c.computed.as_deref()).is_some_and(|c| match c {
+            Computed::Native(expr) => expr_uses(expr, columns, column),
+            Computed::Mapped(mapped) => mapped.column == column,
         })
 }
 
@@ -199,9 +211,23 @@ impl Resolution<'_> {
         needed: &dyn Fn(usize) -> bool,
     ) -> Result<()> {
         let Some(last) = unresolved.iter().rposition(|(c, _)| needed(*c)) else { return Ok(()) };
-        for (position, mut program) in unresolved.drain(..=last) {
-            program.resolve(candidates, &mut self.resolver(view))?;
-            view.computed[position] = Some(Arc::new(Bound::Native(program)));
+        for (position, pending) in unresolved.drain(..=last) {
+            let bound = match pending {
+                Pending::Native(mut program) => {
+                    program.resolve(candidates, &mut self.resolver(view))?;
+                    Bound::Native(program)
+                }
+                Pending::Mapped(Mapped { column, function, of_null, infallible }, result) => {
+                    // Fewer values than rows: asking about all is cheaper than finding out which occur.
+                    let few = view.columns[column].kind == Kind::Codes
+                        && view.columns[column].dictionary_len()? as usize <= view.rows / 16;
+                    let everything = vec![Selection::All; view.blocks];
+                    let candidates = if infallible && few { &everything } else { candidates };
+                    let resolver = &mut self.resolver(view);
+                    Bound::Mapped(MapTable::new(column, function, result, of_null, candidates, resolver)?)
+                }
+            };
+            view.bind(position, Arc::new(bound));
         }
         Ok(())
     }
@@ -286,9 +312,12 @@ impl Extent {
     }
 
     fn add_computed(&mut self, bound: &Bound, view: &SegmentView<'_>, scratch: &mut BlockScratch) -> Result<()> {
-        let Bound::Native(program) = bound;
         self.nulls = true;
-        match compute::limits(program, view, scratch)? {
+        let limits = match bound {
+            Bound::Native(program) => compute::limits(program, view, scratch)?,
+            Bound::Mapped(table) => (table.limits(), false),
+        };
+        match limits {
             (Some((low, high)), false) if i64::try_from(low).is_ok() && i64::try_from(high).is_ok() => {
                 let (low, high) = (low as i64, high as i64);
                 let (least, greatest) = self.limits.unwrap_or((low, high));

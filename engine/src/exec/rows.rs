@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::bits::Selection;
-use super::columns::{BlockScratch, Bound, Kind, SegmentView};
+use super::columns::{BlockScratch, Computed, Kind, SegmentView};
 use super::compute;
 use super::filter::{self, HostMemo};
 use super::first::{First, RowRank};
@@ -34,7 +34,7 @@ struct Current {
     blocks: std::vec::IntoIter<u32>,
     dictionaries: Vec<Option<Arc<BytesBlock>>>,
     columns: Vec<crate::plan::ColumnRef>,
-    computed: Vec<Option<Arc<Bound>>>,
+    computed: Computed,
     memory: Reservation,
     scratch: BlockScratch,
     set: RowSet,
@@ -102,7 +102,7 @@ impl RowExecution {
             ranked.sort_unstable();
             blocks = ranked.into_iter().map(|(_, block)| block).collect();
         }
-        let computed = view.computed;
+        let computed = view.computed();
         self.current = Some(Current {
             scan: segment,
             filter,
@@ -126,7 +126,7 @@ impl RowExecution {
             let (output, statistics, first) = (&self.query.output, &mut self.statistics, &mut self.first);
             let Current { scan, filter, dictionaries, columns, computed, memory, scratch, set, .. } = &mut *current;
             let batch = catch_unwind(AssertUnwindSafe(|| {
-                let view = SegmentView::with(&scan.segment, columns, computed.clone())?;
+                let view = SegmentView::with(&scan.segment, columns, computed)?;
                 scratch.begin(&view, block as usize);
                 if let Some(first) = &first
                     && !first.admits(first.of_block(&view, scratch)?)

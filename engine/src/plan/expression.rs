@@ -9,7 +9,23 @@ use crate::types::Value;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Computed {
     Native(Expr),
+    Mapped(Mapped),
 }
+
+/// The host's function of a stored column, called once for each distinct value that selected rows hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mapped {
+    pub column: usize,
+    pub function: HostFunction,
+    /// Called for NULL, too; else NULL stays NULL.
+    pub of_null: bool,
+    /// Whether it fails for no value, so that it may be asked about any.
+    pub infallible: bool,
+}
+
+/// Number of a function that only the host can evaluate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HostFunction(pub u32);
 
 /// The arithmetic of a type: what its results may be, and what failing is called.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,10 @@
 use std::any::Any;
 use std::cmp::Ordering;
 
-use crate::Result;
+use super::HostFunction;
 use crate::segment::BytesBlock;
+use crate::types::Value;
+use crate::{Error, Result};
 
 /// Number of a predicate that only the host can evaluate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +24,17 @@ pub trait Host {
     /// rows which the other conjuncts select are asked about, so that no foreign row can raise an error. Numbers are shown
     /// as the little-endian bytes of their physical value: 8 for I64 and F64, 16 for I128.
     fn test(&mut self, predicate: HostPredicate, values: &BytesBlock) -> Result<Vec<bool>>;
+
+    /// The function's results for these values, shown as to [`Host::test`]: `Null`, or values of the column that they make up.
+    fn map(&mut self, function: HostFunction, values: &BytesBlock) -> Result<Vec<Value>> {
+        let _ = values;
+        Err(Error::invalid(format!("the host has no function {}", function.0)))
+    }
+
+    /// The function's result for NULL.
+    fn map_null(&mut self, function: HostFunction) -> Result<Value> {
+        Err(Error::invalid(format!("the host has no function {}", function.0)))
+    }
 
     /// Total order of two byte strings; ties of a collation are broken by bytes.
     fn compare(&mut self, order: OrderId, left: &[u8], right: &[u8]) -> Ordering;

@@ -11,7 +11,8 @@ mod prune;
 pub use aggregate::{AggregateCall, AggregateFunction, AggregateQuery, Buckets, By, Key, Term, Top};
 pub use calendar::CalendarUnit;
 pub use expression::{
-    Computed, Expr, Failure, Function, Lane, Limits, Number, Operator, Rounding, either, power_of_ten, within,
+    Computed, Expr, Failure, Function, HostFunction, Lane, Limits, Mapped, Number, Operator, Rounding, either,
+    power_of_ten, within,
 };
 pub use filter::{Bound, Filter, Predicate, Test};
 pub use host::{Host, HostPredicate, OrderId, Wake};

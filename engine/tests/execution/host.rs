@@ -2,8 +2,9 @@
 
 use std::cmp::Ordering;
 
-use basalt_engine::plan::{Host, HostPredicate, OrderId, Wake};
+use basalt_engine::plan::{Host, HostFunction, HostPredicate, OrderId, Wake};
 use basalt_engine::segment::BytesBlock;
+use basalt_engine::types::Value;
 use basalt_engine::{Error, Result};
 
 #[derive(Default)]
@@ -20,6 +21,20 @@ pub struct TestHost {
 /// What predicate `number` says of a value.
 pub fn predicate(number: u32, value: &[u8]) -> bool {
     value.iter().map(|b| u32::from(*b)).sum::<u32>() % (number + 2) == 0
+}
+
+/// Functions 0 and 1 give integers, NULL among them, 2 a float, 3 and 4 byte strings, NULL among them.
+pub fn function(number: u32, value: Option<&[u8]>) -> Value {
+    let sum = value.map_or(5, |v| v.iter().map(|b| i64::from(*b)).sum::<i64>());
+    match number {
+        0 => Value::I64(sum % 11 - 3),
+        1 if sum % 3 == 0 => Value::Null,
+        1 => Value::I64(sum),
+        2 => Value::F64((sum % 64) as f64 * 0.25),
+        3 => Value::Bytes(format!("{}", sum % 7).into_bytes()),
+        _ if sum % 4 == 0 => Value::Null,
+        _ => Value::Bytes(value.unwrap_or(b"none").iter().rev().take(3).copied().collect()),
+    }
 }
 
 /// Order 0: by length, then bytes descending. Order 1: without regard to case, then bytes.
@@ -42,6 +57,20 @@ impl Host for TestHost {
             answers.push(predicate(number.0, value));
         }
         Ok(answers)
+    }
+
+    fn map(&mut self, number: HostFunction, values: &BytesBlock) -> Result<Vec<Value>> {
+        for i in 0..values.len() {
+            if self.poison.as_deref() == Some(values.get(i)) {
+                return Err(Error::Invalid("a value that must not be seen".into()));
+            }
+            self.asked.push(values.get(i).to_vec());
+        }
+        Ok((0..values.len()).map(|i| function(number.0, Some(values.get(i)))).collect())
+    }
+
+    fn map_null(&mut self, number: HostFunction) -> Result<Value> {
+        Ok(function(number.0, None))
     }
 
     fn compare(&mut self, number: OrderId, left: &[u8], right: &[u8]) -> Ordering {

@@ -96,6 +96,7 @@ fn column_limits(
     let of = &view.columns[column];
     match view.bound(column)? {
         Some(Bound::Native(program)) => return limits(program, view, scratch),
+        Some(Bound::Mapped(table)) => return Ok((table.limits(), false)),
         None => {}
     }
     if lane == Lane::Float {

@@ -28,7 +28,9 @@ enum Index {
     /// A value's code is its slot.
     Codes,
     /// `value - min`, while that leaves few slots unused.
-    Dense { min: i64 },
+    Dense {
+        min: i64,
+    },
     /// Integers, and floats by their bits.
     Hash(HashMap<i64, u32>),
     Wide(HashMap<i128, u32>),
@@ -112,7 +114,13 @@ impl MapTable {
     }
 
     /// Looks up the results of the scratch's block.
-    pub fn apply(&self, view: &SegmentView<'_>, scratch: &mut BlockScratch, column: usize, rows: &Selection) -> Result<()> {
+    pub fn apply(
+        &self,
+        view: &SegmentView<'_>,
+        scratch: &mut BlockScratch,
+        column: usize,
+        rows: &Selection,
+    ) -> Result<()> {
         let mut slots = scratch.take_slots(column);
         self.find(view, scratch, &mut slots)?;
         let last = self.slots as u32 - 1;
@@ -157,9 +165,9 @@ impl MapTable {
         slots.clear();
         match &self.index {
             Index::Codes => slots.extend_from_slice(scratch.codes(view, source)?),
-            Index::Dense { min } => slots.extend(scratch.ints(view, source)?.iter().map(|v| {
-                u32::try_from(v.wrapping_sub(*min) as u64).unwrap_or(last)
-            })),
+            Index::Dense { min } => slots.extend(
+                scratch.ints(view, source)?.iter().map(|v| u32::try_from(v.wrapping_sub(*min) as u64).unwrap_or(last)),
+            ),
             Index::Hash(map) if view.columns[source].kind == Kind::F64 => {
                 let find = |v: &f64| map.get(&(v.to_bits() as i64)).copied().unwrap_or(last);
                 slots.extend(scratch.floats(view, source)?.iter().map(find));
@@ -266,7 +274,8 @@ fn distinct(
                 let span = max.wrapping_sub(min) as usize + 1;
                 let mut dense = vec![Value::Null; span];
                 for (value, slot) in &ints {
-                    dense[value.wrapping_sub(min) as usize] = std::mem::replace(&mut found[*slot as usize], Value::Null);
+                    dense[value.wrapping_sub(min) as usize] =
+                        std::mem::replace(&mut found[*slot as usize], Value::Null);
                 }
                 return Ok((Index::Dense { min }, dense, span));
             }

@@ -7,9 +7,11 @@
 
 mod evaluate;
 mod kernels;
+mod mapped;
 mod steps;
 
 pub(super) use evaluate::{compute, limits};
+pub(super) use mapped::MapTable;
 pub(super) use steps::Space;
 
 use super::Pulse;
@@ -228,6 +230,11 @@ pub(super) fn check(columns: &[ColumnRef]) -> Result<()> {
         let Some(computed) = &column.computed else { continue };
         let before = &columns[..position];
         match &**computed {
+            Computed::Mapped(mapped) => {
+                if before.get(mapped.column).is_none_or(|c| c.computed.is_some()) {
+                    return Err(Error::invalid("a mapped column needs a stored one before it"));
+                }
+            }
             Computed::Native(expr) => {
                 let lane = lane_of_type(column.ty).ok_or_else(misfit)?;
                 if column.ty.physical() == Physical::I64 && lane == Lane::Decimal {

@@ -15,8 +15,9 @@ use crate::exec::Pulse;
 use crate::exec::bits::{Bits, Selection};
 use crate::exec::columns::{BlockScratch, Kind, SegmentView};
 use crate::exec::like::value;
-use crate::plan::{Host, HostPredicate};
+use crate::plan::{Host, HostFunction, HostPredicate};
 use crate::segment::BytesBlock;
+use crate::types::Value;
 use crate::{Budget, Error, Reservation, Result};
 
 /// Values shown to the host at once.
@@ -25,13 +26,27 @@ const BATCH: usize = 1024;
 /// What the host said of values before, as far as memory allows.
 pub(in crate::exec) struct HostMemo {
     known: HashMap<u32, HashMap<Box<[u8]>, bool>>,
+    mapped: HashMap<u32, HashMap<Box<[u8]>, Value>>,
     memory: Reservation,
     full: bool,
 }
 
 impl HostMemo {
     pub fn new(budget: &Budget) -> Result<Self> {
-        Ok(HostMemo { known: HashMap::new(), memory: budget.reserve(0)?, full: false })
+        Ok(HostMemo { known: HashMap::new(), mapped: HashMap::new(), memory: budget.reserve(0)?, full: false })
+    }
+
+    pub fn mapped(&self, function: HostFunction, value: &[u8]) -> Option<Value> {
+        self.mapped.get(&function.0)?.get(value).cloned()
+    }
+
+    pub fn put_mapped(&mut self, function: HostFunction, value: &[u8], result: &Value) {
+        let held = if let Value::Bytes(bytes) = result { bytes.len() } else { 0 };
+        if self.full || self.memory.grow(value.len() + held + 96).is_err() {
+            self.full = true;
+            return;
+        }
+        self.mapped.entry(function.0).or_default().insert(value.into(), result.clone());
     }
 
     fn get(&self, predicate: HostPredicate, value: &[u8]) -> Option<bool> {
@@ -63,6 +78,16 @@ pub(in crate::exec) struct Resolver<'a, 'h> {
     pub host: &'h mut dyn Host,
     pub memo: &'a mut HostMemo,
     pub memory: &'a mut Reservation,
+}
+
+impl Resolver<'_, '_> {
+    pub fn poll(&mut self) -> Result<()> {
+        self.host.poll()
+    }
+
+    pub fn map_null(&mut self, function: HostFunction) -> Result<Value> {
+        self.host.map_null(function)
+    }
 }
 
 impl Pulse for Resolver<'_, '_> {
@@ -149,7 +174,7 @@ fn resolve_leaf(
 }
 
 /// Codes that occur in `candidates`, without NULL's.
-fn occurring(column: usize, candidates: &[Selection], r: &mut Resolver<'_, '_>) -> Result<Bits> {
+pub(in crate::exec) fn occurring(column: usize, candidates: &[Selection], r: &mut Resolver<'_, '_>) -> Result<Bits> {
     let of = &r.view.columns[column];
     let len = of.dictionary_len()? as usize;
     r.memory.grow(len / 4 + 16)?;

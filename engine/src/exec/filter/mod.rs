@@ -9,7 +9,7 @@ mod ranges;
 
 pub(super) use bind::{bind, check};
 pub(super) use evaluate::{Verdict, evaluate, quick};
-pub(super) use host::{HostMemo, Resolver, has_host, narrow, resolve};
+pub(super) use host::{HostMemo, Resolver, has_host, narrow, occurring, resolve};
 
 use roaring::RoaringBitmap;
 
