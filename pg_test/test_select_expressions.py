@@ -127,6 +127,98 @@ def test_extremes_keys_and_filters(both, expression):
     both.same(f"SELECT i, kind FROM {{t}} WHERE ({expression}) > 40")
 
 
+KEYS = """
+lower(kind)
+upper(left(kind, 2))
+substr(kind, 1, 2)
+kind || '!'
+city || '-' || city
+length(kind)
+kind LIKE 'a%'
+kind IS NULL
+coalesce(kind, 'none')
+coalesce(kind, city)
+coalesce(kind, city, 'none')
+nullif(kind, 'Beta')
+nullif(lower(kind), lower(city))
+replace(city, 'city', '')::int
+replace(city, 'city', '')::int % 3
+case when n > 10 then 'a' else 'b' end
+case when n > 10 then 'high' when n is null then kind else city end
+case when kind like 'a%' then city when ok then lower(kind) end
+case when ok then kind = 'alpha' else n > 5 end
+case when q < 3 then array[1, q] else array[n] end
+case when price > 500 then 1.5 when price > 100 then 2.25 end
+width_bucket(n, -700, 1300, 10)
+width_bucket(price, 0, 1000, 7)
+width_bucket(f, -200, 300, 5)
+price / 10
+round(price / 7, 1)
+n::text
+price::text
+f::text
+n::numeric / 7
+sqrt(f * f)
+to_char(n, '000')
+d + 1
+d - interval '1 day'
+extract(dow from d)
+date_part('month', tl)
+to_char(ts, 'YYYY-MM')
+to_char(ts, 'HH24 Dy')
+to_char(tl, 'YYYY"W"IW')
+to_char(d, 'Month')
+date_trunc('hour', tl)
+tl::date
+tl::time
+age(d, date '2024-01-01')
+ok::int
+q::bit(3)
+md5(t)
+"""
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/St_Johns"])
+@pytest.mark.parametrize("key", KEYS.strip().splitlines())
+def test_keys_of_any_type(both, key, zone):
+    both.execute(f"SET TimeZone = '{zone}'")
+    both.pushed(f"SELECT {key}, count(*), sum(n) FROM {{t}} GROUP BY 1")
+    both.pushed(f"SELECT count(*), {key}, q FROM {{t}} WHERE city <> 'city3' AND n > -500 GROUP BY 2, 3")
+    both.pushed(f"SELECT count(DISTINCT {key}), count({key}) FROM {{t}}")
+    both.pushed(f"SELECT kind, count(DISTINCT {key}), count({key}) FROM {{t}} WHERE q > 2 GROUP BY kind")
+    both.pushed(f"SELECT {key}, lower(city), ok FROM {{t}} GROUP BY 1, 2, 3 HAVING count(*) > 1")
+    both.execute("RESET TimeZone")
+
+
+@pytest.mark.parametrize("expression", ["length(kind)", "length(kind) * n", "replace(city, 'city', '')::int", "strpos(t, '1') + q", "sqrt(q)", "date_part('hour', tl)",
+    "extract(dow from d)::int", "replace(city, 'city', '')::numeric(8,2) * price", "ln(case when f > 0 then f else 1 end)", "width_bucket(n, 0, 1000, 4)", "case when n > 0 then length(kind) end"])
+def test_functions_of_postgresql_as_inputs(both, expression):
+    both.pushed(f"SELECT sum({expression}), avg({expression}), min({expression}), max({expression}), count({expression}), count(DISTINCT {expression}) FROM {{t}}")
+    both.pushed(f"SELECT kind, sum({expression}), max({expression}) FROM {{t}} WHERE n > 3 GROUP BY kind")
+    both.pushed(f"SELECT city, sum({expression}) FROM {{t}} WHERE ({expression}) > 3 GROUP BY city")
+
+
+def test_extremes_of_text(both):
+    for expression in ("lower(city)", "lower(kind)", "kind || 'x'", "substr(t, 2) COLLATE \"C\"", "coalesce(kind, 'zz')"):
+        both.pushed(f"SELECT min({expression}), max({expression}) FROM {{t}}")
+        both.pushed(f"SELECT q, min({expression}), max({expression}) FILTER (WHERE n > 0) FROM {{t}} WHERE ok GROUP BY q")
+
+
+def test_a_function_sees_selected_rows_only(both):
+    for query in (
+        "SELECT sum(replace(kind, 'a', '')::int) FROM {t}",
+        "SELECT sum(replace(city, 'city', '')::int) FROM {t} WHERE city <> 'x'",
+        "SELECT count(DISTINCT (replace(t, 't', '')::int / (i - 5))) FROM {t} WHERE i <> 5",
+        "SELECT sum(100 / length(replace(city, 'city1', ''))) FROM {t} WHERE city <> 'city1'",
+        "SELECT sum(100 / length(replace(city, 'city1', ''))) FROM {t}",
+        "SELECT 100 / length(replace(city, 'city1', '')), count(*) FROM {t} WHERE city <> 'city1' GROUP BY 1",
+        "SELECT sum(case when city <> 'city1' then 100 / length(replace(city, 'city1', '')) end) FROM {t}",
+        "SELECT sum(100 / length(replace(city, 'city1', ''))) FILTER (WHERE city <> 'city1') FROM {t}",
+        "SELECT sum(n) FROM {t} WHERE city <> 'city1' AND 100 / length(replace(city, 'city1', '')) > q",
+    ):
+        both.same(query)
+
+
 FILTERS = """
 n > q
 n > s AND s > q
@@ -156,6 +248,16 @@ n IS DISTINCT FROM 5
 case when ok then n else q end > 5
 case when ok then n > 5 else q > 5 end
 greatest(n, q) = 6
+kind = city
+lower(kind) <> lower(city)
+left(city, 1) = left(t, 1)
+(n, q) < (5, 3)
+(n, q) >= (5, 3)
+NOT (n, q) < (5, 3)
+(n, q, s) <= (s, 3, 1)
+(price, n) > (100, q)
+(city, q) > ('city3', 2)
+(d, n) <= ('2024-01-20', 100)
 """
 
 

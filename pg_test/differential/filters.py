@@ -1,5 +1,6 @@
 """Random conditions over columns: every operator that a filter may push, and expressions that it may not."""
 
+from . import expressions
 from .nodes import Bool, Lit, sql
 
 COMPARE = ["=", "=", "=", "<>", "<", "<=", ">", ">="]
@@ -300,6 +301,8 @@ def tree(rng, table, alias="", depth=None):
             return sql(rng.choice(["true", "false", "NULL::boolean", "1 = 0"]))
         if rng.random() < 0.25 and table.time is not None:
             return time_range(rng, table.time, alias)
+        if rng.random() < 0.1:
+            return expressions.comparison(rng, table, alias)
         return leaf(rng, alias, rng.choice(table.columns), table)
     op = rng.choice(["AND", "AND", "OR", "OR", "NOT"])
     children = [tree(rng, table, alias, depth - 1) for _ in range(1 if op == "NOT" else rng.choice([2, 2, 3]))]

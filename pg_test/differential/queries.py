@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from . import expressions
 from .filters import UNITS, ZONES, time_range, tree, where
 from .nodes import Aggregate, Bool, Item, Lit, Order, Render, Select, sql
 from .values import seeded
@@ -127,6 +128,8 @@ def aggregate(rng, table, alias):
     r = rng.random()
     if r < 0.2:
         return sql("count(*)"), "exact"
+    if rng.random() < 0.25:
+        return expressions.aggregate(rng, table, alias)
     column = rng.choice(table.columns)
     c, kind = alias + column.sql, column.kind
     if r < 0.3:
@@ -232,6 +235,8 @@ def group_keys(rng, table, alias=""):
     for _ in range(rng.choice([1, 1, 1, 2, 2, 3])):
         if table.time is not None and rng.random() < 0.35:
             keys.append((time_key(rng, table.time, alias, table.plain), "exact"))
+        elif rng.random() < 0.2:
+            keys.append(expressions.key(rng, table, alias))
         elif table.plain:
             column = rng.choice(sortable)
             keys.append((sql(alias + column.sql), column.kind.compare))

@@ -42,6 +42,13 @@ pub fn is_deterministic(collation: Oid) -> bool {
     collation != pg_sys::InvalidOid && unsafe { pg_sys::get_collation_isdeterministic(collation) }
 }
 
+/// The operator by which values of a type are equal by default.
+pub fn equality(ty: Oid) -> Option<Oid> {
+    // SAFETY: raises for an unknown type; entries of the type cache live for ever.
+    let operator = unsafe { (*pg_sys::lookup_type_cache(ty, pg_sys::TYPECACHE_EQ_OPR as i32)).eq_opr };
+    (operator != pg_sys::InvalidOid).then_some(operator)
+}
+
 pub fn is_enum(ty: Oid) -> bool {
     // SAFETY: syscache lookup.
     unsafe { pg_sys::type_is_enum(ty) }

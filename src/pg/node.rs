@@ -111,9 +111,77 @@ pub enum View<'p> {
         args: Vec<Node<'p>>,
     },
     NullIf(OpView<'p>),
+    /// `<`, `<=`, `>=` or `>` of rows.
+    RowCompare(RowCompareView<'p>),
     /// `GROUPING()` of grouping columns at this query level, by their sort and group references.
     Grouping(Vec<u32>),
     Other,
+}
+
+pub struct RowCompareView<'p> {
+    /// A btree strategy.
+    strategy: u32,
+    operators: Vec<Oid>,
+    families: Vec<Oid>,
+    collations: Vec<Oid>,
+    left: Vec<Node<'p>>,
+    right: Vec<Node<'p>>,
+}
+
+impl<'p> RowCompareView<'p> {
+    pub fn len(&self) -> usize {
+        self.operators.len().min(self.left.len()).min(self.right.len())
+    }
+
+    /// The comparison of pair `nth` by the rows' operator or, if `equal`, by equality; `strict`: by `<` for `<=`. `negated`: by the
+    /// operator that is true where the rows' one is false.
+    pub fn pair(&self, nth: usize, negated: bool, strict: bool, equal: bool) -> Option<Node<'p>> {
+        let strategy = match (self.strategy, negated) {
+            (s, false) => s,
+            (1, true) => 4,
+            (2, true) => 5,
+            (4, true) => 1,
+            (_, true) => 2,
+        };
+        let strategy = match strategy {
+            _ if equal => 3,
+            2 if strict => 1,
+            4 if strict => 5,
+            s => s,
+        };
+        // SAFETY: catalog lookups by the expression's own operators; makeNode allocates or raises an error.
+        unsafe {
+            let (mut left, mut right) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+            pg_sys::op_input_types(*self.operators.get(nth)?, &mut left, &mut right);
+            let operator = pg_sys::get_opfamily_member(*self.families.get(nth)?, left, right, strategy as i16);
+            if operator == pg_sys::InvalidOid {
+                return None;
+            }
+            let made = pg_sys::make_opclause(
+                operator,
+                pg_sys::BOOLOID,
+                false,
+                self.left.get(nth)?.as_ptr().cast(),
+                self.right.get(nth)?.as_ptr().cast(),
+                pg_sys::InvalidOid,
+                *self.collations.get(nth)?,
+            );
+            pg_sys::set_opfuncid(made.cast());
+            Node::from_ptr(made)
+        }
+    }
+}
+
+/// # Safety
+/// `list` is null or a list of OIDs.
+unsafe fn oids(list: *mut pg_sys::List) -> Vec<Oid> {
+    // SAFETY: the caller's contract.
+    unsafe {
+        match list.as_ref() {
+            None => Vec::new(),
+            Some(list) => (0..list.length as usize).map(|i| (*list.elements.add(i)).oid_value).collect(),
+        }
+    }
 }
 
 impl<'p> Node<'p> {
@@ -180,7 +248,7 @@ impl<'p> Node<'p> {
             View::Other => {
                 !matches!(n.tag(), T_List | T_CaseExpr | T_CaseWhen | T_CoalesceExpr | T_ArrayExpr | T_CollateExpr)
             }
-            View::Aggregate(_) | View::MinMax { .. } | View::NullIf(_) => true,
+            View::Aggregate(_) | View::MinMax { .. } | View::NullIf(_) | View::RowCompare(_) => true,
             _ => false,
         })
     }
@@ -263,6 +331,17 @@ impl<'p> Node<'p> {
                 NodeTag::T_MinMaxExpr => {
                     let m = &*node.cast::<pg_sys::MinMaxExpr>();
                     View::MinMax { greatest: m.op == pg_sys::MinMaxOp::IS_GREATEST, args: list(m.args) }
+                }
+                NodeTag::T_RowCompareExpr => {
+                    let r = &*node.cast::<pg_sys::RowCompareExpr>();
+                    View::RowCompare(RowCompareView {
+                        strategy: r.rctype,
+                        operators: oids(r.opnos),
+                        families: oids(r.opfamilies),
+                        collations: oids(r.inputcollids),
+                        left: list(r.largs),
+                        right: list(r.rargs),
+                    })
                 }
                 NodeTag::T_NullIfExpr => View::NullIf(op_view(node.cast())),
                 NodeTag::T_GroupingFunc => {

@@ -307,11 +307,29 @@ impl<'p> Builder<'p, '_> {
     fn comparison(&mut self, op: &OpView<'p>) -> Result<Option<Typed>, Reason> {
         let [left, right] = op.args.as_slice() else { return Ok(None) };
         let Some(comparison) = shippable::number_comparison(op.operator, left.ty(), right.ty()) else {
-            return Ok(None);
+            return self.class_comparison(op);
         };
         let (left, right) = (self.native(*left)?, self.native(*right)?);
         let (left, right, lane) = aligned(left, right)?;
         let expr = Expr::Compare { comparison, lane, left: Box::new(left.expr), right: Box::new(right.expr) };
+        Ok(Some(Typed { expr, kind: Kind::Bool, limits: Some((0, 1)), decimals: None }))
+    }
+
+    /// Equality of any type, by classes.
+    fn class_comparison(&mut self, op: &OpView<'p>) -> Result<Option<Typed>, Reason> {
+        let [left, right] = op.args.as_slice() else { return Ok(None) };
+        let Some(comparison) = shippable::equality_operator(op.operator, left.ty(), right.ty()) else {
+            return Ok(None);
+        };
+        if !self.has_column(*left)?
+            || !self.has_column(*right)?
+            || self.single_column(*left) == self.single_column(*right)
+        {
+            return Ok(None);
+        }
+        let class = self.add_class(left.ty(), op.collation);
+        let (left, right) = (self.class_expr(*left, class)?, self.class_expr(*right, class)?);
+        let expr = Expr::Compare { comparison, lane: Lane::Int, left: Box::new(left), right: Box::new(right) };
         Ok(Some(Typed { expr, kind: Kind::Bool, limits: Some((0, 1)), decimals: None }))
     }
 

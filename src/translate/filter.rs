@@ -9,7 +9,7 @@ pub use super::builder::Builder;
 use super::shippable::{self, ColumnSide, Reason};
 use super::template::{Comparison, FilterTemplate, Leaf, LeafTest};
 use crate::pg::lookup;
-use crate::pg::node::{BoolKind, Node, OpView, View};
+use crate::pg::node::{BoolKind, Node, OpView, RowCompareView, View};
 
 impl<'p> Builder<'p, '_> {
     /// Translates a boolean expression; on failure nothing was added.
@@ -36,6 +36,9 @@ impl<'p> Builder<'p, '_> {
                 } else {
                     FilterTemplate::Or(parts)
                 })
+            }
+            View::RowCompare(rows) if self.has_column(node).is_ok_and(|found| found) => {
+                self.row_test(&rows, 0, negated)
             }
             // True only where its argument is (false, for IS FALSE).
             View::BooleanTest { arg, test } if !negated && test == BoolTestType::IS_TRUE => self.test(arg, false),
@@ -71,6 +74,20 @@ impl<'p> Builder<'p, '_> {
                 Ok(FilterTemplate::Leaf(Leaf { column, expression: self.expression(node), negated, test }))
             }
         }
+    }
+
+    /// A comparison of rows from pair `nth` on: decided by the first pair that is not equal.
+    fn row_test(&mut self, rows: &RowCompareView<'p>, nth: usize, negated: bool) -> Result<FilterTemplate, Reason> {
+        let last = nth + 1 == rows.len();
+        let mut pair = |strict: bool, equal: bool| {
+            let node = rows.pair(nth, negated, strict, equal).ok_or("its operators are not those of one order")?;
+            self.test(node, false)
+        };
+        if last {
+            return pair(false, false);
+        }
+        let (decided, equal) = (pair(true, false)?, pair(false, true)?);
+        Ok(FilterTemplate::Or(vec![decided, FilterTemplate::And(vec![equal, self.row_test(rows, nth + 1, negated)?])]))
     }
 
     /// A test of a column that the engine computes; on failure nothing was added.

@@ -39,7 +39,7 @@ impl<'p> Builder<'p, '_> {
         Ok((column, class))
     }
 
-    fn class_expr(&mut self, node: Node<'p>, class: usize) -> Result<ExprTemplate, Reason> {
+    pub fn class_expr(&mut self, node: Node<'p>, class: usize) -> Result<ExprTemplate, Reason> {
         if !self.has_column(node)? {
             shippable::evaluable(node)?;
             if let View::Const { null: true, .. } = node.view() {

@@ -108,6 +108,16 @@ pub fn number_comparison(operator: Oid, left: Oid, right: Oid) -> Option<Compari
     if family(right)? == of { family_comparison(operator, of) } else { None }
 }
 
+/// Equality or inequality, if the operator is that of the operands' one type.
+pub fn equality_operator(operator: Oid, left: Oid, right: Oid) -> Option<Comparison> {
+    let equality = lookup::equality(left).filter(|_| left == right)?;
+    match () {
+        () if operator == equality => Some(Comparison::Eq),
+        () if lookup::negator(operator) == Some(equality) => Some(Comparison::Ne),
+        () => None,
+    }
+}
+
 /// The operator family whose order is the stored values' order, given the type of the other operand.
 fn native_family(ty: LogicalType, cast: Cast, operand: Oid) -> Option<(Oid, Domain)> {
     use LogicalType::*;
@@ -326,7 +336,7 @@ pub fn never_fails(node: Node<'_>) -> bool {
         View::NullTest { .. } | View::BooleanTest { .. } | View::Case { .. } | View::Coalesce(_) => false,
         View::Placeholder => false,
         View::Other => !matches!(n.tag(), T_List | T_CaseWhen | T_ArrayExpr | T_CollateExpr),
-        View::Aggregate(_) | View::Grouping(_) | View::MinMax { .. } => true,
+        View::Aggregate(_) | View::Grouping(_) | View::MinMax { .. } | View::RowCompare(_) => true,
     })
 }
 

@@ -90,6 +90,10 @@ fn piece_function<'p>(
             | pg_sys::F_DATE_PART_TEXT_TIMESTAMPTZ,
             [field, time],
         ) => (extraction_unit(&unit_name(*field)?), *time, None),
+        (pg_sys::F_TO_CHAR_TIMESTAMP_TEXT | pg_sys::F_TO_CHAR_TIMESTAMPTZ_TEXT, [time, format]) => {
+            let Ok(format) = unit_name(*format) else { return Ok(None) };
+            (format_unit(&format), *time, None)
+        }
         (pg_sys::F_DATE_TIMESTAMP | pg_sys::F_DATE_TIMESTAMPTZ, [time]) => (Some(Unit::Day), *time, None),
         (
             pg_sys::F_DATE_BIN_INTERVAL_TIMESTAMP_TIMESTAMP | pg_sys::F_DATE_BIN_INTERVAL_TIMESTAMPTZ_TIMESTAMPTZ,
@@ -213,6 +217,20 @@ fn extraction_unit(name: &str) -> Option<Unit> {
         "year" | "decade" | "century" | "millennium" => Some(Unit::Year),
         "timezone" | "timezone_hour" | "timezone_minute" => Some(Unit::Offset),
         _ => None,
+    }
+}
+
+/// The longest unit within which `to_char` surely shows the same, by what (lower case) its format contains. Text that is quoted counts,
+/// too: at worst the pieces are shorter than they need be.
+fn format_unit(format: &str) -> Option<Unit> {
+    let has = |parts: &[&str]| parts.iter().any(|part| format.contains(part));
+    match () {
+        () if has(&["ms", "us", "ff", "tz"]) => None,
+        () if has(&["ss"]) => Some(Unit::Second),
+        () if has(&["mi"]) => Some(Unit::Minute),
+        () if has(&["hh", "am", "pm", "a.m", "p.m"]) => Some(Unit::Hour),
+        () if has(&["d", "w", "i", "j"]) => Some(Unit::Day),
+        () => Some(Unit::Month),
     }
 }
 

@@ -142,10 +142,11 @@ impl Groups {
         constants: &[Option<u64>],
     ) -> Result<()> {
         // Computing digits of rows that nobody asked for is cheaper than picking rows, unless they are few. Only
-        // digits without a numbering: that would number values which are not selected.
+        // digits without a numbering: that would number values which are not selected; nor computed ones, which may fail there.
         let interned = self.interners.iter().any(Option::is_some);
+        let computed = plan.digits.iter().any(|d| view.columns[d.column].is_computed());
         let mut all = RowSet::new();
-        let few = interned || set.count() < set.rows / 4;
+        let few = interned || computed || set.count() < set.rows / 4;
         all.set(Selection::All, set.rows);
         let rows = if few { set } else { &mut all };
         let stage = &plan.stages[0];

@@ -1,5 +1,6 @@
 //! Whole queries over built segments against a row-at-a-time oracle.
 
+mod expressions;
 mod generate;
 mod host;
 mod oracle;

@@ -58,12 +58,15 @@ impl Run<'_, '_> {
                 Selection::All => true,
                 Selection::Some(bits) => bits.words()[start / 64..run.end.div_ceil(64)].iter().any(|w| *w != 0),
             };
-            if needed && !state.valid.is_none() {
+            if needed {
+                // Arguments may fail even where another one is NULL.
                 for nth in 0..self.program.steps.len() {
-                    if !self.states[nth].active.is_none() {
+                    if !self.states[nth].valid.is_none() {
                         self.step(nth, &run, space)?;
                     }
                 }
+            }
+            if needed && !state.valid.is_none() {
                 let Space { ints, wide, floats, steps, .. } = space;
                 match (physical, lane) {
                     (Kind::F64, _) => append(floats, self.floats(steps, root, &run), run.len()),
@@ -81,7 +84,7 @@ impl Run<'_, '_> {
     }
 
     fn ints<'s>(&'s self, steps: &'s [Buffer], nth: usize, run: &Range<usize>) -> Operand<'s, i64> {
-        if self.states[nth].active.is_none() {
+        if self.states[nth].valid.is_none() {
             return Operand::One(0);
         }
         match self.program.steps[nth].op {
@@ -96,6 +99,7 @@ impl Run<'_, '_> {
     /// Of a step that is not narrow.
     fn wide<'s>(&'s self, steps: &'s [Buffer], nth: usize, run: &Range<usize>) -> Result<Operand<'s, i128>> {
         Ok(match self.program.steps[nth].op {
+            _ if self.states[nth].valid.is_none() => Operand::One(0),
             Op::Decimal(v) => Operand::One(v),
             Op::Column(c) if self.view.columns[c].kind == Kind::I128 => {
                 Operand::Each(&self.scratch.decoded_wide(c)[run.clone()])
@@ -105,7 +109,7 @@ impl Run<'_, '_> {
     }
 
     fn floats<'s>(&'s self, steps: &'s [Buffer], nth: usize, run: &Range<usize>) -> Operand<'s, f64> {
-        if self.states[nth].active.is_none() {
+        if self.states[nth].valid.is_none() {
             return Operand::One(0.0);
         }
         match self.program.steps[nth].op {
@@ -188,7 +192,7 @@ impl Run<'_, '_> {
                         let out = $out;
                         out.fill($zero);
                         let last = step.args.get(state.taken.len()).copied();
-                        if let Some($a) = last.filter(|a| !self.states[*a].active.is_none()) {
+                        if let Some($a) = last.filter(|a| !self.states[*a].valid.is_none()) {
                             map($get, out, |v| v);
                         }
                         for (taken, &$a) in state.taken.iter().zip(&step.args) {
