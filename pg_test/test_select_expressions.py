@@ -320,13 +320,15 @@ def test_explain_shows_expressions(both):
 
 
 REASONS = {
-    "SELECT sum(price / n) FROM {t}": "operator /: it is not one that the engine computes",
-    "SELECT sum(w * w) FROM {t}": "more than 38 digits",
-    "SELECT sum(length(kind || t)) FROM {t}": "",
+    "SELECT price * n / q, count(*) FROM {t} GROUP BY 1": "operator /: it is not one that the engine computes",
+    "SELECT kind || t, count(*) FROM {t} GROUP BY 1": "operator ||: it uses more than one column",
+    "SELECT count(*) FROM {t} WHERE kind < city": "operator <: it uses more than one column",
+    "SELECT random() * n, count(*) FROM {t} GROUP BY 1": "volatile",
 }
 
 
 @pytest.mark.parametrize("sql", REASONS)
 def test_reasons(both, sql):
     assert REASONS[sql] in both.reason(sql)
-    both.same(sql)
+    if "random" not in sql:
+        both.same(sql)

@@ -13,12 +13,12 @@ use std::time::Instant;
 
 use basalt_engine::exec::{AggregateExecution, ExecOptions, SegmentScan};
 use basalt_engine::plan::{
-    AggregateCall, AggregateFunction as F, AggregateQuery, Bound, Buckets, By, ColumnRef, Filter, Host, HostPredicate,
-    Key, OrderId, Predicate, Term, Test, Top, Wake,
+    AggregateCall, AggregateFunction as F, AggregateQuery, Bound, Buckets, By, ColumnRef, Computed, Expr, Filter, Host,
+    HostPredicate, Key, Lane, Number, Operator, OrderId, Predicate, Term, Test, Top, Wake,
 };
 use basalt_engine::rows::RowBuffer;
 use basalt_engine::segment::{BuildOptions, BytesBlock, Segment, SegmentBuilder, SegmentBytes};
-use basalt_engine::types::{ColumnId, Value};
+use basalt_engine::types::{ColumnId, LogicalType, Value};
 use basalt_engine::{Budget, Cancel, Result, TimeRanges};
 use lineitem::{NAMES, types, year};
 
@@ -71,6 +71,37 @@ fn query(filter: Filter, keys: Vec<Key>, functions: &[F]) -> AggregateQuery {
     AggregateQuery { columns: columns.collect(), filter, keys, aggregates }
 }
 
+/// Positions of the columns that [`with_expressions`] adds.
+const DISCOUNTED: usize = NAMES.len();
+const CHARGED: usize = DISCOUNTED + 1;
+const REVENUE: usize = DISCOUNTED + 2;
+const REMAINDER: usize = DISCOUNTED + 3;
+const RETURNED: usize = DISCOUNTED + 4;
+
+fn with_expressions(mut query: AggregateQuery) -> AggregateQuery {
+    let of = |name: &str| Expr::Column(column(name));
+    let binary =
+        |operator, number, left, right| Expr::Binary { operator, number, left: Box::new(left), right: Box::new(right) };
+    let decimal = |operator, left, right| binary(operator, Number::Decimal, left, right);
+    let one = || Expr::Constant(Value::I64(100));
+    let rest = decimal(Operator::Subtract, one(), of("discount"));
+    let taxed = decimal(Operator::Add, one(), of("tax"));
+    let returned = (equal("returnflag", "R"), of("extendedprice"));
+    let zero = Box::new(Expr::Constant(Value::I64(0)));
+    let numeric = |scale| LogicalType::Numeric { precision: 28, scale };
+    let bucket = binary(Operator::Remainder, Number::Int8, of("partkey"), Expr::Constant(Value::I64(1000)));
+    for (expr, ty) in [
+        (decimal(Operator::Multiply, of("extendedprice"), rest), numeric(4)),
+        (decimal(Operator::Multiply, Expr::Column(DISCOUNTED), taxed), numeric(6)),
+        (decimal(Operator::Multiply, of("extendedprice"), of("discount")), numeric(4)),
+        (bucket, LogicalType::Int8),
+        (Expr::Case { lane: Lane::Decimal, whens: vec![returned], otherwise: zero }, numeric(2)),
+    ] {
+        query.columns.push(ColumnRef::computed(Computed::Native(expr), ty));
+    }
+    query
+}
+
 fn queries() -> Vec<(&'static str, AggregateQuery)> {
     let all = || Filter::Const(true);
     let key = |name: &str| Key::Column(column(name));
@@ -89,6 +120,9 @@ fn queries() -> Vec<(&'static str, AggregateQuery)> {
     let drill = Filter::And(vec![in_1996(), modes, equal("returnflag", "N")]);
     let numbers = Filter::And(vec![in_1996(), range("discount", 5, 8), range("quantity", 0, 2400)]);
     let flags = || vec![key("returnflag"), key("linestatus")];
+    let averages = [avg("quantity"), avg("extendedprice"), avg("discount"), F::CountStar];
+    let pricing = [&[quantity, price, F::Sum(DISCOUNTED), F::Sum(CHARGED)], &averages[..]].concat();
+    let plain = [&[quantity, price, sum("discount"), sum("tax")], &averages[..]].concat();
     vec![
         ("count_interval", query(range("shipdate", year(1992) + 2, year(1998) + 333), vec![], &[F::CountStar])),
         ("sum_price", query(all(), vec![], &[price])),
@@ -107,10 +141,18 @@ fn queries() -> Vec<(&'static str, AggregateQuery)> {
         ("top_commitdates", query(all(), vec![key("commitdate")], &[quantity])),
         ("two_dimensions", query(all(), flags(), &[F::CountStar, quantity, avg("extendedprice"), avg("discount")])),
         ("drill_down", query(drill, vec![buckets(30)], &[F::CountStar, avg("quantity")])),
-        ("number_ranges", query(numbers, vec![], &[price, F::CountStar])),
+        ("number_ranges", query(numbers.clone(), vec![], &[price, F::CountStar])),
         ("needle", query(is("partkey", 155_190), vec![], &[F::CountStar, price, F::Max(column("receiptdate"), None)])),
         ("comment_like", query(like("comment", "%special%requests%"), vec![], &[F::CountStar])),
         ("distinct_suppliers", query(all(), vec![key("shipmode")], &[distinct("suppkey")])),
+        // TPC-H's first and sixth query, and the same over plain columns.
+        ("pricing", with_expressions(query(all(), flags(), &pricing))),
+        ("pricing_plain", query(all(), flags(), &plain)),
+        ("revenue", with_expressions(query(numbers.clone(), vec![], &[F::Sum(REVENUE)]))),
+        ("revenue_plain", query(numbers, vec![], &[price])),
+        ("revenue_all", with_expressions(query(all(), vec![], &[F::Sum(REVENUE)]))),
+        ("by_remainder", with_expressions(query(all(), vec![Key::Column(REMAINDER)], &[F::CountStar]))),
+        ("case_by_mode", with_expressions(query(all(), vec![key("shipmode")], &[F::Sum(RETURNED)]))),
         // Beyond the dashboard.
         ("sum_half_unsorted", query(range("commitdate", year(1993), year(1996)), vec![], &[price])),
         ("like_prefix", query(like("comment", "special re%"), vec![], &[price])),

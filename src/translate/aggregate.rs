@@ -1,14 +1,14 @@
 //! Aggregates and grouping columns into templates.
 
-use basalt_engine::types::LogicalType;
+use basalt_engine::types::{LogicalType, Physical};
 use pgrx::pg_sys::{self, Oid};
 
 use super::filter::Builder;
 use super::shippable::{self, Reason};
 use super::template::{AggregateTemplate, FilterTemplate, Finish, Function, KeyTemplate};
 use super::time;
-use crate::pg::lookup;
 use crate::pg::node::{AggregateView, Node, View};
+use crate::pg::{lookup, types};
 
 /// Translates an aggregate call. `orders`: the collations that the plan's extrema compare by.
 /// With it comes the aggregate that says how many decimals its results show, if rows differ in that.
@@ -230,6 +230,7 @@ fn class_key<'p>(builder: &mut Builder<'p, '_>, expression: Node<'p>) -> Result<
 }
 
 fn computed_key<'p>(builder: &mut Builder<'p, '_>, expression: Node<'p>) -> Result<KeyTemplate, Reason> {
+    let ty = types::logical_type(expression.ty(), expression.typmod());
     let mark = builder.mark();
     match builder.computed(expression) {
         Ok(computed) if computed.decimals.is_none() => Ok(KeyTemplate::Column(computed.position)),
@@ -238,8 +239,10 @@ fn computed_key<'p>(builder: &mut Builder<'p, '_>, expression: Node<'p>) -> Resu
             class_key(builder, expression)
         }
         Err(reason) => class_key(builder, expression).map_err(|other| {
-            // What is wrong with an expression of one column is what PostgreSQL's function lacks.
-            if builder.single_column(expression).is_ok() { other } else { reason }
+            // Numbers the engine computes by itself, or says why not.
+            let number = matches!(ty, LogicalType::NumericText | LogicalType::Numeric { .. })
+                || ty.physical() != Physical::Bytes;
+            if number && builder.single_column(expression).is_err() { reason } else { other }
         }),
     }
 }

@@ -259,8 +259,14 @@ impl Program {
             let state = &mut states[nth];
             (state.exact, state.limits, state.nan) = (exact, step.clip(exact), nan);
         }
-        let narrow = step.lane != Lane::Decimal
-            || is_narrow(states[nth].limits, states[nth].nan) && step.args.iter().all(|a| states[*a].narrow);
+        let narrow = match step.op {
+            _ if step.lane != Lane::Decimal => true,
+            // As it was computed, which may be wider than its values ask for.
+            Op::Column(c) if view.columns[c].is_computed() && view.columns[c].kind == Kind::I128 => {
+                scratch.is_narrow(c)
+            }
+            _ => is_narrow(states[nth].limits, states[nth].nan) && step.args.iter().all(|a| states[*a].narrow),
+        };
         let state = &mut states[nth];
         (state.active, state.valid, state.taken, state.narrow) = (active, valid, taken, narrow);
         Ok(())

@@ -21,6 +21,7 @@ pub(in crate::exec) struct MapTable {
     valid: Option<Bits>,
     /// Slots that are in use, NULL's among them as the last.
     slots: usize,
+    limits: Limits,
 }
 
 /// Where a value's result stands.
@@ -63,10 +64,12 @@ impl MapTable {
     ) -> Result<MapTable> {
         let kind = r.view.columns[source].kind;
         let null_occurs = of_null && null_occurs(source, candidates, r)?;
+        let held = r.memory.bytes();
         let (index, mut found, slots) = match kind {
             Kind::Codes => {
                 let seen = occurring(source, candidates, r)?;
                 let mut asked = Asked::new(function);
+                r.memory.grow(seen.rows() * size_of::<Value>())?;
                 let mut found = vec![Value::Null; seen.rows()];
                 let mut codes = Vec::new();
                 seen.for_each(|code| codes.push(code as u32));
@@ -86,23 +89,21 @@ impl MapTable {
         let mut valid = Bits::zeros(found.len());
         found.iter().enumerate().filter(|(_, v)| !v.is_null()).for_each(|(i, _)| valid.set(i));
         let all = valid.count() == found.len();
+        let ints = found.iter().filter_map(|v| if let Value::I64(v) = v { Some(i128::from(*v)) } else { None });
+        let least = ints.clone().min().unwrap_or(0);
+        let limits = (result == Physical::I64).then(|| (least, ints.max().unwrap_or(0)));
         let results = results(&found, result)?;
-        r.memory.grow(found.len() * 24)?;
-        Ok(MapTable { source, index, results, valid: (!all).then_some(valid), slots: slots + 1 })
+        drop(found);
+        // Of what was held meanwhile the results stay.
+        let strings =
+            if let Results::Codes(_, values) = &results { values.data.len() + values.ends.len() * 4 } else { 0 };
+        r.memory.resize(held + slots * 24 + strings)?;
+        Ok(MapTable { source, index, results, valid: (!all).then_some(valid), slots: slots + 1, limits })
     }
 
+    /// Smallest and largest integer that there is.
     pub fn limits(&self) -> Limits {
-        let values = match &self.results {
-            Results::Ints(values) => values,
-            _ => return None,
-        };
-        let (mut low, mut high) = (i64::MAX, i64::MIN);
-        for (i, v) in values.iter().enumerate() {
-            if self.valid.as_ref().is_none_or(|valid| valid.get(i)) {
-                (low, high) = (low.min(*v), high.max(*v));
-            }
-        }
-        Some(if low > high { (0, 0) } else { (i128::from(low), i128::from(high)) })
+        self.limits
     }
 
     /// The distinct results, where they are byte strings.
