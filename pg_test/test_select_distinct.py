@@ -71,8 +71,9 @@ def test_what_postgresql_makes_distinct(both, query):
 
 def test_refusals_have_reasons(both):
     assert "jsonb" in both.reason("SELECT DISTINCT j FROM {t}")
-    assert "DISTINCT is done by PostgreSQL" in both.plan("SELECT DISTINCT c FROM {t}")
-    both.same("SELECT DISTINCT c FROM {t}")
+    assert "DISTINCT is done by PostgreSQL" in both.plan("SELECT DISTINCT j FROM {t}")
+    both.same("SELECT DISTINCT j::text::jsonb FROM {t}")
+    both.pushed("SELECT DISTINCT c FROM {t}")
 
 
 def test_parameters(both):
