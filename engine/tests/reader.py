@@ -131,6 +131,17 @@ def packed(source, count):
     return [signed(base + scale * v) for v in unpack(source, width, count)]
 
 
+def patched(source, count):
+    exceptions = source.varint()
+    positions = struct.unpack("<%dH" % exceptions, source.take(2 * exceptions))
+    need(all(a < b for a, b in zip(positions, positions[1:])), "positions of exceptions")
+    outside = packed(source, exceptions)
+    values = packed(source, count)
+    for position, value in zip(positions, outside):
+        values[position] = value
+    return values
+
+
 def integers(encoding, source, rows):
     if encoding == 1:
         return [source.zigzag()] * rows
@@ -141,9 +152,15 @@ def integers(encoding, source, rows):
         return [v for value, length in zip(packed(source, runs), lengths) for v in [value] * length]
     if encoding == 3:
         return packed(source, rows)
-    need(encoding == 4, "encoding %d" % encoding)
+    if encoding == 10:
+        return patched(source, rows)
+    if encoding == 12:
+        table = packed(source, source.varint())
+        need(1 <= len(table) <= 65536 and all(a < b for a, b in zip(table, table[1:])), "a table of values")
+        return [table[number] for number in unpack(source, (len(table) - 1).bit_length(), rows)]
+    need(encoding in (4, 11), "encoding %d" % encoding)
     values = [source.zigzag()]
-    for difference in packed(source, rows - 1):
+    for difference in (packed if encoding == 4 else patched)(source, rows - 1):
         values.append(signed(values[-1] + difference))
     return values
 

@@ -58,6 +58,9 @@ pub fn to_scaled(payload: &[u8], scale: u8) -> Scaled {
             (sign == NEGATIVE, i32::from(i16::from_ne_bytes(*weight)), digits)
         }
     };
+    if let Some(value) = small(digits, weight * 4 + i32::from(scale)) {
+        return Scaled::Exact(i128::from(if negative { -value } else { value }));
+    }
     let mut value: i128 = 0;
     let mut inexact = false;
     // The power of ten, after scaling, of the digit's last decimal.
@@ -93,6 +96,39 @@ pub fn to_scaled(payload: &[u8], scale: u8) -> Scaled {
         (true, true) => Scaled::Above { floor: -value - 1 },
     }
 }
+
+/// Few digits of an exact number, in 64 bits. `exponent`: the power of ten of the first digit's last decimal.
+fn small(digits: &[u8], mut exponent: i32) -> Option<i64> {
+    // All together are less than 10000 of the first digit's units, hence than 10^18.
+    if digits.len() > 8 || !(-3..=14).contains(&exponent) {
+        return None;
+    }
+    let mut value = 0i64;
+    for digit in digits.chunks_exact(2) {
+        let digit = i64::from(i16::from_ne_bytes([digit[0], digit[1]]));
+        let (unit, is_fraction) = (POWERS.get(exponent.unsigned_abs() as usize)?, exponent < 0);
+        if is_fraction {
+            if exponent < -3 || digit % unit != 0 {
+                return None;
+            }
+            value += digit / unit;
+        } else {
+            value += digit * unit;
+        }
+        exponent -= 4;
+    }
+    Some(value)
+}
+
+const POWERS: [i64; 15] = {
+    let mut powers = [1; 15];
+    let mut i = 1;
+    while i < powers.len() {
+        powers[i] = powers[i - 1] * 10;
+        i += 1;
+    }
+    powers
+};
 
 fn power(exponent: i32) -> Option<i128> {
     u32::try_from(exponent).ok().and_then(|e| 10i128.checked_pow(e))
@@ -171,6 +207,28 @@ mod tests {
         for scale in 0..=38 {
             for value in [0, 1, -1, 9, 10, 9_999, 10_000, -10_001, 123_456_789, max, -max, max / 7] {
                 assert_eq!(round(value, scale), Scaled::Exact(value), "{value} at scale {scale}");
+            }
+        }
+    }
+
+    /// Payloads of few and of many digits mean the same.
+    #[test]
+    fn short_ways_agree() {
+        let mut payload = Vec::new();
+        for scale in 0..20 {
+            for value in [0, 7, 70, 123, 9_999, 10_001, 55_550_000, 1_234_567_890_123_456, 10i128.pow(17) - 1] {
+                for (value, other) in [(value, 0), (-value, 1), (value, 2), (-value, 3), (value, 19)] {
+                    from_scaled(value, scale, &mut payload);
+                    let wanted = match i32::from(other) - i32::from(scale) {
+                        up @ 0.. => Scaled::Exact(value * 10i128.pow(up as u32)),
+                        down => {
+                            let unit = 10i128.pow(down.unsigned_abs());
+                            let floor = value.div_euclid(unit);
+                            if value % unit == 0 { Scaled::Exact(floor) } else { Scaled::Above { floor } }
+                        }
+                    };
+                    assert_eq!(to_scaled(&payload, other), wanted, "{value} of scale {scale} at {other}");
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString};
 use basalt_engine::rows::RowBuffer;
 use basalt_engine::types::{LogicalType, Physical, Value};
 use pgrx::pg_sys;
-use pgrx::varlena::{set_varsize_4b, vardata_any, varsize_any_exhdr};
+use pgrx::varlena::{set_varsize_4b, varatt_is_1b, varatt_is_1b_e, varatt_is_4b_u, vardata_any, varsize_any_exhdr};
 
 use super::numeric::{self, Scaled};
 use super::types::{base_type, logical_type};
@@ -276,6 +276,10 @@ pub fn with_varlena<T>(datum: pg_sys::Datum, take: impl FnOnce(&[u8]) -> T) -> T
     let given = datum.cast_mut_ptr::<pg_sys::varlena>();
     // SAFETY: the datum is a non-NULL varlena; a detoasted copy is freed after use.
     unsafe {
+        // Most are neither compressed nor elsewhere: no call of the server, which is guarded against its errors, for these.
+        if varatt_is_4b_u(given) || (varatt_is_1b(given) && !varatt_is_1b_e(given)) {
+            return take(std::slice::from_raw_parts(vardata_any(given).cast::<u8>(), varsize_any_exhdr(given)));
+        }
         let plain = pg_sys::pg_detoast_datum_packed(given);
         let bytes = std::slice::from_raw_parts(vardata_any(plain).cast::<u8>(), varsize_any_exhdr(plain));
         let result = take(bytes);

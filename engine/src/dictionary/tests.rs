@@ -86,6 +86,25 @@ fn interned_values_are_sorted_by_bytes() {
     assert_eq!(sorted, expected);
 }
 
+proptest! {
+    #[test]
+    fn any_values_are_sorted_by_bytes(
+        values in btree_set(proptest::collection::vec(prop_oneof![Just(0u8), Just(b'a'), any::<u8>()], 0..40), 0..300),
+        prefix in proptest::collection::vec(any::<u8>(), 0..20),
+    ) {
+        let mut interner = Interner::default();
+        let mut expected: Vec<Vec<u8>> = Vec::new();
+        for value in values.iter().rev().cloned().chain(values.iter().map(|v| [prefix.clone(), v.clone()].concat())) {
+            interner.intern(&value);
+            expected.push(value);
+        }
+        expected.sort_unstable();
+        expected.dedup();
+        let sorted: Vec<Vec<u8>> = interner.sorted().into_iter().map(|id| interner.get(id).to_vec()).collect();
+        prop_assert_eq!(sorted, expected);
+    }
+}
+
 /// Sentences of few words, so many that there are several sections, and bytes that are in no symbol.
 #[test]
 fn values_are_compressed_by_sections() {

@@ -1,4 +1,4 @@
-//! Integers: constant, run-length, packed (frame of reference), delta.
+//! Reading integers: constant, run-length, packed (frame of reference), delta, each also with exceptions, and tables.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use super::bitpack::{self, Sink, packed_len, unpack_with};
@@ -57,10 +57,10 @@ impl Int for u32 {
 
 /// `base + scale * packed`.
 #[derive(Clone, Copy, Debug)]
-struct Frame {
-    base: i64,
-    scale: u64,
-    width: u8,
+pub(super) struct Frame {
+    pub base: i64,
+    pub scale: u64,
+    pub width: u8,
 }
 
 impl Frame {
@@ -72,13 +72,13 @@ impl Frame {
         Ok(Frame { base, scale, width })
     }
 
-    fn write(&self, out: &mut Vec<u8>) {
+    pub fn write(&self, out: &mut Vec<u8>) {
         put_zigzag(out, self.base);
         put_varint(out, self.scale);
         out.push(self.width);
     }
 
-    fn packed(&self, value: i64) -> u64 {
+    pub fn packed(&self, value: i64) -> u64 {
         let above = value.wrapping_sub(self.base).cast_unsigned();
         if self.scale == 1 { above } else { above / self.scale }
     }
@@ -148,10 +148,15 @@ pub(crate) fn decode<T: Int>(tag: u8, input: &mut Cursor, rows: usize, out: &mut
     match tag {
         tag::CONSTANT => out.fill(T::of(input.zigzag()?)),
         tag::PACKED => unpack_frame(Frame::read(input)?, input, out)?,
-        tag::DELTA => {
+        tag::PATCHED => unpack_patched(input, out)?,
+        tag::TABLE => unpack_table(input, out)?,
+        tag::DELTA | tag::PATCHED_DELTA => {
             let first = T::of(input.zigzag()?);
             let Some((head, rest)) = out.split_first_mut() else { return Err(Error::corrupt("an empty block")) };
-            unpack_frame(Frame::read(input)?, input, rest)?;
+            match tag {
+                tag::DELTA => unpack_frame(Frame::read(input)?, input, rest)?,
+                _ => unpack_patched(input, rest)?,
+            }
             *head = first;
             let mut last = first;
             for value in rest {
@@ -169,6 +174,71 @@ pub(crate) fn decode<T: Int>(tag: u8, input: &mut Cursor, rows: usize, out: &mut
         other => return Err(unknown(other)),
     }
     Ok(())
+}
+
+/// Positions and values of exceptions.
+fn exceptions<'a>(input: &mut Cursor<'a>, rows: usize) -> Result<(&'a [[u8; 2]], Vec<i64>)> {
+    let count = input.length()?;
+    if count > rows {
+        return Err(Error::corrupt("exceptions"));
+    }
+    let (positions, _) = input.take(count * 2)?.as_chunks::<2>();
+    let mut values = vec![0i64; count];
+    unpack_frame(Frame::read(input)?, input, &mut values)?;
+    Ok((positions, values))
+}
+
+fn unpack_patched<T: Int>(input: &mut Cursor, out: &mut [T]) -> Result<()> {
+    let (positions, values) = exceptions(input, out.len())?;
+    unpack_frame(Frame::read(input)?, input, out)?;
+    for (position, value) in positions.iter().zip(&values) {
+        let slot = out.get_mut(usize::from(u16::from_le_bytes(*position)));
+        *slot.ok_or_else(|| Error::corrupt("exceptions"))? = T::of(*value);
+    }
+    Ok(())
+}
+
+/// Distinct values, and the width of their numbers.
+fn table<T: Int>(input: &mut Cursor, rows: usize) -> Result<(Vec<T>, u8)> {
+    let count = input.length()?;
+    if count == 0 || count > rows || count > 1 << 16 {
+        return Err(Error::corrupt("a table of values"));
+    }
+    let mut values = vec![T::default(); count];
+    unpack_frame(Frame::read(input)?, input, &mut values)?;
+    Ok((values, bitpack::width(count as u64 - 1)))
+}
+
+fn unpack_table<T: Int>(input: &mut Cursor, out: &mut [T]) -> Result<()> {
+    let (mut values, width) = table::<T>(input, out.len())?;
+    let count = values.len();
+    // As many as the width can name, so that looking one up needs no branch.
+    values.resize(1 << width, T::default());
+    let length = packed_len(out.len(), width).ok_or_else(|| Error::corrupt("packed values"))?;
+    let mut sink = TableSink { values: &values, greatest: 0, out: out.iter_mut() };
+    unpack_with(input.take(length)?, sink.out.len(), width, &mut sink)?;
+    if (sink.greatest as usize) < count { Ok(()) } else { Err(Error::corrupt("a table of values")) }
+}
+
+/// Writes the values of numbers to the front of what is left of a slice.
+struct TableSink<'a, T> {
+    values: &'a [T],
+    greatest: u32,
+    out: std::slice::IterMut<'a, T>,
+}
+
+impl<T: Int> Sink for TableSink<'_, T> {
+    #[inline(always)]
+    fn narrow(&mut self, numbers: &[u32]) {
+        let out = take(&mut self.out, numbers.len());
+        self.greatest = numbers.iter().fold(self.greatest, |greatest, number| greatest.max(*number));
+        for (o, number) in out.iter_mut().zip(numbers) {
+            *o = self.values.get(*number as usize).copied().unwrap_or_default();
+        }
+    }
+
+    // Widths above 16 are refused.
+    fn long(&mut self, _numbers: &[u64]) {}
 }
 
 /// Lengths (which sum up to `rows`) and values of the runs.
@@ -204,6 +274,21 @@ pub(crate) fn get(tag: u8, input: &mut Cursor, rows: usize, index: usize) -> Res
             let length = packed_len(rows, frame.width).ok_or_else(|| Error::corrupt("packed values"))?;
             Ok(frame.value(bitpack::unpack_one(input.take(length)?, rows, frame.width, index)?))
         }
+        tag::PATCHED => {
+            let (positions, values) = exceptions(input, rows)?;
+            let found = positions.iter().position(|p| usize::from(u16::from_le_bytes(*p)) == index);
+            if let Some(value) = found.and_then(|at| values.get(at)) {
+                return Ok(*value);
+            }
+            get(tag::PACKED, input, rows, index)
+        }
+        tag::TABLE => {
+            let (values, width) = table::<i64>(input, rows)?;
+            let length = packed_len(rows, width).ok_or_else(|| Error::corrupt("packed values"))?;
+            let number = bitpack::unpack_one(input.take(length)?, rows, width, index)?;
+            let value = usize::try_from(number).ok().and_then(|number| values.get(number));
+            value.copied().ok_or_else(|| Error::corrupt("a table of values"))
+        }
         tag::RUN_LENGTH => {
             let (lengths, values) = runs(input, rows)?;
             let mut end = 0;
@@ -223,159 +308,12 @@ pub(crate) fn get(tag: u8, input: &mut Cursor, rows: usize, index: usize) -> Res
     }
 }
 
-/// Encoding 1 to 4, its tag first.
+/// An encoding of integers, its tag first.
 pub(crate) fn decode_tagged<T: Int>(input: &mut Cursor, rows: usize, out: &mut Vec<T>) -> Result<()> {
     let tag = input.u8()?;
     decode(tag, input, rows, out)
 }
 
-/// What the choice of an encoding depends on, from one pass over the values.
-struct Shape {
-    min: i64,
-    max: i64,
-    runs: usize,
-    min_delta: i64,
-    max_delta: i64,
-    /// Greatest common divisor of the differences.
-    divisor: u64,
-}
-
-impl Shape {
-    fn of(values: &[i64]) -> Shape {
-        let first = values.first().copied().unwrap_or(0);
-        let mut shape = Shape { min: first, max: first, runs: 1, min_delta: i64::MAX, max_delta: i64::MIN, divisor: 0 };
-        for pair in values.windows(2) {
-            let [last, value] = *pair else { continue };
-            let delta = value.wrapping_sub(last);
-            shape.min = shape.min.min(value);
-            shape.max = shape.max.max(value);
-            shape.runs += usize::from(delta != 0);
-            shape.min_delta = shape.min_delta.min(delta);
-            shape.max_delta = shape.max_delta.max(delta);
-        }
-        let range = shape.max.wrapping_sub(shape.min).cast_unsigned();
-        // Up to a byte, a divisor saves too little to be looked for.
-        if range < 256 {
-            shape.divisor = 1;
-        }
-        for pair in values.windows(2) {
-            let [last, value] = *pair else { continue };
-            if shape.divisor == 1 {
-                break;
-            }
-            shape.divisor = gcd(shape.divisor, value.abs_diff(last));
-        }
-        shape.divisor = shape.divisor.max(1);
-        shape
-    }
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    let (mut a, mut b) = (a, b);
-    if a != 0 && b.is_multiple_of(a) {
-        return a;
-    }
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
-}
-
-/// Appends `values` in the encoding that is smallest, where decoding costs count as size; returns its
-/// tag. `values` must not be empty.
-pub(crate) fn encode(values: &[i64], out: &mut Vec<u8>) -> u8 {
-    let shape = Shape::of(values);
-    let rows = values.len();
-    if shape.min == shape.max {
-        put_zigzag(out, shape.min);
-        return tag::CONSTANT;
-    }
-    let range = shape.max.wrapping_sub(shape.min).cast_unsigned();
-    let frame = Frame { base: shape.min, scale: shape.divisor, width: bitpack::width(range / shape.divisor) };
-    let packed_bits = rows * usize::from(frame.width);
-    // Differences that overflow are no use.
-    let delta_range = shape.max_delta.wrapping_sub(shape.min_delta).cast_unsigned() / shape.divisor;
-    let delta = Frame { base: shape.min_delta, scale: shape.divisor, width: bitpack::width(delta_range) };
-    let delta_bits = if range > i64::MAX.cast_unsigned() { usize::MAX } else { rows * usize::from(delta.width) };
-    let run_bits = shape.runs * (usize::from(frame.width) + 16);
-    // Prefix sums are a serial chain, short runs branch: both must save a quarter to be worth it.
-    let limit = packed_bits / 4 * 3;
-    if shape.runs * 4 <= rows && run_bits < limit.min(delta_bits) {
-        encode_runs(values, frame, out);
-        tag::RUN_LENGTH
-    } else if delta_bits < limit {
-        encode_delta(values, delta, out);
-        tag::DELTA
-    } else {
-        frame.write(out);
-        pack_frame(values, frame, out);
-        tag::PACKED
-    }
-}
-
-/// Appends `ints(values.len())`: the tag, then the values.
-pub(crate) fn encode_tagged(values: &[i64], out: &mut Vec<u8>) {
-    let at = out.len();
-    out.push(0);
-    let tag = encode(values, out);
-    if let Some(slot) = out.get_mut(at) {
-        *slot = tag;
-    }
-}
-
-fn pack_frame(values: &[i64], frame: Frame, out: &mut Vec<u8>) {
-    let mut packed = Vec::with_capacity(bitpack::GROUP);
-    for group in values.chunks(bitpack::GROUP) {
-        packed.clear();
-        packed.extend(group.iter().map(|v| frame.packed(*v)));
-        bitpack::pack(&packed, frame.width, out);
-    }
-}
-
-fn encode_delta(values: &[i64], frame: Frame, out: &mut Vec<u8>) {
-    put_zigzag(out, values.first().copied().unwrap_or(0));
-    frame.write(out);
-    let deltas: Vec<i64> = values.iter().zip(values.iter().skip(1)).map(|(a, b)| b.wrapping_sub(*a)).collect();
-    pack_frame(&deltas, frame, out);
-}
-
-fn encode_runs(values: &[i64], frame: Frame, out: &mut Vec<u8>) {
-    let mut lengths = Vec::new();
-    let mut heads = Vec::new();
-    for run in values.chunk_by(|a, b| a == b) {
-        lengths.push(run.len() as u64 - 1);
-        heads.extend(run.first());
-    }
-    let width = bitpack::width(lengths.iter().copied().max().unwrap_or(0));
-    put_varint(out, lengths.len() as u64);
-    out.push(width);
-    bitpack::pack(&lengths, width, out);
-    frame.write(out);
-    pack_frame(&heads, frame, out);
-}
-
-/// Every encoding of `values` that can hold them, for tests: tag and bytes.
 #[cfg(test)]
-pub(crate) fn encode_all(values: &[i64]) -> Vec<(u8, Vec<u8>)> {
-    let shape = Shape::of(values);
-    let range = shape.max.wrapping_sub(shape.min).cast_unsigned();
-    let frame = Frame { base: shape.min, scale: shape.divisor, width: bitpack::width(range / shape.divisor) };
-    let unscaled = Frame { scale: 1, width: bitpack::width(range), ..frame };
-    let mut all = Vec::new();
-    for frame in [frame, unscaled] {
-        let mut out = Vec::new();
-        frame.write(&mut out);
-        pack_frame(values, frame, &mut out);
-        all.push((tag::PACKED, out));
-        let mut out = Vec::new();
-        encode_runs(values, frame, &mut out);
-        all.push((tag::RUN_LENGTH, out));
-    }
-    let width = if values.len() < 2 { 0 } else { 64 };
-    let mut out = Vec::new();
-    encode_delta(values, Frame { base: shape.min_delta, scale: 1, width }, &mut out);
-    all.push((tag::DELTA, out));
-    let mut out = Vec::new();
-    all.push((encode(values, &mut out), out));
-    all
-}
+pub(crate) use super::choose::encode_all;
+pub(crate) use super::choose::{encode, encode_tagged};

@@ -31,7 +31,8 @@ trait Stored: Subject {
 
 impl Stored for Integers {
     const TYPE: LogicalType = LogicalType::Int8;
-    const CHOSEN: &'static [u8] = &[tag::CONSTANT, tag::RUN_LENGTH, tag::PACKED, tag::DELTA];
+    const CHOSEN: &'static [u8] =
+        &[tag::CONSTANT, tag::RUN_LENGTH, tag::PACKED, tag::DELTA, tag::PATCHED, tag::PATCHED_DELTA, tag::TABLE];
     fn value(value: &i64) -> Value {
         Value::I64(*value)
     }

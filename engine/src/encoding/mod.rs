@@ -5,6 +5,7 @@
 
 pub(crate) mod bitpack;
 pub(crate) mod bytes;
+mod choose;
 pub(crate) mod cursor;
 pub(crate) mod float;
 pub(crate) mod int;
@@ -28,6 +29,9 @@ pub(crate) mod tag {
     pub const LZ4: u8 = 7;
     pub const SINGLE: u8 = 8;
     pub const DECIMAL: u8 = 9;
+    pub const PATCHED: u8 = 10;
+    pub const PATCHED_DELTA: u8 = 11;
+    pub const TABLE: u8 = 12;
 }
 
 pub(crate) fn unknown(tag: u8) -> crate::Error {

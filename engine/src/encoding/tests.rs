@@ -57,9 +57,9 @@ fn lengths() -> impl Strategy<Value = usize> {
     prop_oneof![1usize..200, select(vec![1usize, 31, 32, 33, 1023, 1024, 1025, 2048, 5000])]
 }
 
-/// Sequences in which constants, runs, slopes and noise of any width occur.
+/// Sequences in which constants, runs, slopes, noise of any width, outliers and few scattered values occur.
 fn integers() -> impl Strategy<Value = Vec<i64>> {
-    (lengths(), any::<i64>(), 0u32..64, select(vec![1i64, 7, 1000, 60_000_000]), 0u8..5, any::<u64>()).prop_map(
+    (lengths(), any::<i64>(), 0u32..64, select(vec![1i64, 7, 1000, 60_000_000]), 0u8..8, any::<u64>()).prop_map(
         |(length, base, bits, scale, shape, seed)| {
             let mut state = seed | 1;
             let mut value = base;
@@ -78,6 +78,17 @@ fn integers() -> impl Strategy<Value = Vec<i64>> {
                         value
                     }
                     3 => base.wrapping_add(((next() >> 1 >> bits) as i64).wrapping_mul(scale)),
+                    4 => match next() % 50 {
+                        0 => next() as i64,
+                        _ => base.wrapping_add((next() % 100) as i64 * scale),
+                    },
+                    5 => {
+                        let jump = next().is_multiple_of(80);
+                        let step = if jump { next() as i64 >> 20 } else { (next() % 90) as i64 * scale };
+                        value = value.wrapping_add(step);
+                        value
+                    }
+                    6 => (base % 1000).wrapping_add((next() % 12).pow(3) as i64 * scale),
                     _ => [i64::MIN, i64::MAX, 0, next() as i64][next() as usize % 4],
                 })
                 .collect()

@@ -30,7 +30,7 @@ pub(crate) const MAX_ROWS: usize = u32::MAX as usize - 1;
 
 /// Sorts rows by `schema.cluster_by` and time (stable), chooses encodings, writes the file.
 ///
-/// Rows are held until a quarter of the budget is used; then they become a sorted run in
+/// Rows are held until more come when a quarter of the budget is used; then they become a sorted run in
 /// `spill_directory`, and the runs are merged in the end.
 pub struct SegmentBuilder {
     schema: Arc<Schema>,
@@ -60,7 +60,9 @@ impl SegmentBuilder {
         if self.spilled + self.rows + added > MAX_ROWS {
             return Err(Error::invalid("a segment of more than 2^32 - 2 rows"));
         }
-        if self.reserve(rows.memory()).is_err() {
+        // What comes in one piece is not split into runs: it is in memory, and merging costs more than building.
+        let much = self.held_memory() > self.options.budget.limit() / 4 && self.options.spill_directory.is_some();
+        if much || self.reserve(rows.memory()).is_err() {
             self.spill()?;
             self.reserve(rows.memory())?;
         }
@@ -68,9 +70,10 @@ impl SegmentBuilder {
             held.append(self.rows, column);
         }
         self.rows += added;
-        let fits = self.reserve(0);
-        let much = self.held_memory() > self.options.budget.limit() / 4;
-        if self.options.spill_directory.is_some() && (much || fits.is_err()) { self.spill() } else { fits }
+        match self.reserve(0) {
+            Err(_) if self.options.spill_directory.is_some() => self.spill(),
+            fits => fits,
+        }
     }
 
     fn held_memory(&self) -> usize {
