@@ -93,7 +93,8 @@ impl HandoffPolicy {
             // The time before which `wanted` rows lie, by bisection.
             let (mut low, mut high) = (window.start, window.end);
             while low < high {
-                let middle = low.midpoint(high);
+                // Towards `low`, also before 2000: `midpoint` rounds towards zero and might stay at `high` for ever.
+                let middle = low + (high.abs_diff(low) / 2) as i64;
                 let before: f64 = sources.iter().map(|(c, span)| rows_before(c, *span, middle)).sum();
                 if before < wanted { low = middle + 1 } else { high = middle }
             }
@@ -166,6 +167,18 @@ mod tests {
             policy().choose(&[Candidate { rows: 1000, ..young }], now, hour).is_some(),
             "there is enough for a final"
         );
+    }
+
+    #[test]
+    fn times_before_2000_are_cut_as_others_are() {
+        let segments = [segment(1, 3000, (-90 * HOUR, -1), 0)];
+        for shift in 0..50 {
+            let rows = 3000 + 37 * shift;
+            let moved = [Candidate { rows, time: Some((-90 * HOUR - shift as i64, -1)), ..segments[0].clone() }];
+            let handoff = policy().choose(&moved, 10 * HOUR, hour).unwrap();
+            assert_eq!(handoff.finals.len() as u64, rows.div_ceil(1000));
+            assert!(handoff.finals.windows(2).all(|w| w[0].window.end == w[1].window.start));
+        }
     }
 
     #[test]
