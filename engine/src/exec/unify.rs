@@ -105,7 +105,7 @@ pub(super) fn unify(
     let mut step = 0usize;
     while let Some(&least) = heap.first() {
         step += 1;
-        if step % STEP == 0 {
+        if step.is_multiple_of(STEP) {
             host.poll()?;
         }
         let value = readers[least].value();

@@ -6,6 +6,8 @@ use super::{Comparison, Filter};
 use crate::types::Value;
 
 /// How a column that no segment stores is made. It names only columns that stand before it in the plan.
+// A plan has few of them, each behind a pointer.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Computed {
     Native(Expr),

@@ -241,7 +241,7 @@ fn evaluate(expr: &Expr, lane: Lane, row: &[Value], types: &[LogicalType]) -> Ou
 }
 
 /// A computed column and what the oracle makes of each row.
-fn computed(table: &Table, r: &mut Random) -> (ColumnRef, Vec<Outcome>) {
+fn computed(table: &Table, before: &[(ColumnRef, Vec<Outcome>)], r: &mut Random) -> (ColumnRef, Vec<Outcome>) {
     let types = types(table.date);
     if r.one_in(3) {
         let column = [1, 2, 3, 4, 5, 6, 7, 10, 14][r.below(9)];
@@ -265,8 +265,22 @@ fn computed(table: &Table, r: &mut Random) -> (ColumnRef, Vec<Outcome>) {
     }
     let (lane, ty) =
         [(Lane::Int, LogicalType::Int8), (Lane::Decimal, NUMERIC), (Lane::Float, LogicalType::Float8)][r.below(3)];
-    let expr = expr(lane, 3, table, r);
-    let outcomes = table.rows.iter().map(|row| evaluate(&expr, lane, row, &types)).collect();
+    let mut made = expr(lane, 3, table, r);
+    let mut outcomes: Vec<Outcome> = table.rows.iter().map(|row| evaluate(&made, lane, row, &types)).collect();
+    if let Some(nth) = before.iter().position(|(c, _)| c.ty == ty).filter(|_| r.one_in(2)) {
+        // Of a column that is computed itself: the oracle adds what it made of both.
+        let number = [Number::Int8, Number::Decimal, Number::Float8][lane as usize];
+        let column = Box::new(Expr::Column(types.len() + nth));
+        made = Expr::Binary { operator: Operator::Add, number, left: column, right: Box::new(made) };
+        let pair = |(a, b): (&Outcome, Outcome)| {
+            let row = [a.clone()?, b?];
+            let (left, right) = (Box::new(Expr::Column(0)), Box::new(Expr::Column(1)));
+            let sum = Expr::Binary { operator: Operator::Add, number, left, right };
+            evaluate(&sum, lane, &row, &[ty, ty])
+        };
+        outcomes = before[nth].1.iter().zip(outcomes).map(pair).collect();
+    }
+    let expr = made;
     (ColumnRef::computed(Computed::Native(expr), ty), outcomes)
 }
 
@@ -281,8 +295,12 @@ proptest! {
             let mut plan = columns(table.date);
             let stored = plan.len();
             let mut outcomes = Vec::new();
+            let mut made = Vec::new();
             for _ in 0..1 + r.below(3) {
-                let (column, outcome) = computed(&table, &mut r);
+                let column = computed(&table, &made, &mut r);
+                made.push(column);
+            }
+            for (column, outcome) in made {
                 plan.push(column);
                 outcomes.push(outcome);
             }
