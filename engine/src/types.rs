@@ -80,6 +80,11 @@ impl LogicalType {
         matches!(self, LogicalType::Date | LogicalType::Timestamp | LogicalType::TimestampTz)
     }
 
+    /// The stored values of a time type that are no time but `-infinity` and `infinity`.
+    pub fn infinities(self) -> (i64, i64) {
+        if self == LogicalType::Date { (i64::from(i32::MIN), i64::from(i32::MAX)) } else { (i64::MIN, i64::MAX) }
+    }
+
     /// A stored value of a time type as microseconds (dates as their midnight, infinities kept).
     pub fn to_micros(self, value: i64) -> i64 {
         match self {

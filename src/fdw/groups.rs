@@ -1,18 +1,17 @@
 //! Pushed aggregation: computed whole when the first group is asked for.
 
-use basalt_engine::exec::{AggregateExecution, AggregateResult, ExecStatistics, SegmentScan};
-use basalt_engine::plan::{self, AggregateCall, AggregateFunction, AggregateQuery, Filter, Key, OrderId};
+use basalt_engine::exec::{AggregateExecution, AggregateResult, ExecStatistics};
+use basalt_engine::plan::{AggregateCall, AggregateFunction, AggregateQuery, Filter, Key, OrderId};
 use basalt_engine::segment::SegmentStatistics;
 use basalt_engine::types::{ColumnId, Value};
 use pgrx::pg_sys::Datum;
 
 use super::chunk::{CHUNK_ROWS, Chunk, Column};
 use super::fold::Folded;
+use super::keys;
 use super::order;
-use super::prune;
 use super::scan::{Inputs, Start};
 use super::sets::{Combined, Layout};
-use crate::catalog::cache;
 use crate::error::{Error, Result};
 use crate::pg::settings::FixedSettings;
 use crate::pg::values::Codec;
@@ -20,7 +19,7 @@ use crate::translate::bind;
 use crate::translate::finish;
 use crate::translate::host::PgHost;
 use crate::translate::template::{Finish, Function, GroupsTemplate, KeyTemplate, Target};
-use crate::translate::time::{self, BucketValues};
+use crate::translate::time::BucketValues;
 
 pub struct Groups {
     groups: Combined,
@@ -77,11 +76,11 @@ impl Groups {
         chunk: &mut Chunk,
         host: &mut PgHost,
     ) -> Result<Groups> {
-        let mut keys = Vec::new();
+        let mut bound_keys = Vec::new();
         let mut buckets: Vec<Option<BucketValues>> = Vec::new();
         for key in &groups.keys {
-            let (key, values) = bind_key(key, &start, inputs)?;
-            keys.push(key);
+            let (key, values) = keys::bind(key, &start, inputs, host)?;
+            bound_keys.push(key);
             buckets.push(values);
         }
         let aggregates = groups
@@ -97,7 +96,7 @@ impl Groups {
         let layout = Layout::new(&groups.sets);
         let counting = AggregateCall { function: AggregateFunction::CountStar, filter: Filter::Const(true) };
         let execution = |root: &[usize], columns: &[usize], filter: Filter, aggregates: Vec<AggregateCall>| {
-            let keys = root.iter().filter_map(|key| keys.get(*key).cloned());
+            let keys = root.iter().filter_map(|key| bound_keys.get(*key).cloned());
             let keys = keys.chain(columns.iter().map(|c| Key::Column(*c))).collect();
             let query = AggregateQuery { columns: inputs.columns.clone(), filter, keys, aggregates };
             AggregateExecution::new(query, start.options.clone())
@@ -119,23 +118,7 @@ impl Groups {
                 executions.push(execution(root, &fold.columns, filter.clone(), vec![counting.clone()])?);
             }
         }
-        for wave in cache::waves(&start.segments) {
-            let scans = wave
-                .iter()
-                .map(|entry| {
-                    Ok(SegmentScan {
-                        segment: cache::open(entry)?,
-                        visibility: entry.visibility.clone(),
-                        deleted: entry.deleted.clone(),
-                    })
-                })
-                .collect::<Result<Vec<_>>>()?;
-            for execution in &mut executions {
-                let scan = execution.scan(&scans, host);
-                host.conclude(scan)?;
-                crate::pg::interrupts::check();
-            }
-        }
+        keys::scan(&mut executions, &start, host)?;
         let statistics = executions.first().map(AggregateExecution::statistics).unwrap_or_default();
         let counting = executions.split_off(layout.roots.len());
         let mut counted = Vec::with_capacity(counting.len());
@@ -194,38 +177,6 @@ impl Groups {
 /// Whether the aggregate that counts rows, the last one, counted none.
 fn no_rows(result: &AggregateResult) -> bool {
     matches!(result.aggregates.last().and_then(|c| c.values.first()), Some(Value::I64(0)) | None)
-}
-
-fn bind_key(key: &KeyTemplate, start: &Start, inputs: &Inputs) -> Result<(Key, Option<BucketValues>)> {
-    let KeyTemplate::Buckets { column, expression, pieces } = key else {
-        let (KeyTemplate::Column(column) | KeyTemplate::Class { column, .. }) = key else { return Err(malformed()) };
-        return Ok((Key::Column(*column), None));
-    };
-    let reference = inputs.columns.get(*column).ok_or_else(malformed)?;
-    let statistics = start.segments.iter().map(|s| &*s.statistics);
-    let mut ranges = prune::column_ranges(statistics, reference.id, &reference.missing);
-    // Times that are not selected need no bucket.
-    match plan::bounds(&start.filter, *column) {
-        Some((least, greatest)) => {
-            ranges.retain_mut(|(low, high)| {
-                (*low, *high) = ((*low).max(least), (*high).min(greatest));
-                low <= high
-            });
-        }
-        None => ranges.clear(),
-    }
-    let infinite = |(low, high): &(i64, i64)| {
-        reference.ty.to_micros(*low) == i64::MIN || reference.ty.to_micros(*high) == i64::MAX
-    };
-    if ranges.iter().any(infinite) {
-        return Err(Error::new(
-            pgrx::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-            "infinite times came into the table after this query was planned",
-        )
-        .hint("Run DISCARD PLANS and execute the query again."));
-    }
-    let (buckets, values) = time::bind(&inputs.expressions, *expression, pieces, reference.ty, &ranges)?;
-    Ok((Key::Buckets { column: *column, buckets }, Some(values)))
 }
 
 fn function(function: Function) -> AggregateFunction {

@@ -7,6 +7,7 @@ mod explain;
 mod fold;
 mod grouping;
 mod groups;
+mod keys;
 mod modify;
 mod options;
 mod order;

@@ -148,7 +148,7 @@ unsafe fn translate(
             grouping.cover(*condition)?;
         }
         check_folds(root, input, &grouping)?;
-        let buckets = check_pieces(root, input, &grouping.keys, &grouping.builder, state)?;
+        let buckets = count_buckets(root, input, &grouping.keys, &grouping.builder, state);
         let drop_empty = grouping.keys.is_empty() && !step.clauses.is_null() && step.sets.is_null();
         if drop_empty {
             grouping.aggregates.push(AggregateTemplate {
@@ -181,14 +181,14 @@ unsafe fn by_cost(
     costed.into_iter().map(|(_, clause)| clause).collect()
 }
 
-/// A function of time must not cut the times that are there into too many pieces. Returns the most buckets there can be.
-unsafe fn check_pieces<'p>(
+/// How many buckets functions of time make of the times that are there, at most, as far as is known.
+unsafe fn count_buckets<'p>(
     root: *mut pg_sys::PlannerInfo,
     input: *mut pg_sys::RelOptInfo,
     keys: &[KeyTemplate],
     builder: &Builder<'p, '_>,
     state: &RelationState,
-) -> Result<f64, Reason> {
+) -> f64 {
     let mut buckets = 1.0;
     let constant = |node: Node<'p>| {
         // SAFETY: the planner's own structures; the result is a node.
@@ -221,16 +221,13 @@ unsafe fn check_pieces<'p>(
             }
             let (low, high) = (column.ty.to_micros(low), column.ty.to_micros(high));
             if low == i64::MIN || high == i64::MAX {
-                return Err("the time column holds infinite times".into());
+                count = i64::MAX;
             }
             count = count.saturating_add(time::estimate(pieces, low, high));
         }
-        if count > time::MAX_PLANNED_PIECES {
-            return Err(format!("its times would be cut into more than {} pieces", time::MAX_PLANNED_PIECES));
-        }
         buckets *= count.max(1) as f64;
     }
-    Ok(buckets)
+    buckets
 }
 
 /// What counting combinations takes however few there are.

@@ -6,6 +6,7 @@ use basalt_engine::plan::{Buckets, CalendarUnit};
 use basalt_engine::types::{LogicalType, MICROS_PER_DAY};
 use pgrx::pg_sys::{self, Datum};
 
+use super::bind::BoundColumn;
 use super::filter::Builder;
 use super::shippable::{self, Reason};
 use super::template::{Clock, KeyTemplate, Pieces, Unit};
@@ -13,12 +14,11 @@ use crate::error::{Error, Result};
 use crate::pg::eval::Expressions;
 use crate::pg::node::{FuncView, Node, View, Walk};
 use crate::pg::time::Zone;
+use crate::pg::values::Codec;
 use crate::pg::{classes, node, values};
 
-/// More pieces than this are not planned for: the rows go to PostgreSQL instead.
-pub const MAX_PLANNED_PIECES: i64 = 200_000;
-/// What a plan may still do when data came that it was not planned for.
-const MAX_PIECES: usize = 10_000_000;
+/// Where times are cut into more pieces than this, their values are looked at one by one instead.
+const MAX_PIECES: usize = 1_000_000;
 
 /// A grouping expression over one time column, constant between boundaries that are known.
 pub fn key<'p>(builder: &mut Builder<'p, '_>, expression: Node<'p>) -> std::result::Result<KeyTemplate, Reason> {
@@ -257,34 +257,54 @@ pub fn estimate(pieces: &[Pieces], low: i64, high: i64) -> i64 {
 /// What a bucket's number stands for.
 pub struct BucketValues(pub Vec<(Datum, bool)>);
 
-/// Cuts the times in `ranges` (stored, ascending, both ends inclusive) and evaluates the key's expression on each piece.
+/// Starts of the pieces of the times in `ranges` (stored, ascending, both ends inclusive); `None`: there are more than `most`.
 /// `column`: type of the time column.
-pub fn bind(
+pub fn cut_all(
     expressions: &Expressions,
-    expression: usize,
     pieces: &[Pieces],
     column: LogicalType,
     ranges: &[(i64, i64)],
-) -> Result<(Arc<Buckets>, BucketValues)> {
+    most: usize,
+) -> Result<Option<Vec<i64>>> {
+    let most = most.min(MAX_PIECES);
     let mut starts = Vec::new();
     for (low, high) in ranges {
         starts.push(*low);
-        for p in pieces {
-            cut(expressions, p, column, *low, *high, &mut starts)?;
+        // Of one time there is one piece; an infinite one has no clock that could be asked.
+        if low == high {
+            continue;
         }
-    }
-    if starts.is_empty() {
-        starts.push(0);
+        for p in pieces {
+            if !cut(expressions, p, column, *low, *high, most, &mut starts)? {
+                return Ok(None);
+            }
+        }
     }
     starts.sort_unstable();
     starts.dedup();
+    Ok(Some(starts))
+}
+
+/// Evaluates a key's expression at the `starts` of pieces, which ascend, of an I64 column, and of NULL if `nulls`.
+pub fn evaluate(
+    expressions: &Expressions,
+    expression: usize,
+    column: BoundColumn,
+    mut starts: Vec<i64>,
+    nulls: bool,
+) -> Result<(Arc<Buckets>, BucketValues)> {
     let compiled = expressions.whole(expression).ok_or_else(malformed)?;
     let evaluator = expressions.evaluator();
+    let mut codec = Codec::with_type(column.ty, column.declared, column.typmod);
     let mut classes =
         classes::Classes::new(compiled.ty, expressions.node(expression).ok_or_else(malformed)?.collation());
-    let mut numbers = Vec::with_capacity(starts.len());
-    for (i, start) in starts.iter().enumerate() {
-        let value = evaluator.evaluate(compiled, Some(time_datum(column, *start)));
+    let mut numbers = Vec::with_capacity(starts.len() + 1);
+    let inputs = starts.iter().copied().map(Some).chain(nulls.then_some(None));
+    for (i, input) in inputs.enumerate() {
+        let guard = evaluator.in_result_context();
+        let input = input.map(|value| codec.datum_of_i64(value));
+        drop(guard);
+        let value = evaluator.evaluate(compiled, input);
         let _guard = evaluator.in_query_context();
         numbers.push(classes.number(value)?);
         if i % 1024 == 1023 {
@@ -293,41 +313,37 @@ pub fn bind(
         }
     }
     evaluator.reset();
-    Ok((Arc::new(Buckets { starts, values: numbers }), BucketValues(classes.into_values())))
-}
-
-fn time_datum(column: LogicalType, value: i64) -> Datum {
-    if column == LogicalType::Date { Datum::from(value as i32) } else { Datum::from(value) }
+    let null = if nulls { numbers.pop() } else { None };
+    if starts.is_empty() {
+        // No row has a value: any piece will do.
+        starts.push(0);
+        numbers.push(null.unwrap_or(0));
+    }
+    Ok((Arc::new(Buckets { starts, values: numbers, null }), BucketValues(classes.into_values())))
 }
 
 fn malformed() -> Error {
     basalt_engine::Error::invalid("the plan does not fit its expressions").into()
 }
 
-fn too_many() -> Error {
-    Error::new(
-        pgrx::PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-        format!("grouping by time would need more than {MAX_PIECES} buckets"),
-    )
-    .hint("Restrict the time in WHERE, or group by a longer unit.")
-}
-
-/// Appends the boundaries in `low ..= high` of one piece function.
+/// Appends the boundaries in `low ..= high` of one piece function; false: there are more than `most`.
 fn cut(
     expressions: &Expressions,
     pieces: &Pieces,
     column: LogicalType,
     low: i64,
     high: i64,
+    most: usize,
     starts: &mut Vec<i64>,
-) -> Result<()> {
+) -> Result<bool> {
     let unit = match pieces.unit {
         Unit::Bin { stride, origin } => Some(bin_unit(expressions, stride, origin)?),
         unit => calendar_unit(unit),
     };
     let days = column == LogicalType::Date;
     let scale = if days { MICROS_PER_DAY } else { 1 };
-    for span in spans(expressions, pieces.clock, low, high)? {
+    let Some(spans) = spans(expressions, pieces.clock, low, high)? else { return Ok(false) };
+    for span in spans {
         starts.push(span.start);
         let Some(unit) = unit else { continue };
         let mut at = span.start;
@@ -339,12 +355,12 @@ fn cut(
                 break;
             }
             starts.push(at);
-            if starts.len() > MAX_PIECES {
-                return Err(too_many());
+            if starts.len() > most {
+                return Ok(false);
             }
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// `date_bin`'s stride and origin; what it refuses, PostgreSQL's own function reports when the pieces are evaluated.
@@ -367,9 +383,10 @@ struct Span {
     offset: i64,
 }
 
-fn spans(expressions: &Expressions, clock: Clock, low: i64, high: i64) -> Result<Vec<Span>> {
+/// `None`: too many.
+fn spans(expressions: &Expressions, clock: Clock, low: i64, high: i64) -> Result<Option<Vec<Span>>> {
     let (local, zone) = match clock {
-        Clock::Stored => return Ok(vec![Span { start: low, last: high, offset: 0 }]),
+        Clock::Stored => return Ok(Some(vec![Span { start: low, last: high, offset: 0 }])),
         Clock::Session { local } => (local, Zone::session()),
         Clock::Zone { local, zone } => (local, named_zone(expressions, zone)?),
     };
@@ -388,10 +405,10 @@ fn spans(expressions: &Expressions, clock: Clock, low: i64, high: i64) -> Result
         uniform(&offset, start, last, &mut found)?;
         match next {
             Some(next) => start = next,
-            None => return Ok(found),
+            None => return Ok(Some(found)),
         }
         if found.len() > MAX_PIECES {
-            return Err(too_many());
+            return Ok(None);
         }
     }
 }

@@ -65,7 +65,13 @@ impl Digits {
     }
 
     pub fn null(&self) -> u64 {
-        if matches!(self.source, Source::Interned) { 0 } else { self.cardinality - 1 }
+        match &self.source {
+            Source::Interned => 0,
+            Source::Buckets(index) => {
+                index.buckets.null.map_or(self.cardinality - 1, |null| u64::from(null.wrapping_sub(index.base)))
+            }
+            _ => self.cardinality - 1,
+        }
     }
 
     /// The one digit of all rows of the block, if headers tell.
@@ -218,7 +224,8 @@ impl Digits {
 
     /// The value that a digit stands for (bucket keys: the value's number).
     pub fn value(&self, digit: u64, view: &SegmentView<'_>, interner: Option<&ValueMap>) -> Result<Value> {
-        if digit == self.null() {
+        let own = !matches!(&self.source, Source::Buckets(index) if index.buckets.null.is_some());
+        if own && digit == self.null() {
             return Ok(Value::Null);
         }
         let of = &view.columns[self.column];
@@ -249,6 +256,9 @@ fn numbers<'v>(view: &'v SegmentView<'_>, column: usize) -> Result<&'v [u32]> {
     }
 }
 
+/// Pieces in one cell beyond which they are searched by halving.
+const CROWDED: usize = 16;
+
 /// Finds the piece that a time falls into in constant time: a table of cells, each with its first piece.
 pub(super) struct BucketIndex {
     buckets: Arc<Buckets>,
@@ -269,8 +279,9 @@ impl BucketIndex {
         let (min, max) = limits.unwrap_or((starts[0], starts[0]));
         let (first, last) = (piece(starts, min), piece(starts, max));
         let reach = &values[first..=last];
-        let base = reach.iter().copied().min().unwrap_or(0);
-        let span = reach.iter().copied().max().unwrap_or(0) - base;
+        let numbers = || reach.iter().copied().chain(buckets.null);
+        let base = numbers().min().unwrap_or(0);
+        let span = numbers().max().unwrap_or(0) - base;
         // Up to four cells a piece: most cells then hold one piece or two.
         let width = max.wrapping_sub(min) as u64;
         let wanted = ((last - first + 1) as u64).saturating_mul(4).clamp(1, 1 << 16);
@@ -295,8 +306,15 @@ impl BucketIndex {
     #[inline(always)]
     fn piece(&self, time: i64) -> usize {
         let cell = (time.wrapping_sub(self.min) as u64 >> self.shift) as usize;
-        let mut at = self.cells[cell.min(self.cells.len() - 1)] as usize;
+        let cell = cell.min(self.cells.len() - 1);
+        let mut at = self.cells[cell] as usize;
         let starts = self.buckets.starts.as_slice();
+        // A far time (infinity) makes cells wide, and then one may hold most pieces.
+        if let Some(end) = self.cells.get(cell + 1).map(|end| *end as usize)
+            && end > at + CROWDED
+        {
+            return at + piece(&starts[at..=end], time);
+        }
         while at + 1 < starts.len() && starts[at + 1] <= time {
             at += 1;
         }
@@ -357,11 +375,17 @@ mod tests {
             starts in prop::collection::btree_set(-2000..2000i64, 1..40),
             times in prop::collection::vec(-2000..3000i64, 1..50),
             scale in prop_oneof![Just(1i64), Just(86_400_000_000)],
+            infinite in any::<bool>(),
         ) {
-            let starts: Vec<i64> = std::iter::once(-3000).chain(starts).map(|s| s * scale).collect();
+            let mut starts: Vec<i64> = std::iter::once(-3000).chain(starts).map(|s| s * scale).collect();
+            let mut times: Vec<i64> = times.iter().map(|t| t * scale + 1).collect();
+            if infinite {
+                starts.insert(0, i64::MIN);
+                starts.push(i64::MAX);
+                times.extend([i64::MIN, i64::MAX]);
+            }
             let values: Vec<u32> = (0..starts.len() as u32).map(|i| i * 7 % 5 + 3).collect();
-            let buckets = Arc::new(Buckets { starts: starts.clone(), values: values.clone() });
-            let times: Vec<i64> = times.iter().map(|t| t * scale + 1).collect();
+            let buckets = Arc::new(Buckets { starts: starts.clone(), values: values.clone(), null: None });
             let (min, max) = (*times.iter().min().unwrap(), *times.iter().max().unwrap());
             let index = BucketIndex::new(&buckets, Some((min, max))).unwrap();
             for t in &times {

@@ -22,11 +22,13 @@ pub enum Key {
 }
 
 /// Piece `i` is `starts[i] .. starts[i+1]` (the last one open) in the column's stored unit (days for dates) and has the value number
-/// `values[i]`; different pieces may share a value. `starts` ascends; `starts[0]` is at most every time asked for. NULL time is a key of its own.
+/// `values[i]`; different pieces may share a value. `starts` ascends; `starts[0]` is at most every time asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Buckets {
     pub starts: Vec<i64>,
     pub values: Vec<u32>,
+    /// The value number that NULL has; `None`: it is a key of its own.
+    pub null: Option<u32>,
 }
 
 #[derive(Clone, Debug)]

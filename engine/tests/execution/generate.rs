@@ -291,7 +291,9 @@ fn buckets(table: &Table, r: &mut Random) -> Buckets {
         at += 1 + r.below(width as usize) as i64;
     }
     let values = starts.iter().map(|_| r.below(6) as u32 + 10).collect();
-    Buckets { starts, values }
+    // Half the time NULL shares a number with some pieces, or has one of its own.
+    let null = r.one_in(2).then(|| r.below(8) as u32 + 8);
+    Buckets { starts, values, null }
 }
 
 /// `exact`: no sums of arbitrary floats, whose last digits the oracle does not know.

@@ -97,7 +97,7 @@ fn key(key: &Key, row: &[Value]) -> String {
     match key {
         Key::Column(c) => canonical(&row[*c]),
         Key::Buckets { column, buckets } => match &row[*column] {
-            Value::Null => canonical(&Value::Null),
+            Value::Null => canonical(&buckets.null.map_or(Value::Null, |n| Value::I64(i64::from(n)))),
             Value::I64(time) => {
                 let piece = buckets.starts.iter().rposition(|s| s <= time).unwrap();
                 canonical(&Value::I64(i64::from(buckets.values[piece])))

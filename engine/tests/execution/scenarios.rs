@@ -75,7 +75,8 @@ fn answer(query: &AggregateQuery, scans: &[SegmentScan], threads: usize) -> (ora
 fn many_blocks_agree_with_the_oracle() {
     let rows = data(70_000);
     let segment = build(&TYPES, &rows, true);
-    let pieces = Buckets { starts: vec![i64::MIN, 50_000, 65_536, 65_600, 69_000], values: vec![0, 1, 2, 1, 3] };
+    let pieces =
+        Buckets { starts: vec![i64::MIN, 50_000, 65_536, 65_600, 69_000], values: vec![0, 1, 2, 1, 3], null: None };
     let time = || Key::Buckets { column: 0, buckets: Arc::new(pieces.clone()) };
     let functions = [CountStar, Sum(1), Min(1, None), Max(3, None), Sum(4), CountDistinct(2)];
     let like = |pattern: &str| test(3, Test::Like { pattern: pattern.as_bytes().to_vec(), negated: false });
@@ -114,7 +115,7 @@ fn many_blocks_agree_with_the_oracle() {
 fn headers_answer_whole_blocks() {
     let rows = data(65_536 * 3);
     let segment = build(&TYPES, &rows, true);
-    let by_block = Buckets { starts: vec![i64::MIN, 65_536, 131_072], values: vec![0, 1, 2] };
+    let by_block = Buckets { starts: vec![i64::MIN, 65_536, 131_072], values: vec![0, 1, 2], null: None };
     let keys = vec![Key::Buckets { column: 0, buckets: Arc::new(by_block) }];
     let functions = [CountStar, Sum(1), Min(1, None), Max(1, None), Max(2, None)];
     let all = query(Filter::Const(true), keys.clone(), &functions);
@@ -143,7 +144,7 @@ fn rows_without_a_time_are_always_visible() {
     let mut rows = data(100);
     rows.iter_mut().step_by(7).for_each(|row| row[0] = Value::Null);
     let segment = build(&TYPES, &rows, true);
-    let pieces = Buckets { starts: vec![i64::MIN, 20], values: vec![4, 9] };
+    let pieces = Buckets { starts: vec![i64::MIN, 20], values: vec![4, 9], null: None };
     let keys = vec![Key::Buckets { column: 0, buckets: Arc::new(pieces) }];
     let query = query(between(1, 0, 900), keys, &[CountStar, Sum(1)]);
     for visibility in [TimeRanges::empty(), TimeRanges::all(), TimeRanges::new(vec![TimeInterval::new(10, 40)])] {
@@ -275,7 +276,7 @@ fn plans_that_do_not_fit_are_refused() {
         query(Filter::Const(true), vec![], &[AggregateFunction::BoolAnd(1)]),
         query(
             Filter::Const(true),
-            vec![Key::Buckets { column: 0, buckets: Arc::new(Buckets { starts: vec![], values: vec![] }) }],
+            vec![Key::Buckets { column: 0, buckets: Arc::new(Buckets { starts: vec![], values: vec![], null: None }) }],
             &[],
         ),
     ];

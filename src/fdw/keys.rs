@@ -1,0 +1,144 @@
+//! Grouping columns when a scan starts: what times and numbers become under functions that PostgreSQL evaluates.
+
+use basalt_engine::exec::{AggregateExecution, AggregateResult, SegmentScan};
+use basalt_engine::plan::{
+    self, AggregateCall, AggregateFunction, AggregateQuery, Bound, Filter, Key, Predicate, Test,
+};
+use basalt_engine::types::Value;
+
+use super::prune;
+use super::scan::{Inputs, Start};
+use crate::catalog::cache;
+use crate::error::{Error, Result};
+use crate::translate::host::PgHost;
+use crate::translate::template::KeyTemplate;
+use crate::translate::time::{self, BucketValues};
+
+/// Fewer pieces than this are cut, however few rows there are.
+const FEW_PIECES: u64 = 10_000;
+
+/// Lets all executions aggregate the segments, opened a number at a time.
+pub fn scan(executions: &mut [AggregateExecution], start: &Start, host: &mut PgHost) -> Result<()> {
+    for wave in cache::waves(&start.segments) {
+        let scans = wave
+            .iter()
+            .map(|entry| {
+                Ok(SegmentScan {
+                    segment: cache::open(entry)?,
+                    visibility: entry.visibility.clone(),
+                    deleted: entry.deleted.clone(),
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        for execution in &mut *executions {
+            let scan = execution.scan(&scans, host);
+            host.conclude(scan)?;
+            crate::pg::interrupts::check();
+        }
+    }
+    Ok(())
+}
+
+/// The engine's key, and of one that is a function what its numbers stand for.
+pub fn bind(
+    key: &KeyTemplate,
+    start: &Start,
+    inputs: &Inputs,
+    host: &mut PgHost,
+) -> Result<(Key, Option<BucketValues>)> {
+    let (column, expression, pieces) = match key {
+        KeyTemplate::Column(column) | KeyTemplate::Class { column, .. } => return Ok((Key::Column(*column), None)),
+        KeyTemplate::Buckets { column, expression, pieces } => (*column, *expression, pieces),
+    };
+    let reference = inputs.columns.get(column).ok_or_else(malformed)?;
+    let bound = inputs.bound.get(column).ok_or_else(malformed)?;
+    let ranges = ranges(column, start, inputs, host)?;
+    let rows: u64 = start.segments.iter().map(|s| s.rows).sum();
+    let most = usize::try_from(rows.max(FEW_PIECES)).unwrap_or(usize::MAX);
+    // Where more would be cut than there are rows, each value is a piece of its own. (Functions of time that are cut are strict: NULL
+    // stays NULL.)
+    let (starts, nulls) = match time::cut_all(&inputs.expressions, pieces, reference.ty, &ranges, most)? {
+        Some(starts) => (starts, true),
+        None => values(column, start, inputs, host)?,
+    };
+    let (buckets, values) = time::evaluate(&inputs.expressions, expression, *bound, starts, nulls)?;
+    Ok((Key::Buckets { column, buckets }, Some(values)))
+}
+
+/// Times that selected rows may hold, as ascending ranges with both ends inclusive; infinite ones are ranges of their own.
+fn ranges(column: usize, start: &Start, inputs: &Inputs, host: &mut PgHost) -> Result<Vec<(i64, i64)>> {
+    let reference = inputs.columns.get(column).ok_or_else(malformed)?;
+    let statistics = start.segments.iter().map(|s| &*s.statistics);
+    let mut ranges = prune::column_ranges(statistics, reference.id, &reference.missing);
+    // Times that are not selected need no bucket.
+    match plan::bounds(&start.filter, column) {
+        Some((least, greatest)) => {
+            ranges.retain_mut(|(low, high)| {
+                (*low, *high) = ((*low).max(least), (*high).min(greatest));
+                low <= high
+            });
+        }
+        None => ranges.clear(),
+    }
+    let (first, last) = reference.ty.infinities();
+    let early = ranges.iter().any(|(low, _)| *low <= first);
+    let late = ranges.iter().any(|(_, high)| *high >= last);
+    if !early && !late {
+        return Ok(ranges);
+    }
+    // What the finite times of those segments span, the statistics don't tell.
+    let finite = Test::Range { low: Bound::Excluded(Value::I64(first)), high: Bound::Excluded(Value::I64(last)) };
+    let filter = Filter::And(vec![start.filter.clone(), Filter::Test(Predicate { column, test: finite })]);
+    let call = |function| AggregateCall { function, filter: Filter::Const(true) };
+    let extremes = vec![call(AggregateFunction::Min(column, None)), call(AggregateFunction::Max(column, None))];
+    let found = run(start, inputs, filter, Vec::new(), extremes, host)?;
+    let extreme = |nth: usize| match found.aggregates.get(nth).and_then(|c| c.values.first()) {
+        Some(Value::I64(v)) => Some(*v),
+        _ => None,
+    };
+    match extreme(0).zip(extreme(1)) {
+        Some((least, greatest)) => ranges.retain_mut(|(low, high)| {
+            (*low, *high) = ((*low).max(least), (*high).min(greatest));
+            low <= high
+        }),
+        None => ranges.clear(),
+    }
+    if early {
+        ranges.insert(0, (first, first));
+    }
+    if late {
+        ranges.push((last, last));
+    }
+    Ok(ranges)
+}
+
+/// The distinct values of an I64 column in the selected rows, ascending, and whether NULL is among them.
+fn values(column: usize, start: &Start, inputs: &Inputs, host: &mut PgHost) -> Result<(Vec<i64>, bool)> {
+    let found = run(start, inputs, start.filter.clone(), vec![Key::Column(column)], Vec::new(), host)?;
+    let found = &found.keys.first().ok_or_else(malformed)?.values;
+    let mut values: Vec<i64> =
+        found.iter().filter_map(|v| if let Value::I64(v) = v { Some(*v) } else { None }).collect();
+    let nulls = values.len() < found.len();
+    values.sort_unstable();
+    Ok((values, nulls))
+}
+
+fn run(
+    start: &Start,
+    inputs: &Inputs,
+    filter: Filter,
+    keys: Vec<Key>,
+    aggregates: Vec<AggregateCall>,
+    host: &mut PgHost,
+) -> Result<AggregateResult> {
+    let query = AggregateQuery { columns: inputs.columns.clone(), filter, keys, aggregates };
+    let mut execution = [AggregateExecution::new(query, start.options.clone())?];
+    scan(&mut execution, start, host)?;
+    let [execution] = execution;
+    let result = execution.finish(host);
+    host.conclude(result)
+}
+
+fn malformed() -> Error {
+    basalt_engine::Error::invalid("the plan does not fit its columns").into()
+}
