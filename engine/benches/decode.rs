@@ -100,12 +100,13 @@ fn main() {
         let mut value = 0;
         let mut next = random();
         move |b, _| {
-            value += if next() % 2000 == 0 { -((next() % 1_000_000_000) as i64) } else { (next() % 4000) as i64 };
+            value +=
+                if next().is_multiple_of(2000) { -((next() % 1_000_000_000) as i64) } else { (next() % 4000) as i64 };
             b.push_i64(0, value).unwrap();
         }
     });
     decode("int8 with exceptions", LogicalType::Int8, |b, _| {
-        let value = if next() % 60 == 0 { next() % 100_000 } else { next() % 200 };
+        let value = if next().is_multiple_of(60) { next() % 100_000 } else { next() % 200 };
         b.push_i64(0, value as i64).unwrap();
     });
     decode("int8 of 400 distances", LogicalType::Int8, |b, _| {
