@@ -61,7 +61,7 @@ fn like(name: &str, pattern: &str) -> Filter {
 fn buckets(days: i64) -> Key {
     let starts: Vec<i64> = std::iter::once(i64::MIN).chain((0..2600 / days + 1).map(|i| -2920 + i * days)).collect();
     let values = (0..starts.len() as u32).collect();
-    Key::Buckets { column: column("shipdate"), buckets: Arc::new(Buckets { starts, values }) }
+    Key::Buckets { column: column("shipdate"), buckets: Arc::new(Buckets { starts, values, null: None }) }
 }
 
 fn query(filter: Filter, keys: Vec<Key>, functions: &[F]) -> AggregateQuery {
