@@ -265,6 +265,36 @@ def null_rows(validity, source, rows, nulls):
     return found
 
 
+def roaring(data):
+    source = Input(data)
+    cookie = source.u32()
+    if cookie & 0xFFFF == 12347:
+        count = (cookie >> 16) + 1
+        flags = int.from_bytes(source.take((count + 7) // 8), "little")
+        offsets = count >= 4
+    else:
+        need(cookie == 12346, "a bitmap's cookie")
+        count = source.u32()
+        flags, offsets = 0, True
+    headers = [(source.number("H"), source.number("H") + 1) for _ in range(count)]
+    if offsets:
+        source.take(4 * count)
+    rows = []
+    for i, (key, cardinality) in enumerate(headers):
+        high = key << 16
+        if flags >> i & 1:
+            for _ in range(source.number("H")):
+                start, length = source.number("H"), source.number("H")
+                rows.extend(range(high + start, high + start + length + 1))
+        elif cardinality <= 4096:
+            rows.extend(high + low for low in struct.unpack("<%dH" % cardinality, source.take(2 * cardinality)))
+        else:
+            bits = int.from_bytes(source.take(8192), "little")
+            rows.extend(high + low for low, bit in enumerate(bin(bits)[:1:-1]) if bit == "1")
+    source.end("a bitmap")
+    return rows
+
+
 # --- sections 2 to 5 and 7: the file ----------------------------------------------------------------
 
 
@@ -394,12 +424,12 @@ def dictionary(meta, parts):
 
 
 def index(meta, parts, values, rows):
-    """Blocks by code, None where a code has no list; None: no index."""
+    """Blocks by code, None where a code has no list, and rows by code with a bitmap; None: no index."""
     layout = meta.u8()
     USED["indexes"].add(layout)
     if layout == 0:
         return None
-    need(layout == 1, "the index's layout")
+    need(layout in (1, 2), "the index's layout")
     blocks = (rows + 65535) // 65536
     width = blocks.bit_length() + 1
     found = []
@@ -418,7 +448,13 @@ def index(meta, parts, values, rows):
                 blocks_of_code = []
         need(len(chunk) == codes and not blocks_of_code, "lists of a chunk")
         found += chunk
-    return found
+    rows_of_code, code = {}, -1
+    for _ in range(meta.varint() if layout == 2 else 0):
+        code += 1 + meta.varint()
+        count = meta.varint()
+        rows_of_code[code] = roaring(parts.next(meta.varint(), meta.u32(), "a bitmap").data)
+        need(code < values and len(rows_of_code[code]) == count, "a bitmap's code and count")
+    return found, rows_of_code
 
 
 NUMERIC_NAN = {1: (1 << 63) - 1, 2: (1 << 127) - 1}
@@ -481,12 +517,14 @@ def read_column(data, column, rows):
     if kind == 4:
         by_code = index(meta, parts, len(words), rows)
         if by_code is not None:
-            expected = [set() for _ in words]
+            expected = [[] for _ in words]
             for row, code in enumerate(values):
                 if code is not None:
-                    expected[code].add(row // 65536)
-            for found, blocks in zip(by_code, expected, strict=True):
-                need(found is None or found == sorted(blocks), "an index that differs from the codes")
+                    expected[code].append(row)
+            for found, of_code in zip(by_code[0], expected, strict=True):
+                need(found is None or found == sorted({row // 65536 for row in of_code}), "an index that differs from the codes")
+            for code, found in by_code[1].items():
+                need(found == expected[code], "a bitmap that differs from the codes")
         values = [None if code is None else words[code] for code in values]
     meta.end("metadata")
     parts.source.end("a column's parts")

@@ -1,4 +1,7 @@
-//! In which blocks a code occurs, where those are few: `docs/segment-format.md`, section 8.
+//! In which blocks a code occurs, where those are few, and in which rows, where those are few but scattered:
+//! `docs/segment-format.md`, section 8.
+
+use roaring::RoaringBitmap;
 
 use super::BLOCK_ROWS;
 use super::file::PartWriter;
@@ -10,6 +13,13 @@ use crate::{Cancel, Result};
 
 pub(crate) const NONE: u8 = 0;
 pub(crate) const BLOCKS: u8 = 1;
+pub(crate) const BITMAPS: u8 = 2;
+
+/// A code with at most this share of the rows is rare: its bitmap is worth its room. Of a more frequent one nearly every block has to be
+/// decoded for the other columns anyway.
+const RARE: usize = 256;
+/// A code with fewer rows than this in each of its blocks has no bitmap: its containers would be larger than what they hold.
+const DENSE: u32 = 4;
 
 /// Codes whose lists are made at a time, so that what is looked up at random stays in a processor's cache.
 const RANGE: u32 = 1 << 17;
@@ -19,7 +29,7 @@ pub(crate) fn entry_width(blocks: usize) -> u8 {
     bitpack::width(blocks as u64) + 1
 }
 
-/// Writes the lists of a column of `values` distinct values if there are any, and their directory to `meta`.
+/// Writes the lists and bitmaps of a column of `values` distinct values if there are any, and their directories to `meta`.
 pub(crate) fn write(
     column: &Column,
     values: u32,
@@ -31,13 +41,15 @@ pub(crate) fn write(
     let blocks = codes.len().div_ceil(BLOCK_ROWS);
     let mut directory = Vec::new();
     let mut any = false;
+    let mut bitmaps: Vec<(u32, RoaringBitmap)> = Vec::new();
     if column.indexed && blocks > 1 {
         let mut bytes = Vec::new();
         let mut start = 0;
         while start < values {
             cancel.check()?;
             let count = RANGE.min(values - start);
-            let lists = Lists::of(codes, start, count, blocks);
+            let mut lists = Lists::of(codes, start, count, blocks)?;
+            bitmaps.append(&mut lists.bitmaps);
             for first in (0..count as usize).step_by(CHUNK_VALUES) {
                 let entries = lists.entries(first..(first + CHUNK_VALUES).min(count as usize));
                 put_varint(&mut directory, entries.len() as u64);
@@ -51,11 +63,27 @@ pub(crate) fn write(
             start += count;
         }
     }
-    if any {
-        meta.push(BLOCKS);
-        meta.extend_from_slice(&directory);
-    } else {
-        meta.push(NONE);
+    match (any, bitmaps.is_empty()) {
+        (false, true) => meta.push(NONE),
+        (true, true) => {
+            meta.push(BLOCKS);
+            meta.extend_from_slice(&directory);
+        }
+        (_, false) => {
+            meta.push(BITMAPS);
+            meta.extend_from_slice(&directory);
+            put_varint(meta, bitmaps.len() as u64);
+            let (mut next, mut bytes) = (0, Vec::new());
+            for (code, bitmap) in bitmaps {
+                bytes.clear();
+                bitmap.serialize_into(&mut bytes)?;
+                put_varint(meta, u64::from(code - next));
+                put_varint(meta, bitmap.len());
+                put_varint(meta, bytes.len() as u64);
+                meta.extend(out.part(&bytes)?.to_le_bytes());
+                next = code + 1;
+            }
+        }
     }
     Ok(())
 }
@@ -66,28 +94,39 @@ struct Lists {
     /// Where each code's list ends in `numbers`; empty: it occurs in too many blocks.
     ends: Vec<u32>,
     numbers: Vec<u16>,
+    /// By code of the whole dictionary.
+    bitmaps: Vec<(u32, RoaringBitmap)>,
 }
 
 impl Lists {
-    fn of(codes: &[u32], start: u32, count: u32, blocks: usize) -> Lists {
+    fn of(codes: &[u32], start: u32, count: u32, blocks: usize) -> Result<Lists> {
         // A list pays if it excludes most blocks.
         let limit = (blocks / 8).max(1) as u32;
         let mut last = vec![u32::MAX; count as usize];
         let mut ends = vec![0u32; count as usize];
-        let occurrences = |give: &mut dyn FnMut(usize, u32)| {
-            for (block, codes) in codes.chunks(BLOCK_ROWS).enumerate() {
-                for code in codes {
-                    let at = code.wrapping_sub(start);
-                    if at < count {
-                        give(at as usize, block as u32);
-                    }
+        let mut rows = vec![0u32; count as usize];
+        let occurrences = |give: &mut dyn FnMut(usize, u32, u32)| {
+            for (row, code) in codes.iter().enumerate() {
+                let at = code.wrapping_sub(start);
+                if at < count {
+                    give(at as usize, (row / BLOCK_ROWS) as u32, row as u32);
                 }
             }
         };
-        occurrences(&mut |at, block| {
+        occurrences(&mut |at, block, _| {
             ends[at] += u32::from(last[at] != block);
             last[at] = block;
+            rows[at] += 1;
         });
+        let bitmaps = bitmaps(
+            start,
+            &rows,
+            |at| {
+                let (blocks, rows) = (ends[at], rows[at]);
+                blocks > limit && rows >= blocks * DENSE && rows as usize <= codes.len() / RARE
+            },
+            occurrences,
+        )?;
         let mut sum = 0;
         for end in &mut ends {
             let length = if *end <= limit { *end } else { 0 };
@@ -97,7 +136,7 @@ impl Lists {
         }
         let mut numbers = vec![0u16; sum as usize];
         last.fill(u32::MAX);
-        occurrences(&mut |at, block| {
+        occurrences(&mut |at, block, _| {
             if last[at] != block && ends[at] != u32::MAX {
                 last[at] = block;
                 // Rows are fewer than 2^32, blocks at most 2^16.
@@ -112,7 +151,7 @@ impl Lists {
             }
             before = *end;
         }
-        Lists { blocks, ends, numbers }
+        Ok(Lists { blocks, ends, numbers, bitmaps })
     }
 
     /// Of a chunk; empty if none of its codes has a list.
@@ -133,4 +172,41 @@ impl Lists {
         }
         entries
     }
+}
+
+/// Bitmaps of the codes, counted from `start`, that are `wanted`; `counts`: how many rows hold each.
+fn bitmaps(
+    start: u32,
+    counts: &[u32],
+    wanted: impl Fn(usize) -> bool,
+    occurrences: impl Fn(&mut dyn FnMut(usize, u32, u32)),
+) -> Result<Vec<(u32, RoaringBitmap)>> {
+    const NOT: u32 = u32::MAX;
+    let (mut begins, mut chosen, mut sum) = (vec![NOT; counts.len()], Vec::new(), 0);
+    for at in (0..counts.len()).filter(|at| wanted(*at)) {
+        begins[at] = sum;
+        sum += counts[at];
+        chosen.push(at);
+    }
+    if chosen.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut rows = vec![0u32; sum as usize];
+    occurrences(&mut |at, _, row| {
+        if begins[at] != NOT {
+            rows[begins[at] as usize] = row;
+            begins[at] += 1;
+        }
+    });
+    let mut made = Vec::with_capacity(chosen.len());
+    for at in chosen {
+        // Where the code's rows begin moved to their end.
+        let end = begins[at] as usize;
+        let rows = rows[end - counts[at] as usize..end].iter().copied();
+        let mut bitmap = RoaringBitmap::from_sorted_iter(rows)
+            .map_err(|_| crate::Error::invalid("rows of a code are not ascending"))?;
+        bitmap.optimize();
+        made.push((start + at as u32, bitmap));
+    }
+    Ok(made)
 }

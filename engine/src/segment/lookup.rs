@@ -1,9 +1,12 @@
-//! From codes to the blocks that hold them, through a column's index.
+//! From codes to the blocks or rows that hold them, through a column's index.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use std::ops::Range;
 
+use roaring::{MultiOps, RoaringBitmap};
+
 use super::ColumnReader;
+use super::file::Part;
 use super::index::entry_width;
 use super::meta::IndexMeta;
 use crate::dictionary::CHUNK_VALUES;
@@ -14,7 +17,7 @@ impl ColumnReader<'_> {
     /// One flag a block: whether a row of it may hold a code of these ranges (both ends included; `dictionary.len()` is
     /// NULL). `None`: the index does not tell, or excludes less than half of the blocks.
     pub fn blocks_of_codes(&self, ranges: &[(u32, u32)]) -> Result<Option<Vec<bool>>> {
-        let IndexMeta::Blocks(chunks) = &self.meta()?.index else { return Ok(None) };
+        let IndexMeta::Some { lists: chunks, .. } = &self.meta()?.index else { return Ok(None) };
         let (values, blocks) = (self.values_in_dictionary()?, self.blocks());
         let mut found = vec![false; blocks];
         for (low, high) in ranges {
@@ -37,13 +40,40 @@ impl ColumnReader<'_> {
         Ok(few.then_some(found))
     }
 
+    /// The rows of the segment that hold a code of these ranges (both ends included), if each of the codes has a bitmap.
+    pub fn rows_of_codes(&self, ranges: &[(u32, u32)]) -> Result<Option<RoaringBitmap>> {
+        let IndexMeta::Some { bitmaps, .. } = &self.meta()?.index else { return Ok(None) };
+        let mut found = Vec::new();
+        for (low, high) in ranges {
+            let first = bitmaps.partition_point(|(code, ..)| code < low);
+            let after = bitmaps.partition_point(|(code, ..)| code <= high);
+            if after - first != (high - low) as usize + 1 {
+                return Ok(None);
+            }
+            for (_, count, part) in bitmaps.get(first..after).unwrap_or_default() {
+                found.push(self.bitmap(*count, part)?);
+            }
+        }
+        Ok(Some(found.union()))
+    }
+
+    pub(crate) fn bitmap(&self, count: u32, part: &Part) -> Result<RoaringBitmap> {
+        let mut bytes = part.bytes(self.range(), self.unchecked(), "a bitmap")?;
+        let bitmap = RoaringBitmap::deserialize_from(&mut bytes).map_err(|_| Error::corrupt("a bitmap"))?;
+        let inside = bitmap.max().is_none_or(|row| row < self.rows());
+        if !bytes.is_empty() || !inside || bitmap.len() != u64::from(count) {
+            return Err(Error::corrupt("a bitmap"));
+        }
+        Ok(bitmap)
+    }
+
     fn blocks(&self) -> usize {
         (self.rows() as usize).div_ceil(super::BLOCK_ROWS)
     }
 
     /// Entries of a chunk; `None`: none of its codes has a list.
     pub(crate) fn index_entries(&self, chunk: usize) -> Result<Option<Vec<u32>>> {
-        let IndexMeta::Blocks(chunks) = &self.meta()?.index else { return Ok(None) };
+        let IndexMeta::Some { lists: chunks, .. } = &self.meta()?.index else { return Ok(None) };
         let Some(Some((count, part))) = chunks.get(chunk) else { return Ok(None) };
         let bytes = part.bytes(self.range(), self.unchecked(), "an index")?;
         let mut all = Collect(Vec::with_capacity(*count));

@@ -33,8 +33,12 @@ pub(crate) struct BlockMeta {
 #[derive(Debug)]
 pub(crate) enum IndexMeta {
     None,
-    /// One a chunk of the dictionary: how many entries, and where; none if no code of the chunk has a list.
-    Blocks(Vec<Option<(usize, Part)>>),
+    Some {
+        /// One a chunk of the dictionary: how many entries, and where; none if no code of the chunk has a list.
+        lists: Vec<Option<(usize, Part)>>,
+        /// By code, ascending: how many rows, and where.
+        bitmaps: Vec<(u32, u32, Part)>,
+    },
 }
 
 impl ColumnMeta {
@@ -105,9 +109,9 @@ fn block(input: &mut Cursor, kind: ColumnKind, rows: u32, at: &mut u64) -> Resul
 fn read_index(input: &mut Cursor, values: u32, rows: u32, at: &mut u64) -> Result<IndexMeta> {
     Ok(match input.u8()? {
         index::NONE => IndexMeta::None,
-        index::BLOCKS => {
+        layout @ (index::BLOCKS | index::BITMAPS) => {
             let blocks = (rows as usize).div_ceil(1 << BLOCK_ROWS_LOG2);
-            let mut chunks = Vec::new();
+            let (mut chunks, mut bitmaps) = (Vec::new(), Vec::new());
             for first in (0..values as usize).step_by(CHUNK_VALUES) {
                 let entries = input.length()?;
                 let count = (values as usize - first).min(CHUNK_VALUES);
@@ -119,7 +123,20 @@ fn read_index(input: &mut Cursor, values: u32, rows: u32, at: &mut u64) -> Resul
                 let length = length.filter(|_| entries >= count).ok_or_else(|| Error::corrupt("an index"))?;
                 chunks.push(Some((entries, Part::new(at, length as u64, input.u32()?)?)));
             }
-            IndexMeta::Blocks(chunks)
+            if layout == index::BITMAPS {
+                let corrupt = || Error::corrupt("an index");
+                let mut next = 0u32;
+                for _ in 0..input.length()? {
+                    let code = next.checked_add(input.varint32()?).filter(|code| *code < values).ok_or_else(corrupt)?;
+                    let (count, length) = (input.varint32()?, u64::from(input.varint32()?));
+                    if count > rows {
+                        return Err(corrupt());
+                    }
+                    bitmaps.push((code, count, Part::new(at, length, input.u32()?)?));
+                    next = code + 1;
+                }
+            }
+            IndexMeta::Some { lists: chunks, bitmaps }
         }
         other => return Err(Error::Unsupported { what: format!("index layout {other}") }),
     })

@@ -251,3 +251,27 @@ fn columns_come_and_go_between_merges() {
     let bad = [Value::Null, Value::I64(1), Value::Null, Value::Null];
     assert!(merge_filling(new, &sources, &bad, options(), &mut Vec::new()).is_err());
 }
+
+#[test]
+fn codes_are_found_by_block_or_by_row() {
+    let schema = testing::schema(&[LogicalType::Text], None, &[]);
+    let text = |s: &str| vec![Value::Bytes(s.as_bytes().to_vec())];
+    let value = |i: u32| match i {
+        _ if i.is_multiple_of(1000) => text("rare"),
+        70_000..70_010 => text("near"),
+        _ => text(["left", "right"][i as usize % 2]),
+    };
+    let rows: Vec<Vec<Value>> = (0..3 * BLOCK_ROWS as u32).map(value).collect();
+    let segment = testing::open(&testing::build(&schema, &rows).0);
+    segment.verify().unwrap();
+    let reader = segment.column(schema.columns[0].id).unwrap();
+    let code = |s: &str| reader.dictionary().unwrap().search(s.as_bytes()).unwrap().unwrap();
+    let of = |s: &str| [(code(s), code(s))];
+    assert_eq!(reader.blocks_of_codes(&of("near")).unwrap(), Some(vec![false, true, false]));
+    assert_eq!(reader.rows_of_codes(&of("near")).unwrap(), None);
+    let found = reader.rows_of_codes(&of("rare")).unwrap().unwrap();
+    assert!(found.iter().eq((0..rows.len() as u32).step_by(1000)));
+    assert_eq!(reader.rows_of_codes(&of("left")).unwrap(), None);
+    assert_eq!(reader.blocks_of_codes(&of("left")).unwrap(), None);
+    assert_eq!(reader.rows_of_codes(&[(0, 3)]).unwrap(), None, "not all of the codes have a bitmap");
+}

@@ -1,7 +1,12 @@
 //! Checking a whole file, as after a download.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
+use std::collections::HashMap;
+
+use roaring::RoaringBitmap;
+
 use super::file::check;
+use super::meta::IndexMeta;
 use super::{BytesBlock, ColumnKind, ColumnReader, Segment};
 use crate::dictionary::CHUNK_VALUES;
 use crate::{Error, Result};
@@ -45,6 +50,7 @@ impl ColumnReader<'_> {
         if self.kind() == ColumnKind::Dictionary {
             self.verify_dictionary()?;
             self.verify_index(blocks)?;
+            self.verify_bitmaps(blocks)?;
         }
         Ok(())
     }
@@ -67,6 +73,34 @@ impl ColumnReader<'_> {
             return Err(Error::corrupt("a dictionary of another length"));
         }
         Ok(())
+    }
+
+    /// The rows of every bitmap hold its code, and no others do.
+    fn verify_bitmaps(&self, blocks: usize) -> Result<()> {
+        let IndexMeta::Some { bitmaps, .. } = &self.meta()?.index else { return Ok(()) };
+        if bitmaps.is_empty() {
+            return Ok(());
+        }
+        let mut counts: HashMap<u32, (RoaringBitmap, u64)> = HashMap::new();
+        for (code, count, part) in bitmaps {
+            counts.insert(*code, (self.bitmap(*count, part)?, 0));
+        }
+        let mut codes = Vec::new();
+        let mut row = 0u32;
+        for block in 0..blocks {
+            self.decode_codes(block, &mut codes)?;
+            for code in &codes {
+                if let Some((bitmap, seen)) = counts.get_mut(code) {
+                    if !bitmap.contains(row) {
+                        return Err(Error::corrupt("an index"));
+                    }
+                    *seen += 1;
+                }
+                row += 1;
+            }
+        }
+        let complete = counts.values().all(|(bitmap, seen)| bitmap.len() == *seen);
+        if complete { Ok(()) } else { Err(Error::corrupt("an index")) }
     }
 
     /// Every code is in the blocks of its list and in no others.

@@ -123,7 +123,13 @@ pub fn blocks(rows: u64) -> Sample {
     Sample { columns: Vec::new(), time: Some(0), cluster_by: Vec::new(), rows }
         .with(Timestamp, true, |i| Value::I64(i as i64 / 7 * 60_000_000))
         .with(Text, true, |i| null_if(i % 5000 > 4800, text(if i % 20_000 < 11_000 { "run" } else { "other" })))
-        .with(Text, true, |i| null_if(mix(i) % 40 == 0, text(if mix(i) % 2 == 0 { "left" } else { "right" })))
+        .with(Text, true, |i| {
+            let side = ["left", "right"][mix(i) as usize % 2];
+            null_if(
+                mix(i) % 40 == 0,
+                if mix(i) / 64 % 300 < 4 { text(format!("rare {}", mix(i) / 64 % 300)) } else { text(side) },
+            )
+        })
         .with(Text, true, |i| null_if(i % 9000 < 20, text(format!("name {:03}", i / 200))))
         .with(Int4, true, |i| null_if(i > 66_000 && i % 3 == 0, Value::I64(i as i64 / 1000)))
 }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use roaring::RoaringBitmap;
+
 use super::bytes::BytesTest;
 use super::ranges::{Ranges, code_share, complement, normalize, order_f64, order_i64, order_i128, ranges_of};
 use super::{Check, Leaf, Node};
@@ -180,6 +182,9 @@ pub(super) fn codes_leaf(position: usize, ranges: Ranges<u32>, column: &SegmentC
         return Ok(Node::Const(false));
     }
     let selectivity = code_share(&ranges, column.dictionary_len()?);
+    if let Some((rows, selectivity)) = indexed_rows(&ranges, column)? {
+        return Ok(Node::Leaf(Leaf { column: position, check: Check::Rows { rows, negated: false }, selectivity }));
+    }
     let blocks = indexed_blocks(position, &ranges, column)?;
     let check = if ranges.len() > 4 {
         // One look at a set beats many comparisons.
@@ -191,6 +196,20 @@ pub(super) fn codes_leaf(position: usize, ranges: Ranges<u32>, column: &SegmentC
     };
     let leaf = Node::Leaf(Leaf { column: position, check, selectivity });
     Ok(Node::and(blocks.into_iter().chain([leaf]).collect()))
+}
+
+/// More bitmaps than this are not joined: scanning codes takes no longer.
+const INDEX_BITMAPS: u64 = 16;
+
+/// The rows that hold one of the codes, and their share, if each code has a bitmap.
+fn indexed_rows(ranges: &[(u32, u32)], column: &SegmentColumn<'_>) -> Result<Option<(RoaringBitmap, f32)>> {
+    let wanted: u64 = ranges.iter().map(|r| u64::from(r.1 - r.0) + 1).sum();
+    let Some(reader) = column.stored().filter(|_| wanted <= INDEX_BITMAPS) else { return Ok(None) };
+    let rows = reader.rows_of_codes(ranges)?;
+    Ok(rows.map(|rows| {
+        let share = rows.len() as f32 / reader.rows().max(1) as f32;
+        (rows, share)
+    }))
 }
 
 /// More codes than this are not looked up in an index: they occur nearly everywhere.
