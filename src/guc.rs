@@ -59,7 +59,7 @@ pub fn define() {
     GucRegistry::define_int_guc(
         c"basalt.query_memory_limit",
         c"Memory that one scan or aggregation may use.",
-        c"A query that needs more ends with an error.",
+        c"Groups that need more go to temporary files; what else needs more ends with an error.",
         &QUERY_MEMORY_LIMIT,
         1024,
         i32::MAX,

@@ -1,6 +1,6 @@
 //! Pushed aggregation: computed whole when the first group is asked for.
 
-use basalt_engine::exec::{AggregateExecution, AggregateResult, ExecStatistics};
+use basalt_engine::exec::{AggregateExecution, AggregateResult, ExecStatistics, Parts};
 use basalt_engine::plan::{AggregateCall, AggregateFunction, AggregateQuery, Filter, Key, OrderId};
 use basalt_engine::segment::SegmentStatistics;
 use basalt_engine::types::{ColumnId, Value};
@@ -14,6 +14,7 @@ use super::scan::{Inputs, Start};
 use super::sets::{Combined, Layout};
 use crate::error::{Error, Result};
 use crate::pg::settings::FixedSettings;
+use crate::pg::spill::TemporaryFile;
 use crate::pg::values::Codec;
 use crate::translate::bind;
 use crate::translate::finish;
@@ -23,6 +24,8 @@ use crate::translate::time::BucketValues;
 
 pub struct Groups {
     groups: Combined,
+    /// Of groups that did not fit in memory: the other parts.
+    spilled: Option<Spilled>,
     folds: Vec<Folded>,
     outputs: Vec<Output>,
     /// Groups to show, and how many were converted.
@@ -31,6 +34,23 @@ pub struct Groups {
     pub statistics: ExecStatistics,
     /// Statistics of the scanned segments, for what they tell about infinite inputs.
     scanned: Vec<std::sync::Arc<SegmentStatistics>>,
+}
+
+/// Groups in a temporary file.
+struct Spilled {
+    parts: Parts,
+    file: TemporaryFile,
+    layout: Layout,
+    keys: usize,
+}
+
+impl Spilled {
+    fn next(&mut self, host: &mut PgHost) -> Result<Option<Combined>> {
+        let part = self.parts.next(host);
+        self.file.conclude();
+        let part = host.conclude(part)?;
+        part.map(|part| self.layout.single(part, self.keys)).transpose()
+    }
 }
 
 /// What a float sum is of.
@@ -101,9 +121,18 @@ impl Groups {
             let query = AggregateQuery { columns: inputs.columns.clone(), filter, keys, aggregates };
             AggregateExecution::new(query, start.options.clone())
         };
+        // Grouping sets and folds need all groups at once.
+        let file = (layout.is_single() && groups.folds.is_empty() && !groups.drop_empty).then(|| {
+            let _guard = inputs.expressions.evaluator().in_query_context();
+            TemporaryFile::new()
+        });
         let mut executions = Vec::new();
         for root in &layout.roots {
-            executions.push(execution(root, &[], start.filter.clone(), aggregates.clone())?);
+            let execution = execution(root, &[], start.filter.clone(), aggregates.clone())?;
+            executions.push(match &file {
+                Some(file) => execution.with_spill(Box::new(file.clone())),
+                None => execution,
+            });
         }
         for fold in &groups.folds {
             let filter = match &fold.filter {
@@ -118,7 +147,9 @@ impl Groups {
                 executions.push(execution(root, &fold.columns, filter.clone(), vec![counting.clone()])?);
             }
         }
-        keys::scan(&mut executions, &start, host)?;
+        let done = keys::scan(&mut executions, &start, host);
+        file.iter().for_each(TemporaryFile::conclude);
+        done?;
         let statistics = executions.first().map(AggregateExecution::statistics).unwrap_or_default();
         let counting = executions.split_off(layout.roots.len());
         let mut counted = Vec::with_capacity(counting.len());
@@ -126,7 +157,21 @@ impl Groups {
             let result = execution.finish(host);
             counted.push(host.conclude(result)?);
         }
-        let combined = layout.finish(executions, groups.keys.len(), top.as_ref(), host)?;
+        let keys = groups.keys.len();
+        let (combined, spilled) = match (file, executions.pop()) {
+            (Some(file), Some(execution)) => {
+                let parts = execution.finish_parts(top, host);
+                file.conclude();
+                let mut spilled =
+                    Spilled { parts: host.conclude(parts)?, file, layout: Layout::new(&groups.sets), keys };
+                let combined = spilled.next(host)?.ok_or_else(malformed)?;
+                (combined, spilled.parts.is_spilled().then_some(spilled))
+            }
+            (_, last) => {
+                executions.extend(last);
+                (layout.finish(executions, keys, top.as_ref(), host)?, None)
+            }
+        };
         let mut folds = Vec::new();
         let mut counted = counted.into_iter();
         for (number, fold) in groups.folds.iter().enumerate() {
@@ -146,22 +191,32 @@ impl Groups {
         if groups.drop_empty && no_rows(&combined.result) {
             count = 0;
         }
-        Ok(Groups { groups: combined, folds, outputs, count, done: 0, statistics, scanned })
+        Ok(Groups { groups: combined, spilled, folds, outputs, count, done: 0, statistics, scanned })
     }
 
     pub fn rewind(&mut self) {
         self.done = 0;
+        if let Some(spilled) = &mut self.spilled {
+            // The first part comes when it is asked for.
+            spilled.parts.rewind();
+            self.count = 0;
+        }
         self.folds.iter_mut().for_each(Folded::rewind);
     }
 
     pub fn end(self) {
+        self.spilled.iter().for_each(|spilled| spilled.file.close());
         self.folds.into_iter().for_each(Folded::end);
     }
 
     /// Fills the chunk with the next groups; false at the end.
-    pub fn fill(&mut self, chunk: &mut Chunk) -> Result<bool> {
-        if self.done >= self.count {
-            return Ok(false);
+    pub fn fill(&mut self, chunk: &mut Chunk, host: &mut PgHost) -> Result<bool> {
+        while self.done >= self.count {
+            let Some(part) = self.spilled.as_mut().map(|s| s.next(host)).transpose()?.flatten() else {
+                return Ok(false);
+            };
+            (self.done, self.count) = (0, part.result.groups);
+            self.groups = part;
         }
         let range = self.done..self.count.min(self.done + CHUNK_ROWS);
         let Groups { groups, folds, outputs, scanned, .. } = self;

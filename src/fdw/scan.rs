@@ -169,7 +169,7 @@ impl Scan {
                 }
                 Some(Source::Groups(groups)) => {
                     self.statistics = groups.statistics;
-                    groups.fill(&mut self.chunk)?
+                    groups.fill(&mut self.chunk, &mut self.host)?
                 }
                 None => false,
             };

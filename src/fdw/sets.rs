@@ -50,6 +50,22 @@ impl Layout {
         layout
     }
 
+    /// Whether there is one set only.
+    pub fn is_single(&self) -> bool {
+        matches!(self.members.as_slice(), [members] if members.len() == 1)
+    }
+
+    /// Groups of the only set. `keys`: how many keys the query has.
+    pub fn single(&self, result: AggregateResult, keys: usize) -> Result<Combined> {
+        let set = self.roots.first().ok_or_else(malformed)?;
+        let mut combined = Combined {
+            result: AggregateResult { groups: 0, keys: Vec::new(), aggregates: Vec::new() },
+            spans: vec![Span { set: set.clone(), root: 0, groups: 0..result.groups }],
+        };
+        append(&mut combined.result, result, set, keys);
+        Ok(combined)
+    }
+
     /// Finishes `executions`, one a root. `keys`: how many keys the query has; `top`: the groups that are wanted, of a query without sets.
     pub fn finish(
         &self,

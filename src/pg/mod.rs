@@ -28,6 +28,7 @@ pub mod session;
 pub mod settings;
 pub mod snapshot;
 pub mod spi;
+pub mod spill;
 pub mod thread;
 pub mod time;
 pub mod types;

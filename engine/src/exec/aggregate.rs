@@ -11,15 +11,16 @@ use super::digits::Digits;
 use super::filter::{self, HostMemo, Node};
 use super::floats::window_for;
 use super::global::{Global, Partial, SegmentPlan};
-use super::groups::{Groups, KeyPlan};
+use super::groups::{Assigned, Groups, KeyPlan};
 use super::prepare::{Extent, SelectedRows};
 use super::primitives::{Measure, Primitive, Program};
 use super::rowset::RowSet;
+use super::spill::{Parts, Spill, Spilled};
 use super::states::{StatePlan, States};
 use super::unify::unify;
 use super::{ExecOptions, ExecStatistics, SegmentScan, panic_message, parallel};
 use crate::plan::{AggregateQuery, Host, Key, Top};
-use crate::segment::Segment;
+use crate::segment::{BLOCK_ROWS, Segment};
 use crate::types::{Physical, Value};
 use crate::{Budget, Error, Reservation, Result};
 
@@ -35,6 +36,7 @@ pub struct AggregateExecution {
     windows: Vec<i32>,
     memo: HostMemo,
     statistics: ExecStatistics,
+    spill: Option<Box<dyn Spill>>,
 }
 
 /// A segment before it is known how its rows are grouped.
@@ -76,6 +78,7 @@ impl AggregateExecution {
             windows: Vec::new(),
             memo,
             statistics: ExecStatistics::default(),
+            spill: None,
         })
     }
 
@@ -101,12 +104,12 @@ impl AggregateExecution {
         let Some(global) = &mut self.global else { return Err(Error::invalid("aggregation was not begun")) };
         let threads = self.options.threads.clamp(1, blocks.max(1));
         if threads == 1 || !parallel::run(&tasks, threads, &self.options, global, host, &mut self.statistics)? {
-            let mut worker = Worker::new(&self.options.budget)?;
+            let mut worker = Worker::new(&self.options.budget, global.spilled.is_some())?;
             for (nth, task) in tasks.iter().enumerate() {
                 for &block in &task.rows.blocks {
                     host.poll()?;
                     self.options.cancel.check()?;
-                    worker.caught(task, block)?;
+                    worker.caught(task, block, &mut OwnRoom { global, task, host })?;
                 }
                 // Segments that are grouped alike go into one partial.
                 let ends = tasks.get(nth + 1).is_none_or(|next| !task.grouped_like(next));
@@ -140,7 +143,9 @@ impl AggregateExecution {
             }
             *window = window_for(largest);
         }
-        self.global = Some(Global::new(&self.query, self.program.clone(), &self.windows, &self.options.budget)?);
+        let mut global = Global::new(&self.query, self.program.clone(), &self.windows, &self.options.budget)?;
+        global.spilled = self.spill.take().and_then(|spill| Spilled::new(spill, &self.options.budget));
+        self.global = Some(global);
         Ok(())
     }
 
@@ -305,16 +310,37 @@ impl AggregateExecution {
         AggregateExecution::new(query, self.options.clone())
     }
 
+    /// Lets groups that memory does not hold go to `spill`. Without keys there is one group, and nothing to divide.
+    pub fn with_spill(mut self, spill: Box<dyn Spill>) -> Self {
+        self.spill = Some(spill).filter(|_| !self.query.keys.is_empty());
+        self
+    }
+
     pub fn finish(self, host: &mut dyn Host) -> Result<AggregateResult> {
         self.finish_top(None, host)
     }
 
     /// The groups that are not surely behind the first `top.limit`; `None`: all.
-    pub fn finish_top(mut self, top: Option<&Top>, host: &mut dyn Host) -> Result<AggregateResult> {
+    pub fn finish_top(self, top: Option<&Top>, host: &mut dyn Host) -> Result<AggregateResult> {
+        let mut parts = self.finish_parts(top.cloned(), host)?;
+        let mut all = parts.next(host)?.ok_or_else(|| Error::invalid("a result without a part"))?;
+        while let Some(part) = parts.next(host)? {
+            all.append(part);
+        }
+        Ok(all)
+    }
+
+    /// The same groups in parts, one of which is in memory at a time. There is one at least.
+    pub fn finish_parts(mut self, top: Option<Top>, host: &mut dyn Host) -> Result<Parts> {
         let buckets: Vec<bool> = self.query.keys.iter().map(|k| matches!(k, Key::Buckets { .. })).collect();
-        let global = self.global_mut()?;
-        global.settle(false, top, host)?;
-        global.result(top, &buckets, host)
+        self.global_mut()?;
+        let Some(mut global) = self.global.take() else { return Err(Error::invalid("aggregation was not begun")) };
+        if global.spill_rest(host)? {
+            return Parts::of_file(global, top, buckets);
+        }
+        global.settle(false, top.as_ref(), host)?;
+        let result = global.result(top.as_ref(), &buckets, host)?;
+        Ok(Parts::of_result(result))
     }
 
     pub(super) fn global_mut(&mut self) -> Result<&mut Global> {
@@ -339,6 +365,17 @@ pub struct AggregateResult {
     pub aggregates: Vec<ResultColumn>,
 }
 
+impl AggregateResult {
+    fn append(&mut self, part: AggregateResult) {
+        self.groups += part.groups;
+        let columns = self.keys.iter_mut().chain(&mut self.aggregates);
+        for (column, mut more) in columns.zip(part.keys.into_iter().chain(part.aggregates)) {
+            column.values.append(&mut more.values);
+            column.counts.append(&mut more.counts);
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct ResultColumn {
     pub values: Vec<Value>,
@@ -353,16 +390,56 @@ pub(super) struct Worker {
     sets: Vec<RowSet>,
     partial: Option<Partial>,
     budget: Budget,
+    /// Whether there is a file for what memory does not hold.
+    spills: bool,
+    /// Rows looked at together.
+    slice: usize,
     pub statistics: ExecStatistics,
 }
 
+/// Makes room where memory is short.
+pub(super) trait Room {
+    /// Lets a partial go.
+    fn spill(&mut self, partial: Partial) -> Result<()>;
+    /// Whether another thread needs memory.
+    fn is_asked(&self) -> bool;
+    /// For a thread that holds nothing: waits until others let something go. `false`: there is nothing left to let go.
+    fn ask(&mut self) -> Result<bool>;
+}
+
+/// Of the calling thread, working alone.
+struct OwnRoom<'r, 'a, 'h> {
+    global: &'r mut Global,
+    task: &'r Task<'a>,
+    host: &'h mut dyn Host,
+}
+
+impl Room for OwnRoom<'_, '_, '_> {
+    fn spill(&mut self, partial: Partial) -> Result<()> {
+        self.global.spill(&self.task.rows.view, partial, self.host).map(drop)
+    }
+    fn is_asked(&self) -> bool {
+        false
+    }
+    fn ask(&mut self) -> Result<bool> {
+        self.global.spill_held(self.host)
+    }
+}
+
+/// Rows looked at together where memory is short: a multiple of 64.
+const SLICE: usize = 1024;
+/// How often one asks for memory until that is an error.
+const ATTEMPTS: usize = 8;
+
 impl Worker {
-    pub fn new(budget: &Budget) -> Result<Self> {
+    pub fn new(budget: &Budget, spills: bool) -> Result<Self> {
         Ok(Worker {
             scratch: BlockScratch::new(0),
             sets: Vec::new(),
             partial: None,
             budget: budget.clone(),
+            spills,
+            slice: BLOCK_ROWS,
             statistics: ExecStatistics::default(),
         })
     }
@@ -373,49 +450,92 @@ impl Worker {
     }
 
     /// [`Worker::block`]; a panic becomes `Error::Panic`.
-    pub fn caught(&mut self, task: &Task<'_>, block: u32) -> Result<()> {
-        catch_unwind(AssertUnwindSafe(|| self.block(task, block as usize)))
+    pub fn caught(&mut self, task: &Task<'_>, block: u32, room: &mut dyn Room) -> Result<()> {
+        catch_unwind(AssertUnwindSafe(|| self.block(task, block as usize, room)))
             .unwrap_or_else(|panic| Err(Error::Panic(panic_message(&*panic))))
     }
 
-    fn block(&mut self, task: &Task<'_>, block: usize) -> Result<()> {
-        let Task { rows: SelectedRows { view, filter, .. }, filters, plan, .. } = task;
-        let scratch = &mut self.scratch;
-        scratch.begin(view, block);
-        let rows = scratch.rows();
-        let selection = filter::evaluate(filter, view, scratch, &Selection::All)?;
-        let statistics = &mut self.statistics;
-        statistics.rows_selected += selection.count(rows) as u64;
-        if !selection.is_none() {
-            let partial = match &mut self.partial {
+    fn block(&mut self, task: &Task<'_>, block: usize, room: &mut dyn Room) -> Result<()> {
+        let SelectedRows { view, filter, .. } = &task.rows;
+        self.scratch.begin(view, block);
+        let rows = self.scratch.rows();
+        let selection = filter::evaluate(filter, view, &mut self.scratch, &Selection::All)?;
+        self.statistics.rows_selected += selection.count(rows) as u64;
+        let (mut at, mut asked) = (0, 0);
+        while at < rows && !selection.is_none() {
+            if room.is_asked()
+                && let Some(partial) = self.partial.take_if(|p| p.has_rows())
+            {
+                room.spill(partial)?;
+            }
+            let end = rows.min(at + self.slice);
+            let part = if at == 0 && end == rows { selection.clone() } else { selection.within(at..end, rows) };
+            if part.is_none() || self.step(task, part, rows)? {
+                (at, asked) = (end, 0);
+                continue;
+            }
+            // Memory is short: what was made goes, then fewer rows are looked at together.
+            match self.take() {
+                Some(partial) if partial.has_rows() => room.spill(partial)?,
+                _ if self.slice > SLICE => self.slice = SLICE,
+                _ if asked < ATTEMPTS && room.ask()? => asked += 1,
+                _ => return Err(Error::Budget { requested: SLICE, limit: self.budget.limit() }),
+            }
+        }
+        if self.scratch.touched() {
+            self.statistics.rows_scanned += rows as u64;
+        } else {
+            self.statistics.blocks_from_headers += 1;
+        }
+        Ok(())
+    }
+
+    /// Adds the rows of `selection`. `Ok(false)`: there was no memory for them, and none was counted.
+    fn step(&mut self, task: &Task<'_>, selection: Selection, rows: usize) -> Result<bool> {
+        let Task { rows: SelectedRows { view, .. }, filters, plan, .. } = task;
+        let Worker { scratch, sets, partial, budget, spills, .. } = self;
+        sets.resize_with(filters.len(), RowSet::new);
+        sets[0].set(selection, rows);
+        for (nth, clause) in filters.iter().enumerate().skip(1) {
+            let selected = filter::evaluate(clause, view, scratch, &sets[0].selection)?;
+            sets[nth].set(selected, rows);
+        }
+        let mut prepare = || -> Result<Assigned> {
+            let partial = match &mut *partial {
                 Some(partial) => partial,
                 none => {
-                    let groups = Groups::new(&plan.keys, view, &self.budget)?;
-                    let states = States::new(&plan.states, view, plan.keys.slots, &self.budget)?;
+                    let groups = Groups::new(&plan.keys, view, budget)?;
+                    let states = States::new(&plan.states, view, plan.keys.slots, budget)?;
                     none.insert(Partial { plan: plan.clone(), groups, states })
                 }
             };
-            self.sets.resize_with(filters.len(), RowSet::new);
-            self.sets[0].set(selection, rows);
-            for (nth, clause) in filters.iter().enumerate().skip(1) {
-                let selected = filter::evaluate(clause, view, scratch, &self.sets[0].selection)?;
-                self.sets[nth].set(selected, rows);
-            }
             let Partial { groups, states, .. } = partial;
-            let assigned = groups.assign(&plan.keys, view, scratch, &mut self.sets[0])?;
+            let assigned = groups.assign(&plan.keys, view, scratch, &mut sets[0])?;
             states.ensure(groups.len(&plan.keys))?;
-            let target = groups.target(&assigned);
+            if *spills {
+                states.ensure_wide()?;
+            }
             for (nth, state) in plan.states.iter().enumerate() {
-                let set = &mut self.sets[state.primitive.filter];
+                if states.grows(nth) {
+                    let set = &mut sets[state.primitive.filter];
+                    states.update(nth, state, view, scratch, set, groups.target(&assigned))?;
+                }
+            }
+            Ok(assigned)
+        };
+        let assigned = match prepare() {
+            Err(Error::Budget { .. }) if *spills => return Ok(false),
+            other => other?,
+        };
+        let Some(Partial { groups, states, .. }) = partial else { return Ok(false) };
+        let target = groups.target(&assigned);
+        for (nth, state) in plan.states.iter().enumerate() {
+            if !states.grows(nth) {
+                let set = &mut sets[state.primitive.filter];
                 states.update(nth, state, view, scratch, set, target)?;
             }
         }
-        if scratch.touched() {
-            statistics.rows_scanned += rows as u64;
-        } else {
-            statistics.blocks_from_headers += 1;
-        }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -132,6 +132,18 @@ pub(super) enum Selection {
 
 impl Selection {
     /// Normalizes: no bit set is `None`, every bit set is `All`.
+    /// Those rows of a block of `rows` that are in `range`, whose ends are multiples of 64 or the block's end.
+    pub fn within(&self, range: std::ops::Range<usize>, rows: usize) -> Self {
+        let mut words = vec![0; rows.div_ceil(64)];
+        let place = range.start / 64..range.end.div_ceil(64);
+        match self {
+            Selection::None => {}
+            Selection::All => words[place].fill(u64::MAX),
+            Selection::Some(bits) => words[place.clone()].copy_from_slice(&bits.words()[place]),
+        }
+        Selection::of(Bits::from_words(words, rows))
+    }
+
     pub fn of(bits: Bits) -> Self {
         match bits.count() {
             0 => Selection::None,

@@ -38,7 +38,7 @@ impl AggregateExecution {
     }
 }
 
-fn put_value(value: &Value, out: &mut Vec<u8>) {
+pub(super) fn put_value(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Null => out.push(0),
         Value::I64(v) => {
@@ -62,10 +62,14 @@ fn put_value(value: &Value, out: &mut Vec<u8>) {
 }
 
 /// Reads fields off the front; whatever is short or unknown is `Corrupt`.
-struct Input<'a>(&'a [u8]);
+pub(super) struct Input<'a>(pub &'a [u8]);
 
 impl<'a> Input<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8]> {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn take(&mut self, len: usize) -> Result<&'a [u8]> {
         let (head, rest) = self.0.split_at_checked(len).ok_or_else(corrupt)?;
         self.0 = rest;
         Ok(head)
@@ -79,7 +83,11 @@ impl<'a> Input<'a> {
         self.array::<1>().map(|a| a[0])
     }
 
-    fn u32(&mut self) -> Result<u32> {
+    pub fn u64(&mut self) -> Result<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub fn u32(&mut self) -> Result<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
@@ -106,7 +114,7 @@ impl<'a> Input<'a> {
     }
 }
 
-fn corrupt() -> Error {
+pub(super) fn corrupt() -> Error {
     Error::corrupt("states of an aggregation")
 }
 
@@ -114,15 +122,7 @@ impl Global {
     fn export(&mut self, host: &mut dyn Host) -> Result<Vec<u8>> {
         self.settle(true, None, host)?;
         let live = self.live()?;
-        let mut distinct: Vec<Vec<Vec<u32>>> = Vec::new();
-        for state in &self.states {
-            let mut members = Vec::new();
-            if let GlobalState::Distinct { pairs, .. } = state {
-                members.resize(self.groups(), Vec::new());
-                pairs.keys().iter().for_each(|pair| members[(pair >> 32) as usize].push(*pair as u32));
-            }
-            distinct.push(members);
-        }
+        let distinct = self.members();
         let mut out = vec![VERSION, self.key_values.len() as u8, self.states.len() as u8];
         out.extend((live.len() as u32).to_le_bytes());
         let mut held = self.budget().reserve(0)?;
@@ -141,6 +141,19 @@ impl Global {
         Ok(out)
     }
 
+    /// Of each state the numbers of each group's distinct values.
+    pub fn members(&self) -> Vec<Vec<Vec<u32>>> {
+        let of = |state: &GlobalState| {
+            let mut members = Vec::new();
+            if let GlobalState::Distinct { pairs, .. } = state {
+                members.resize(self.groups(), Vec::new());
+                pairs.keys().iter().for_each(|pair| members[(pair >> 32) as usize].push(*pair as u32));
+            }
+            members
+        };
+        self.states.iter().map(of).collect()
+    }
+
     /// `keep`: positions of the bytes' keys that are this aggregation's; `None`: all are.
     fn import(&mut self, bytes: &[u8], keep: Option<&[usize]>, host: &mut dyn Host) -> Result<()> {
         self.settle(true, None, host)?;
@@ -157,20 +170,32 @@ impl Global {
             if nth % 4096 == 0 {
                 host.poll()?;
             }
-            let mut key = Vec::with_capacity(shape.0);
-            for _ in 0..shape.0 {
-                key.push(input.value()?);
-            }
-            if let Some(keep) = keep {
-                key = keep.iter().map(|at| key.get(*at).cloned().ok_or_else(corrupt)).collect::<Result<_>>()?;
-            }
-            let group = self.group_of(&key)?;
-            self.ensure(self.groups())?;
-            for state in 0..shape.1 {
-                self.import_state(state, group, &mut input, host)?;
-            }
+            self.import_one(&mut input, keep, shape.0, host)?;
         }
         if input.0.is_empty() { Ok(()) } else { Err(corrupt()) }
+    }
+
+    /// Adds the next group of `input`, which has `keys` keys; `keep`: of [`Global::import`].
+    pub fn import_one(
+        &mut self,
+        input: &mut Input<'_>,
+        keep: Option<&[usize]>,
+        keys: usize,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        let mut key = Vec::with_capacity(keys);
+        for _ in 0..keys {
+            key.push(input.value()?);
+        }
+        if let Some(keep) = keep {
+            key = keep.iter().map(|at| key.get(*at).cloned().ok_or_else(corrupt)).collect::<Result<_>>()?;
+        }
+        let group = self.group_of(&key)?;
+        self.ensure(self.groups())?;
+        for state in 0..self.states.len() {
+            self.import_state(state, group, input, host)?;
+        }
+        Ok(())
     }
 
     fn import_state(&mut self, nth: usize, group: u32, input: &mut Input<'_>, host: &mut dyn Host) -> Result<()> {
@@ -238,7 +263,7 @@ impl Global {
 }
 
 /// Appends one group's state; `distinct`: the numbers of each group's values.
-fn export_state(state: &GlobalState, g: usize, distinct: &[Vec<u32>], out: &mut Vec<u8>) -> Result<()> {
+pub(super) fn export_state(state: &GlobalState, g: usize, distinct: &[Vec<u32>], out: &mut Vec<u8>) -> Result<()> {
     match state {
         GlobalState::Count(counts) => out.extend(counts[g].to_le_bytes()),
         GlobalState::Sum { sums, nan } => {

@@ -8,6 +8,7 @@ use super::floats::FloatSums;
 use super::groups::{Groups, KeyPlan};
 use super::hash::U64Map;
 use super::primitives::{Measure, Primitive, Program};
+use super::spill::Spilled;
 use super::states::{State, StatePlan, States, improve, reserve};
 use super::top::{self, RankedPartial};
 use super::values::ValueMap;
@@ -78,7 +79,12 @@ pub(super) struct Global {
     pub memory: Reservation,
     budget: Budget,
     /// The only partial so far: if no other comes, its groups need no hash table.
-    lone: Option<(Arc<Segment>, Computed, Partial)>,
+    pub lone: Option<(Arc<Segment>, Computed, Partial)>,
+    keys: Vec<Physical>,
+    /// Windows of float sums.
+    windows: Vec<i32>,
+    /// For groups that memory does not hold.
+    pub spilled: Option<Spilled>,
 }
 
 /// Groups handled between two polls.
@@ -90,27 +96,66 @@ impl Global {
             Key::Column(c) => query.columns[*c].ty.physical(),
             Key::Buckets { .. } => Physical::I64,
         };
-        let key_values = query.keys.iter().map(|k| ValueMap::new(physical(k), budget)).collect::<Result<Vec<_>>>()?;
-        let folds = query.keys.iter().skip(1).map(|_| U64Map::new(budget)).collect::<Result<Vec<_>>>()?;
+        let keys = query.keys.iter().map(physical).collect();
+        Self::of(keys, query.columns.clone(), program, windows, budget)
+    }
+
+    fn of(
+        keys: Vec<Physical>,
+        columns: Vec<ColumnRef>,
+        program: Arc<Program>,
+        windows: &[i32],
+        budget: &Budget,
+    ) -> Result<Self> {
+        let key_values = keys.iter().map(|k| ValueMap::new(*k, budget)).collect::<Result<Vec<_>>>()?;
+        let folds = keys.iter().skip(1).map(|_| U64Map::new(budget)).collect::<Result<Vec<_>>>()?;
         let states = program
             .primitives
             .iter()
             .zip(windows)
-            .map(|(p, window)| GlobalState::new(p, &query.columns, *window, budget))
+            .map(|(p, window)| GlobalState::new(p, &columns, *window, budget))
             .collect::<Result<Vec<_>>>()?;
         let mut global = Global {
             program,
-            columns: query.columns.clone(),
+            columns,
             key_values,
             folds,
             states,
             memory: budget.reserve(0)?,
             budget: budget.clone(),
             lone: None,
+            keys,
+            windows: windows.to_vec(),
+            spilled: None,
         };
         let groups = global.groups();
         global.ensure(groups)?;
         Ok(global)
+    }
+
+    /// Another of the same query, without groups.
+    pub fn like(&self, budget: &Budget) -> Result<Global> {
+        Self::of(self.keys.clone(), self.columns.clone(), self.program.clone(), &self.windows, budget)
+    }
+
+    /// Forgets all groups.
+    pub fn clear(&mut self) -> Result<()> {
+        let (spilled, lone) = (self.spilled.take(), self.lone.take());
+        // What is there goes first: there may be no room for both.
+        self.key_values.clear();
+        self.folds.clear();
+        let states = std::mem::take(&mut self.states);
+        drop(states);
+        self.memory.resize(0)?;
+        let fresh = Self::of(
+            self.keys.clone(),
+            std::mem::take(&mut self.columns),
+            self.program.clone(),
+            &std::mem::take(&mut self.windows),
+            &self.budget.clone(),
+        )?;
+        *self = Global { spilled, lone, ..fresh };
+        Ok(())
     }
 
     /// Groups in use; some may have no rows.
@@ -133,8 +178,12 @@ impl Global {
         Ok(())
     }
 
-    fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         matches!(&self.states[0], GlobalState::Count(counts) if counts.iter().all(|c| *c == 0))
+    }
+
+    fn has_groups(&self) -> bool {
+        self.lone.is_some() || !self.is_empty()
     }
 
     /// Takes a partial over. `view` is of its segment.
@@ -145,6 +194,11 @@ impl Global {
         mut partial: Partial,
         host: &mut dyn Host,
     ) -> Result<()> {
+        if let Some(spilled) = &self.spilled
+            && (spilled.has_groups() || (self.has_groups() && self.budget.used() > self.budget.limit() / 2))
+        {
+            return self.spill(view, partial, host).map(drop);
+        }
         match self.lone.take() {
             None if self.is_empty() => {
                 self.lone = Some((segment.clone(), view.computed(), partial));
@@ -158,44 +212,42 @@ impl Global {
                     return Ok(());
                 }
                 let lone_view = SegmentView::with(&lone_segment, &self.columns, &computed)?;
-                self.absorb(&lone_view, &lone, None, true, host)?;
+                self.absorb(&lone_view, &lone, lone.live(), true, host)?;
             }
         }
-        self.absorb(view, &partial, None, true, host)
+        let live = partial.live();
+        self.absorb(view, &partial, live, true, host)
     }
 
     /// Merges what is still apart. Without `more` to come, groups need not be findable.
     pub fn settle(&mut self, more: bool, top: Option<&Top>, host: &mut dyn Host) -> Result<()> {
         if let Some((segment, computed, lone)) = self.lone.take() {
             let view = SegmentView::with(&segment, &self.columns, &computed)?;
-            self.absorb(&view, &lone, top, more, host)?;
+            let mut live = lone.live();
+            if let Some(top) = top {
+                for state in &lone.states.states {
+                    if let State::SumFloat(sums) = state {
+                        sums.check(&live)?;
+                    }
+                }
+                live = top::first(live, top, &RankedPartial::new(self, &view, &lone, top)?, &self.budget, host)?;
+            }
+            self.absorb(&view, &lone, live, more, host)?;
         }
         Ok(())
     }
 
-    /// `top`: only these groups are wanted.
-    fn absorb(
+    /// Merges the groups `live` of a partial.
+    pub fn absorb(
         &mut self,
         view: &SegmentView<'_>,
         partial: &Partial,
-        top: Option<&Top>,
+        live: Vec<u32>,
         hashed: bool,
         host: &mut dyn Host,
     ) -> Result<()> {
         let Partial { plan, groups, states } = partial;
-        let counts = states.counts(0);
-        let mut live: Vec<u32> = Vec::new();
-        let held = self.budget.reserve(counts.len().min(groups.len(&plan.keys)) * 8)?;
-        let grouped = !plan.keys.digits.is_empty();
-        live.extend((0..counts.len() as u32).filter(|g| !grouped || counts[*g as usize] > 0));
-        if let Some(top) = top {
-            for state in &states.states {
-                if let State::SumFloat(sums) = state {
-                    sums.check(&live)?;
-                }
-            }
-            live = top::first(live, top, &RankedPartial::new(self, view, partial, top)?, &self.budget, host)?;
-        }
+        let held = self.budget.reserve(live.len() * 8)?;
         let to = self.number(view, plan, groups, &live, hashed, host)?;
         self.ensure(self.groups())?;
         for (nth, state) in states.states.iter().enumerate() {
@@ -299,8 +351,12 @@ impl Global {
                         if step % STEP == 0 {
                             host.poll()?;
                         }
+                        let group = place[group as usize];
+                        if group == u32::MAX {
+                            return Ok(());
+                        }
                         let id = known.get(digit, || values.of_value(&reader.value(digit)?))?;
-                        pairs.number(u64::from(place[group as usize]) << 32 | u64::from(id)).map(drop)
+                        pairs.number(u64::from(group) << 32 | u64::from(id)).map(drop)
                     })?;
                 }
                 _ => return Err(mismatch()),
@@ -538,6 +594,16 @@ impl GlobalState {
 }
 
 impl Partial {
+    /// Groups that have rows; without keys the one group, whether it has or not.
+    pub fn live(&self) -> Vec<u32> {
+        let (counts, grouped) = (self.states.counts(0), !self.plan.keys.digits.is_empty());
+        (0..counts.len() as u32).filter(|g| !grouped || counts[*g as usize] > 0).collect()
+    }
+
+    pub fn has_rows(&self) -> bool {
+        self.states.counts(0).iter().any(|count| *count > 0)
+    }
+
     /// Adds another thread's partial of the same plan, group by group.
     fn combine(&mut self, other: &mut Partial) -> Result<()> {
         if self.plan.keys.slots.is_some() && self.states.combinable(&other.states) {

@@ -20,6 +20,7 @@ mod prepare;
 mod primitives;
 mod rows;
 mod rowset;
+mod spill;
 mod states;
 mod top;
 mod unify;
@@ -28,6 +29,7 @@ mod values;
 pub use aggregate::{AggregateExecution, AggregateResult, ResultColumn};
 pub use first::RowRank;
 pub use rows::{BatchColumn, RowBatch, RowExecution};
+pub use spill::{Parts, Spill};
 
 use std::sync::Arc;
 

@@ -108,6 +108,27 @@ impl States {
         Ok(states)
     }
 
+    /// Whether there are sets of values, which stand in no order of their groups.
+    pub fn has_sets(&self) -> bool {
+        self.states.iter().any(|state| matches!(state, State::Distinct(_)))
+    }
+
+    /// Whether adding rows may need memory for more than new groups; adding the same rows twice changes nothing then.
+    pub fn grows(&self, nth: usize) -> bool {
+        matches!(self.states[nth], State::Distinct(_) | State::ExtremeBytes { .. })
+    }
+
+    /// Makes room for sums of 128 bits, so that adding rows needs no memory.
+    pub fn ensure_wide(&mut self) -> Result<()> {
+        let groups = self.groups;
+        for state in &mut self.states {
+            if let State::SumInt(sums) = state {
+                extend(&mut sums.large, groups, 0, &mut self.memory)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes room for `groups` groups.
     pub fn ensure(&mut self, groups: usize) -> Result<()> {
         if groups <= self.groups {

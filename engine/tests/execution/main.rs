@@ -6,4 +6,5 @@ mod host;
 mod oracle;
 mod properties;
 mod scenarios;
+mod spills;
 mod tops;

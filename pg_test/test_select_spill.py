@@ -1,0 +1,88 @@
+"""Grouping by more keys than `basalt.query_memory_limit` holds: groups go to temporary files, answers stay the same."""
+
+import pytest
+
+from both import Both
+
+COLUMNS = "i bigint, k bigint, x text COLLATE \"C\", n int, m numeric(12,2), f float8"
+ROWS = """
+SELECT i, (i * 7919 % {keys}) * 1000003, 'key ' || i * 31 % {keys}, (i % 1000)::int, (i % 977) / 4.0, i % 64 / 8.0
+FROM generate_series(1::bigint, {rows}) i
+"""
+
+
+def make(session_cluster, keys, rows):
+    database = session_cluster.create_database()
+    both = Both(database, COLUMNS)
+    both.insert(ROWS.format(keys=keys, rows=rows), segments=3)
+    both.execute("ANALYZE heap.t")
+    return database, both
+
+
+@pytest.fixture(scope="module")
+def both(session_cluster):
+    database, both = make(session_cluster, 150_000, 240_000)
+    yield both
+    both.connection.close()
+    database.drop()
+
+
+QUERIES = [
+    "SELECT k, count(*), sum(m), min(n), max(i), avg(n), sum(f) FROM {t} GROUP BY k",
+    "SELECT x, n % 2, count(*) FROM {t} GROUP BY 1, 2",
+    "SELECT x, count(*), count(DISTINCT n) FROM {t} WHERE i % 3 <> 0 GROUP BY x",
+    "SELECT k, sum(m) FROM {t} GROUP BY k HAVING count(*) > 1",
+    "SELECT x, sum(m) FROM {t} GROUP BY x ORDER BY 2 DESC, 1 LIMIT 50",
+    "SELECT count(*), sum(c), min(k), max(s) FROM (SELECT k, count(*) AS c, sum(m) AS s FROM {t} GROUP BY k) g",
+    "SELECT n, (SELECT count(*) FROM (SELECT k FROM {t} WHERE n > v.n GROUP BY k) g) FROM (VALUES (1), (300), (900)) v (n)",
+]
+
+
+def spilled(both):
+    return both.execute("SELECT temp_bytes FROM pg_stat_database WHERE datname = current_database()").fetchone()[0]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("query", QUERIES)
+def test_answers_are_the_same(both, query, threads):
+    # What a segment's dictionary of long texts needs while it is read doesn't go to files.
+    limit = "32MB" if "x," in query else "8MB"
+    both.execute(f"SET basalt.query_memory_limit = '{limit}'; SET basalt.max_threads = {threads}")
+    both.same(query, ordered="ORDER BY" in query)
+    both.execute("RESET ALL")
+
+
+def test_files_are_counted_and_limited(both):
+    query = "SELECT count(*) FROM (SELECT k, sum(m) FROM store.t GROUP BY k) g"
+    both.execute("SET basalt.query_memory_limit = '8MB'; SET temp_file_limit = '1MB'")
+    with pytest.raises(Exception, match="temporary file size exceeds temp_file_limit"):
+        both.execute(query)
+    both.execute("SET temp_file_limit = '1GB'; SET log_temp_files = 0; SET client_min_messages = log")
+    said = []
+    handler = lambda message: said.append(message.message_primary)
+    both.connection.add_notice_handler(handler)
+    assert both.execute(query).fetchone() == (150_000,)
+    both.connection.remove_notice_handler(handler)
+    both.execute("RESET ALL")
+    assert any("temporary file" in message for message in said), said
+
+
+def test_a_cursor_ends_early(both):
+    both.execute("SET basalt.query_memory_limit = '8MB'")
+    with both.connection.transaction():
+        both.execute("DECLARE c CURSOR FOR SELECT k, sum(m) FROM store.t GROUP BY k")
+        assert len(both.execute("FETCH 1000 FROM c").fetchall()) == 1000
+        both.execute("CLOSE c")
+    both.execute("RESET ALL")
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3600)
+def test_ten_million_keys(session_cluster):
+    database, both = make(session_cluster, 10_000_000, 10_000_000)
+    for threads in (1, 2):
+        both.execute(f"SET basalt.query_memory_limit = '8MB'; SET basalt.max_threads = {threads}")
+        both.same("SELECT count(*), sum(c), min(k), max(s) FROM (SELECT k, count(*) AS c, sum(m) AS s FROM {t} GROUP BY k) g")
+    both.connection.close()
+    database.drop()
