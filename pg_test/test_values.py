@@ -212,3 +212,13 @@ def test_large_values(twins):
                "jsonb_build_object('a', repeat('y', 2000000)) FROM generate_series(1, 3) i")
     session.ok("SELECT length(body), md5(body), md5(raw), md5(doc::text) FROM t", "SELECT body FROM t WHERE length(body) > 25000000")
     session.same()
+
+
+@pytest.mark.parametrize("value", ["infinity", "-infinity"])
+@pytest.mark.parametrize("kind", ["timestamp", "timestamptz", "date"])
+def test_segments_of_infinite_times_only(database, kind, value):
+    database.query(f"CREATE FOREIGN TABLE f (ts {kind}, x int) SERVER basalt; INSERT INTO f VALUES ('{value}', 7)")
+    assert database.query("SELECT ts::text, x FROM f") == [(value, 7)]
+    assert database.query(f"SELECT count(*) FROM f WHERE ts = '{value}'") == [(1,)]
+    ((visible,),) = database.query("SELECT visibility::text FROM basalt.segments")
+    assert visible.startswith("{") and database.value(f"SELECT visibility IS NOT NULL FROM basalt.segments WHERE visibility::text = '{visible}'")

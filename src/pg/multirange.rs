@@ -75,7 +75,7 @@ pub fn from_ranges(ranges: &TimeRanges) -> pg_sys::Datum {
         .map(|interval| {
             let unbounded = interval.start < MIN_TIMESTAMP;
             let mut lower = bound(interval.start.min(END_TIMESTAMP - 1), unbounded, true);
-            let mut upper = bound(interval.end, interval.end >= END_TIMESTAMP, false);
+            let mut upper = bound(interval.end.max(MIN_TIMESTAMP), interval.end >= END_TIMESTAMP, false);
             // SAFETY: the bounds are of the range type's element type, and lower < upper.
             unsafe { pg_sys::range_serialize(cache, &mut lower, &mut upper, false) }
         })
