@@ -155,3 +155,16 @@ def test_what_it_refuses(trips):
     connection.execute("BEGIN READ ONLY")
     assert attempt(connection, "SELECT basalt.compact('t')").sqlstate == "25006"
     connection.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize("granularity", ["hour", "day", "week", "month", "year", "all"])
+@pytest.mark.parametrize("kind", ["timestamp", "timestamptz", "date"])
+def test_infinite_times_survive(database, kind, granularity):
+    database.query(f"CREATE FOREIGN TABLE f (ts {kind}, x int) SERVER basalt OPTIONS (time_column 'ts', segment_granularity '{granularity}')")
+    for rows in ("('infinity', 1), ('2010-06-30', 2)", "('-infinity', 4), ('2010-06-30', 8)", "('infinity', 16), ('-infinity', 32)"):
+        database.query(f"INSERT INTO f VALUES {rows}")
+    before = database.query("SELECT ts::text, x FROM f ORDER BY x")
+    database.query("SELECT basalt.compact('f')")
+    assert database.query("SELECT ts::text, x FROM f ORDER BY x") == before and len(before) == 6
+    assert database.query("SELECT sum(x) FROM f") == [(63,)]
+    assert database.query("SELECT sum(x) FROM f WHERE ts = 'infinity'") == [(17,)]

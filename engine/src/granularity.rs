@@ -42,13 +42,14 @@ impl Granularity {
         if self == Granularity::All {
             return TimeInterval::ALL;
         }
+        let (first, last) = (self.start_of(-LAST_DAY), self.start_of(LAST_DAY));
+        if time >= last {
+            return TimeInterval::new(last, i64::MAX);
+        }
+        if time < first {
+            return TimeInterval::new(i64::MIN, first);
+        }
         let day = time.div_euclid(MICROS_PER_DAY);
-        if day >= LAST_DAY {
-            return TimeInterval::new(self.start_of(LAST_DAY), i64::MAX);
-        }
-        if day < -LAST_DAY {
-            return TimeInterval::new(i64::MIN, self.start_of(-LAST_DAY));
-        }
         if self == Granularity::Hour {
             let start = time.div_euclid(MICROS_PER_HOUR) * MICROS_PER_HOUR;
             return TimeInterval::new(start, start + MICROS_PER_HOUR);
@@ -150,7 +151,9 @@ mod tests {
                 i64::MAX - 1,
                 i64::MAX,
             ] {
-                assert!(granularity.interval(time).contains(time), "{granularity:?} {time}");
+                let interval = granularity.interval(time);
+                assert!(interval.contains(time), "{granularity:?} {time}");
+                assert_eq!(granularity.interval(interval.start), interval, "{granularity:?} {time}");
             }
         }
     }

@@ -102,37 +102,35 @@ pub(in crate::exec) fn resolve(node: Node, candidates: &[Selection], r: &mut Res
         return Ok(node);
     }
     match node {
-        Node::And(nodes) => {
-            let (later, mut done): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(has_host);
-            let mut reach = candidates.to_vec();
-            for node in &done {
-                narrow(node, &mut reach, r)?;
-            }
-            for node in later {
-                let node = resolve(node, &reach, r)?;
-                narrow(&node, &mut reach, r)?;
-                done.push(node);
-            }
-            Ok(Node::and(done))
-        }
-        Node::Or(nodes) => {
-            let (later, mut done): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(has_host);
-            let mut reach = candidates.to_vec();
-            for node in &done {
-                exclude(node, &mut reach, r)?;
-            }
-            for node in later {
-                let node = resolve(node, &reach, r)?;
-                exclude(&node, &mut reach, r)?;
-                done.push(node);
-            }
-            Ok(Node::or(done))
-        }
+        Node::And(nodes) => Ok(Node::and(resolve_all(nodes, narrow, candidates, r)?)),
+        Node::Or(nodes) => Ok(Node::or(resolve_all(nodes, exclude, candidates, r)?)),
         Node::Leaf(Leaf { column, check: Check::Host(predicate), .. }) => {
             resolve_leaf(column, predicate, candidates, r)
         }
         other => Ok(other),
     }
+}
+
+/// Leaves to a later node the rows on which a resolved one does not decide.
+type Pass = fn(&Node, &mut [Selection], &mut Resolver<'_, '_>) -> Result<()>;
+
+/// Resolves parts of a conjunction or disjunction: those of the host are shown what the others leave, but computed ones, which may fail,
+/// come after them.
+fn resolve_all(nodes: Vec<Node>, pass: Pass, candidates: &[Selection], r: &mut Resolver<'_, '_>) -> Result<Vec<Node>> {
+    let (mut later, done): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(has_host);
+    let (last, mut done): (Vec<Node>, Vec<Node>) = done.into_iter().partition(Node::is_computed);
+    later.sort_by_key(Node::is_computed);
+    let mut reach = candidates.to_vec();
+    for node in &done {
+        pass(node, &mut reach, r)?;
+    }
+    for node in later {
+        let node = resolve(node, &reach, r)?;
+        pass(&node, &mut reach, r)?;
+        done.push(node);
+    }
+    done.extend(last);
+    Ok(done)
 }
 
 /// Rows of `candidates` that the (resolved) filter selects.
