@@ -2,46 +2,6 @@
 
 import pytest
 
-from both import Both
-
-COLUMNS = """
-  i int NOT NULL, ts timestamptz, d date, tl timestamp, ok bool, s smallint, n int, b bigint, r real, f double precision, m numeric(10,2),
-  w numeric(30,4), u numeric, x text COLLATE "C", t text COLLATE "en-x-icu", v varchar(20), c char(4), g uuid, y bytea, j jsonb, a text[], k inet, e mood
-"""
-
-ROWS = """
-SELECT i,
-  CASE WHEN i % 11 = 0 THEN NULL ELSE '2010-10-30 21:00+00'::timestamptz + i * interval '17 minutes' END,
-  CASE WHEN i % 13 = 0 THEN NULL WHEN i = 5 THEN 'infinity' WHEN i = 6 THEN '-infinity' ELSE '2010-01-01'::date + i % 400 END,
-  CASE WHEN i % 12 = 0 THEN NULL WHEN i = 7 THEN 'infinity' ELSE '2010-01-01'::timestamp + i % 400 * interval '13 hours' END,
-  CASE i % 3 WHEN 0 THEN true WHEN 1 THEN false END,
-  (i % 100 - 50)::smallint, CASE WHEN i % 7 = 0 THEN NULL ELSE i % 1000 - 500 END, i::bigint * 3000000000 % 7000000000007 - 3500000000000,
-  CASE i % 9 WHEN 0 THEN 'NaN'::real WHEN 1 THEN '-0'::real WHEN 2 THEN 0 WHEN 3 THEN NULL WHEN 4 THEN 'Infinity' ELSE i / 7.0 END,
-  CASE i % 10 WHEN 0 THEN 'NaN'::float8 WHEN 1 THEN '-0'::float8 WHEN 2 THEN '-Infinity' WHEN 3 THEN NULL ELSE i / 3.0 - 100 END,
-  CASE WHEN i % 17 = 0 THEN 'NaN' WHEN i % 5 = 0 THEN NULL ELSE (i % 2000 - 1000) / 8.0 END::numeric(10,2),
-  CASE WHEN i % 19 = 0 THEN 'NaN' ELSE (i % 2000 - 1000) * 123456789012345678.4321 END::numeric(30,4),
-  CASE i % 6 WHEN 0 THEN 1.0 WHEN 1 THEN 1.00 WHEN 2 THEN NULL WHEN 3 THEN 'NaN' WHEN 4 THEN 'Infinity' ELSE i END::numeric,
-  CASE WHEN i % 8 = 0 THEN NULL ELSE chr(65 + i % 26) || CASE WHEN i % 2 = 0 THEN 'x_%' ELSE 'é' END || i % 50 END,
-  CASE WHEN i % 8 = 1 THEN NULL ELSE (ARRAY['a','A','b','B','ä','z','Z','10','9',''])[1 + i % 10] || i % 3 END,
-  'v' || i % 40, (ARRAY['a', 'a ', 'ab', 'B', ''])[1 + i % 5], lpad(to_hex(i % 300), 32, '0')::uuid,
-  CASE WHEN i % 4 = 0 THEN NULL ELSE decode(lpad(to_hex(i % 256), 2, '0'), 'hex') || '\\x00ff'::bytea END,
-  CASE i % 4 WHEN 0 THEN '{"a": 1}' WHEN 1 THEN '{"a": 1.0}' WHEN 2 THEN NULL ELSE format('{"b": [%s]}', i % 9) END::jsonb,
-  CASE WHEN i % 3 = 0 THEN NULL ELSE ARRAY['p' || i % 5, NULL, 'q"' || i % 2] END,
-  ('10.0.' || i % 4 || '.' || i % 200)::inet, (ARRAY['sad', 'ok', 'happy'])[1 + i % 3]::mood
-FROM generate_series(1, 3000) i
-"""
-
-
-@pytest.fixture(scope="module")
-def both(session_cluster):
-    database = session_cluster.create_database()
-    both = Both(database, COLUMNS, before="CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')")
-    both.insert(ROWS, segments=7)
-    yield both
-    both.connection.close()
-    database.drop()
-
-
 # Pushed down whole: a count over them is computed by the engine.
 PUSHED = """
 n = 5 | n <> 5 | n < -480 | n <= -480 | n > 480 | n >= 480 | n BETWEEN 3 AND 9 | n NOT BETWEEN 3 AND 400 | 5 = n | 5 < n

@@ -4,19 +4,6 @@ import re
 
 import pytest
 
-from both import Both
-from test_select_filters import COLUMNS, ROWS
-
-
-@pytest.fixture(scope="module")
-def both(session_cluster):
-    database = session_cluster.create_database()
-    both = Both(database, COLUMNS, before="CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')")
-    both.insert(ROWS, segments=7)
-    yield both
-    both.connection.close()
-    database.drop()
-
 
 # Bounded: what the engine may leave out.
 BOUNDED = """
