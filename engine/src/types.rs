@@ -136,4 +136,29 @@ impl Value {
     pub fn is_null(&self) -> bool {
         matches!(self, Value::Null)
     }
+
+    /// Appends a tag and the value, little-endian, byte strings after their length in 32 bits. No value's bytes are the beginning of
+    /// another's, and those of identical values are equal.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Value::Null => out.push(0),
+            Value::I64(v) => {
+                out.push(1);
+                out.extend(v.to_le_bytes());
+            }
+            Value::I128(v) => {
+                out.push(2);
+                out.extend(v.to_le_bytes());
+            }
+            Value::F64(v) => {
+                out.push(3);
+                out.extend(v.to_bits().to_le_bytes());
+            }
+            Value::Bytes(v) => {
+                out.push(4);
+                out.extend((v.len() as u32).to_le_bytes());
+                out.extend_from_slice(v);
+            }
+        }
+    }
 }

@@ -136,7 +136,7 @@ impl Combinations {
             let mut held = budget.reserve(0)?;
             for group in span.groups.clone() {
                 key.clear();
-                span.set.iter().for_each(|k| encode(&groups.result.keys[*k].values[group], &mut key));
+                span.set.iter().for_each(|k| groups.result.keys[*k].values[group].encode(&mut key));
                 held.grow(key.len() + 64)?;
                 known.insert(key.clone(), group as u32);
             }
@@ -145,7 +145,7 @@ impl Combinations {
             let places: Vec<usize> = span.set.iter().filter_map(|k| root.set.iter().position(|r| r == k)).collect();
             for row in 0..found.groups {
                 key.clear();
-                places.iter().for_each(|place| encode(&found.keys[*place].values[row], &mut key));
+                places.iter().for_each(|place| found.keys[*place].values[row].encode(&mut key));
                 of.push(*known.get(&key).ok_or_else(malformed)?);
                 if row % 65_536 == 65_535 {
                     crate::pg::interrupts::check();
@@ -172,30 +172,6 @@ impl Combinations {
         drop(of);
         memory.resize(total * 4 + ends.len() * 8)?;
         Ok(Combinations { counted, rows, ends, spans, once, codecs, group: 0, at: 0, begun: false, _memory: memory })
-    }
-}
-
-/// Appends a value so that equal keys are equal bytes and no key is the beginning of another.
-fn encode(value: &Value, out: &mut Vec<u8>) {
-    match value {
-        Value::Null => out.push(0),
-        Value::I64(v) => {
-            out.push(1);
-            out.extend(v.to_le_bytes());
-        }
-        Value::I128(v) => {
-            out.push(2);
-            out.extend(v.to_le_bytes());
-        }
-        Value::F64(v) => {
-            out.push(3);
-            out.extend(v.to_bits().to_le_bytes());
-        }
-        Value::Bytes(v) => {
-            out.push(4);
-            out.extend((v.len() as u64).to_le_bytes());
-            out.extend_from_slice(v);
-        }
     }
 }
 

@@ -38,29 +38,6 @@ impl AggregateExecution {
     }
 }
 
-pub(super) fn put_value(value: &Value, out: &mut Vec<u8>) {
-    match value {
-        Value::Null => out.push(0),
-        Value::I64(v) => {
-            out.push(1);
-            out.extend(v.to_le_bytes());
-        }
-        Value::I128(v) => {
-            out.push(2);
-            out.extend(v.to_le_bytes());
-        }
-        Value::F64(v) => {
-            out.push(3);
-            out.extend(v.to_bits().to_le_bytes());
-        }
-        Value::Bytes(v) => {
-            out.push(4);
-            out.extend((v.len() as u32).to_le_bytes());
-            out.extend_from_slice(v);
-        }
-    }
-}
-
 /// Reads fields off the front; whatever is short or unknown is `Corrupt`.
 pub(super) struct Input<'a>(pub &'a [u8]);
 
@@ -133,7 +110,7 @@ impl Global {
                 held.resize(out.capacity())?;
             }
             self.key(group, &mut key);
-            key.iter().for_each(|value| put_value(value, &mut out));
+            key.iter().for_each(|value| value.encode(&mut out));
             for (nth, state) in self.states.iter().enumerate() {
                 export_state(state, group as usize, &distinct[nth], &mut out)?;
             }
@@ -279,15 +256,15 @@ pub(super) fn export_state(state: &GlobalState, g: usize, distinct: &[Vec<u32>],
             }
         }
         // F64: the key that orders floats.
-        GlobalState::Int { values, .. } => put_value(&Value::I64(values[g]), out),
-        GlobalState::Wide { values, .. } => put_value(&Value::I128(values[g]), out),
+        GlobalState::Int { values, .. } => Value::I64(values[g]).encode(out),
+        GlobalState::Wide { values, .. } => Value::I128(values[g]).encode(out),
         GlobalState::Bytes { values, .. } => {
-            put_value(&values[g].as_ref().map_or(Value::Null, |v| Value::Bytes(v.to_vec())), out);
+            values[g].as_ref().map_or(Value::Null, |v| Value::Bytes(v.to_vec())).encode(out);
         }
         GlobalState::Distinct { values, .. } => {
             let members = distinct.get(g).map_or(&[][..], Vec::as_slice);
             out.extend((members.len() as u32).to_le_bytes());
-            members.iter().for_each(|id| put_value(&values.value(*id), out));
+            members.iter().for_each(|id| values.value(*id).encode(out));
         }
         GlobalState::DistinctCounts(_) => return Err(Error::invalid("states of a finished aggregation")),
     }

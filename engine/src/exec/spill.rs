@@ -302,7 +302,7 @@ impl Global {
             self.key(group, &mut key);
             spilled.add(
                 |out| {
-                    key.iter().for_each(|value| export::put_value(value, out));
+                    key.iter().for_each(|value| value.encode(out));
                     Ok(())
                 },
                 |out| {
