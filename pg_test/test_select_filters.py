@@ -45,7 +45,7 @@ CASE WHEN n = 0 THEN false ELSE 100 / n > 3 END | n <> 0 AND 100 / n > 3 | to_ch
 # Right, though PostgreSQL evaluates them.
 LOCAL = """
 (n > 5) IS TRUE | CASE x WHEN 'Aé13' THEN true ELSE x > 'X' END | n > s | (n > 5) IS NOT TRUE | x = t COLLATE "C" | x || t > 'B' | random() < 2 | n = (SELECT 5) | n IN (SELECT 5)
-t IS NULL OR n > s | (n, s) < (5, 6) | ts > d
+t IS NULL OR n > s | (n, s) < (5, 6) | ts > d | e <> ALL ('{}') | e = ANY ('{}') | t < ANY ('{}') | t < ALL ('{}') | e > ALL ('{}'::mood[])
 i IN (SELECT n FROM {t} WHERE x LIKE 'A%') | EXISTS (SELECT 1 FROM {t} q WHERE q.n = {t}.i) | n > ALL (SELECT 400 UNION SELECT 450) | coalesce(lower(x), 'none') = 'none'
 """
 

@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use pgrx::pg_sys::{self, Datum, NodeTag, Oid};
 use pgrx::prelude::*;
 
+use super::array;
 use super::list::pointers;
 use super::lookup;
 
@@ -233,8 +234,18 @@ impl<'p> Node<'p> {
 
     /// Whether it may be non-NULL although an input is NULL.
     pub fn is_nonstrict(self) -> bool {
+        // A search of an empty array is true or false of NULL; PostgreSQL 15.18 takes it for strict, 15.20 does not.
+        let mut searches_nothing = |n: Node<'_>| match n.view() {
+            View::ArrayOp { op, .. } => op.args.last().is_some_and(|array| match array.view() {
+                View::Const { null: false, value } => {
+                    lookup::element_type(array.ty()).is_none_or(|ty| array::elements(value, ty).is_empty())
+                }
+                _ => false,
+            }),
+            _ => false,
+        };
         // SAFETY: as above.
-        unsafe { pg_sys::contain_nonstrict_functions(self.as_ptr()) }
+        unsafe { pg_sys::contain_nonstrict_functions(self.as_ptr()) || self.any(&mut searches_nothing) }
     }
 
     /// Whether evaluating it might raise an error: only leakproof functions surely don't.
