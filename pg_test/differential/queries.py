@@ -130,6 +130,8 @@ def aggregate(rng, table, alias):
         return sql("count(*)"), "exact"
     if rng.random() < 0.25:
         return expressions.aggregate(rng, table, alias)
+    if rng.random() < 0.12:
+        return statistic(rng, table, alias)
     column = rng.choice(table.columns)
     c, kind = alias + column.sql, column.kind
     if r < 0.3:
@@ -165,6 +167,33 @@ def aggregate(rng, table, alias):
     return collected(rng, table, alias)
 
 
+VARIANCES = ["stddev", "stddev_pop", "stddev_samp", "variance", "var_pop", "var_samp"]
+
+
+def statistic(rng, table, alias):
+    """Variances, statistics of pairs, bits: computed by the engine. Cancellation must leave what is compared of floats alone."""
+    numbers = [x for x in table.columns if x.kind.group in ("int", "numeric", "float4", "float8")]
+    floats = [x for x in numbers if x.kind.group.startswith("float")]
+    ints = [x for x in numbers if x.kind.group == "int"]
+    x, n = rng.choice(numbers), alias + rng.choice(ints).sql
+    made = [
+        (sql(f"{rng.choice(VARIANCES)}({alias}{x.sql})"), "approx" if x in floats else "exact"),
+        (sql(f"{rng.choice(VARIANCES)}({n})"), "exact"),
+        (sql(f"{rng.choice(VARIANCES)}({alias}k * 2 + 1)"), "exact"),
+        (sql(f"{rng.choice(VARIANCES)}(CASE WHEN {alias}k > 40 THEN {alias}k / 8.0 END)"), "exact"),
+        (sql(f"{rng.choice(['bit_and', 'bit_or', 'bit_xor'])}({n})"), "exact"),
+        (sql(f"{rng.choice(['corr', 'regr_slope', 'regr_r2', 'regr_intercept', 'regr_sxy', 'covar_samp'])}({alias}id, {alias}k)"), "approx"),
+        (sql(f"regr_count({alias}k, {alias}{x.sql})"), "exact"),
+    ]
+    if floats:
+        f = alias + rng.choice(floats).sql
+        made += [
+            (sql(f"{rng.choice(['covar_pop', 'covar_samp', 'regr_avgx', 'regr_avgy'])}({f}, {alias}k)"), "approx"),
+            (sql(f"{rng.choice(['covar_pop', 'regr_avgx'])}({alias}{rng.choice(floats).sql}, {f})"), "approx"),
+        ]
+    return rng.choice(made)
+
+
 def collected(rng, table, alias):
     """Statistics, sets, lists: what is made of a group's values rather than of their sum."""
     column = rng.choice(table.columns)
@@ -182,9 +211,8 @@ def collected(rng, table, alias):
         (sql(f"json_agg({n} ORDER BY {order})"), "exact"),
         (sql(f"array_agg({alias}id ORDER BY {order})"), "exact"),
     ]
-    statistic = rng.choice(["stddev", "stddev_pop", "stddev_samp", "variance", "var_pop", "var_samp"])
     more = [
-        (sql(f"{statistic}({alias}{x.sql})"), "approx" if approximate else "exact"),
+        (sql(f"{rng.choice(VARIANCES)}({alias}{x.sql})"), "approx" if approximate else "exact"),
         (sql(f"{rng.choice(['covar_pop', 'covar_samp', 'regr_sxy', 'regr_sxx', 'regr_avgx', 'regr_avgy', 'corr', 'regr_slope', 'regr_r2', 'regr_intercept'])}({alias}k, {alias}id)"), "approx"),
         (sql(f"regr_count({n}, {alias}{x.sql})"), "exact"),
         (sql(f"{rng.choice(['bit_and', 'bit_or', 'bit_xor'])}({n})"), "exact"),

@@ -311,6 +311,12 @@ fn describe_function(function: Function) -> String {
         Function::Max(_, Some(_)) => "maximum by collation",
         Function::BoolAnd(_) => "conjunction",
         Function::BoolOr(_) => "disjunction",
+        Function::BitAnd(_) => "conjunction of bits",
+        Function::BitOr(_) => "disjunction of bits",
+        Function::BitXor(_) => "exclusive disjunction of bits",
+        Function::Variance { .. } => "sum, sum of squares and count",
+        Function::Regression { .. } => "sums, sums of products and count of pairs",
+        Function::CountPairs(..) => "count of pairs",
     };
     text.into()
 }

@@ -246,6 +246,12 @@ fn function(function: Function) -> AggregateFunction {
         Function::Max(c, o) => AggregateFunction::Max(c, order(o)),
         Function::BoolAnd(c) => AggregateFunction::BoolAnd(c),
         Function::BoolOr(c) => AggregateFunction::BoolOr(c),
+        Function::BitAnd(c) => AggregateFunction::BitAnd(c),
+        Function::BitOr(c) => AggregateFunction::BitOr(c),
+        Function::BitXor(c) => AggregateFunction::BitXor(c),
+        Function::Variance { column, sample, root } => AggregateFunction::Variance { column, sample, root },
+        Function::Regression { y, x, statistic } => AggregateFunction::Regression { y, x, statistic },
+        Function::CountPairs(y, x) => AggregateFunction::CountPairs(y, x),
     }
 }
 

@@ -171,8 +171,8 @@ fn ordered_type(
         Target::Aggregate(nth) => match aggregates.get(nth)?.result {
             Finish::Int8 => Some(LogicalType::Int8),
             Finish::Bool => Some(LogicalType::Bool),
-            Finish::Float8 | Finish::FloatAverage => Some(LogicalType::Float8),
-            Finish::Numeric { .. } | Finish::NumericAverage { .. } => {
+            Finish::Float8 | Finish::FloatAverage | Finish::Float => Some(LogicalType::Float8),
+            Finish::Numeric { .. } | Finish::NumericAverage { .. } | Finish::NumericVariance { .. } => {
                 Some(LogicalType::Numeric { precision: 38, scale: 0 })
             }
             Finish::Column(c) => column(c),

@@ -5,7 +5,7 @@ use pgrx::pg_sys::{self, Oid};
 
 use super::filter::Builder;
 use super::shippable::{self, Reason};
-use super::template::{AggregateTemplate, FilterTemplate, Finish, Function, KeyTemplate};
+use super::template::{AggregateTemplate, FilterTemplate, Finish, Function, KeyTemplate, Statistic};
 use super::time;
 use crate::pg::node::{AggregateView, Node, View};
 use crate::pg::{lookup, types};
@@ -77,6 +77,10 @@ fn function<'p>(
     let id = call.function.to_u32();
     let argument = match (id, call.args.as_slice()) {
         (pg_sys::F_COUNT_, []) => return Ok((Function::CountStar, Finish::Int8, None)),
+        (_, [y, x]) if let Some(statistic) = statistic(id) => {
+            let (function, finish) = pair(builder, call, statistic, *y, *x)?;
+            return Ok((function, finish, None));
+        }
         (_, [argument]) => *argument,
         _ => return Err("the engine does not compute it".into()),
     };
@@ -85,7 +89,9 @@ fn function<'p>(
         || is_sum(id)
         || is_average(id)
         || is_minimum(id)
-        || is_maximum(id);
+        || is_maximum(id)
+        || variance(id).is_some()
+        || bits(id).is_some();
     if !known {
         return Err("the engine does not compute it".into());
     }
@@ -125,10 +131,26 @@ fn function<'p>(
         pg_sys::F_BOOL_OR if ty == LogicalType::Bool => return Ok((Function::BoolOr(column), Finish::Bool, None)),
         _ => {}
     }
+    let bits = bits(id).filter(|of| !call.distinct || of(0) != Function::BitXor(0));
+    if let Some(of) = bits
+        && matches!(ty, LogicalType::Int2 | LogicalType::Int4 | LogicalType::Int8)
+    {
+        return Ok((of(column), Finish::Column(column), None));
+    }
     if call.distinct {
         return Err("DISTINCT is only computed for count, min, max and booleans".into());
     }
     let float = matches!(ty, LogicalType::Float4 | LogicalType::Float8);
+    if let Some((sample, root)) = variance(id) {
+        let function = Function::Variance { column, sample, root };
+        return match float {
+            true => Ok((function, Finish::Float, None)),
+            false => {
+                let finish = Finish::NumericVariance { scale: shippable::sum_scale(ty)?, sample, root };
+                Ok((function, finish, decimals))
+            }
+        };
+    }
     match id {
         pg_sys::F_SUM_FLOAT4 if float => Ok((Function::Sum(column), Finish::Float4, None)),
         pg_sys::F_SUM_FLOAT8 if float => Ok((Function::Sum(column), Finish::Float8, None)),
@@ -144,6 +166,72 @@ fn function<'p>(
             Ok((Function::Avg(column), Finish::NumericAverage { scale: shippable::sum_scale(ty)? }, decimals))
         }
         _ => Err(format!("the engine does not compute it over type {}", lookup::type_name(declared))),
+    }
+}
+
+/// An aggregate of two columns; `None`: it counts the pairs.
+fn pair<'p>(
+    builder: &mut Builder<'p, '_>,
+    call: &AggregateView<'p>,
+    statistic: Option<Statistic>,
+    y: Node<'p>,
+    x: Node<'p>,
+) -> Result<(Function, Finish), Reason> {
+    if call.distinct {
+        return Err("DISTINCT of pairs is not computed by the engine".into());
+    }
+    let (y, x) = (input(builder, y)?, input(builder, x)?);
+    let Some(statistic) = statistic else {
+        return Ok((Function::CountPairs(y.column, x.column), Finish::Int8));
+    };
+    for of in [&y, &x] {
+        if !matches!(of.ty, LogicalType::Float4 | LogicalType::Float8) {
+            return Err(format!("the engine does not compute it over type {}", lookup::type_name(of.declared)));
+        }
+    }
+    Ok((Function::Regression { y: y.column, x: x.column, statistic }, Finish::Float))
+}
+
+/// The statistic of two columns that an aggregate is; inner `None`: the number of pairs.
+fn statistic(id: u32) -> Option<Option<Statistic>> {
+    use Statistic::*;
+    Some(Some(match id {
+        pg_sys::F_REGR_COUNT => return Some(None),
+        pg_sys::F_REGR_AVGX => AverageX,
+        pg_sys::F_REGR_AVGY => AverageY,
+        pg_sys::F_REGR_SXX => SumXx,
+        pg_sys::F_REGR_SYY => SumYy,
+        pg_sys::F_REGR_SXY => SumXy,
+        pg_sys::F_REGR_R2 => RSquared,
+        pg_sys::F_REGR_SLOPE => Slope,
+        pg_sys::F_REGR_INTERCEPT => Intercept,
+        pg_sys::F_COVAR_POP => CovariancePopulation,
+        pg_sys::F_COVAR_SAMP => CovarianceSample,
+        pg_sys::F_CORR => Correlation,
+        _ => return None,
+    }))
+}
+
+/// Whether a variance is that of a sample, and whether its square root is taken.
+fn variance(id: u32) -> Option<(bool, bool)> {
+    match id {
+        pg_sys::F_VAR_POP_INT8..=pg_sys::F_VAR_POP_NUMERIC => Some((false, false)),
+        pg_sys::F_STDDEV_POP_INT8..=pg_sys::F_STDDEV_POP_NUMERIC => Some((false, true)),
+        pg_sys::F_VAR_SAMP_INT8..=pg_sys::F_VAR_SAMP_NUMERIC | pg_sys::F_VARIANCE_INT8..=pg_sys::F_VARIANCE_NUMERIC => {
+            Some((true, false))
+        }
+        pg_sys::F_STDDEV_SAMP_INT8..=pg_sys::F_STDDEV_SAMP_NUMERIC
+        | pg_sys::F_STDDEV_INT8..=pg_sys::F_STDDEV_NUMERIC => Some((true, true)),
+        _ => None,
+    }
+}
+
+fn bits(id: u32) -> Option<fn(usize) -> Function> {
+    match id {
+        pg_sys::F_BIT_AND_INT2 | pg_sys::F_BIT_AND_INT4 | pg_sys::F_BIT_AND_INT8 => Some(Function::BitAnd),
+        pg_sys::F_BIT_OR_INT2 | pg_sys::F_BIT_OR_INT4 | pg_sys::F_BIT_OR_INT8 => Some(Function::BitOr),
+        pg_sys::F_BIT_XOR_INT2 | pg_sys::F_BIT_XOR_INT4 | pg_sys::F_BIT_XOR_INT8 => Some(Function::BitXor),
+        _ => None,
     }
 }
 

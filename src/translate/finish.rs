@@ -53,6 +53,8 @@ pub fn aggregate(
                 Some(Datum::from((sum / n as f64).to_bits()))
             }
         },
+        Finish::Float => Some(Datum::from(float(value)?.to_bits())),
+        Finish::NumericVariance { scale, sample, root } => Some(variance(value, count()?, scale, shown, sample, root)?),
         Finish::Numeric { scale } => Some(sum(integer(value)?, scale, shown)),
         Finish::NumericAverage { scale } => match count()? {
             0 => None,
@@ -77,6 +79,28 @@ fn sum(value: i128, scale: u8, shown: Option<u8>) -> Datum {
         }
         _ => numeric(value, scale),
     }
+}
+
+/// A variance, or its square root, from its numerator, which has twice `scale` decimals.
+fn variance(value: &Value, count: i64, scale: u8, shown: Option<u8>, sample: bool, root: bool) -> Result<Datum> {
+    let numerator = match value {
+        Value::I128(LogicalType::NUMERIC_NAN_I128) => return Ok(values::numeric_nan()),
+        Value::I128(0) => return Ok(numeric(0, 0)),
+        Value::I128(v) => sum(*v, scale * 2, shown.map(|shown| shown * 2)),
+        Value::Bytes(digits) => {
+            // Decimals that no row shows are zeros.
+            let shown = usize::from(shown.unwrap_or(scale).min(scale)) * 2;
+            let digits = std::str::from_utf8(digits).map_err(|_| mismatch())?;
+            let digits = format!("{digits:0>width$}", width = usize::from(scale) * 2 + 1);
+            let digits = digits.get(..digits.len() - (usize::from(scale) * 2 - shown)).ok_or_else(mismatch)?;
+            let (whole, decimals) = digits.split_at_checked(digits.len() - shown).ok_or_else(mismatch)?;
+            numeric_division::parse(&format!("{whole}.{decimals}"))?
+        }
+        _ => return Err(mismatch()),
+    };
+    let count = i128::from(count);
+    let variance = numeric_division::divide(numerator, numeric(count * (count - i128::from(sample)), 0));
+    Ok(if root { numeric_division::square_root(variance) } else { variance })
 }
 
 fn integer(value: &Value) -> Result<i128> {

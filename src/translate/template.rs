@@ -1,8 +1,8 @@
 //! What a plan carries from planning to execution: plain data, serialized into `fdw_private`. Expressions are not in it: it names them by
 //! their position in `fdw_exprs`, where PostgreSQL finds their parameters; a column in them is a placeholder.
 
-pub use basalt_engine::plan::Comparison;
 use basalt_engine::plan::Expr;
+pub use basalt_engine::plan::{Comparison, Statistic};
 use basalt_engine::types::LogicalType;
 use serde::{Deserialize, Serialize};
 
@@ -243,6 +243,20 @@ pub enum Function {
     Max(usize, Option<usize>),
     BoolAnd(usize),
     BoolOr(usize),
+    BitAnd(usize),
+    BitOr(usize),
+    BitXor(usize),
+    Variance {
+        column: usize,
+        sample: bool,
+        root: bool,
+    },
+    Regression {
+        y: usize,
+        x: usize,
+        statistic: Statistic,
+    },
+    CountPairs(usize, usize),
 }
 
 /// How the engine's result becomes PostgreSQL's.
@@ -262,6 +276,14 @@ pub enum Finish {
         scale: u8,
     },
     FloatAverage,
+    /// A float8 as it is.
+    Float,
+    /// PostgreSQL's own division of the numerator (a numeric of twice this scale), and of that the square root if `root`.
+    NumericVariance {
+        scale: u8,
+        sample: bool,
+        root: bool,
+    },
     /// A value of the column's type.
     Column(usize),
 }

@@ -12,6 +12,7 @@ use super::filter::{self, HostMemo, Node};
 use super::floats::window_for;
 use super::global::{Global, Partial, SegmentPlan};
 use super::groups::{Assigned, Groups, KeyPlan};
+use super::moments;
 use super::prepare::{Extent, SelectedRows};
 use super::primitives::{Measure, Primitive, Program};
 use super::rowset::RowSet;
@@ -125,23 +126,31 @@ impl AggregateExecution {
     fn begin(&mut self, segments: &[SegmentScan]) -> Result<()> {
         self.windows = vec![window_for(0.0); self.program.primitives.len()];
         for (window, primitive) in self.windows.iter_mut().zip(&self.program.primitives) {
-            let Some(column) = primitive.column.map(|c| &self.query.columns[c]) else { continue };
-            if primitive.measure != Measure::Sum || column.ty.physical() != Physical::F64 {
+            let Some(column) = primitive.column else { continue };
+            if self.query.columns[column].ty.physical() != Physical::F64 {
                 continue;
             }
-            let mut largest = 0.0f64;
-            for scan in segments {
-                let statistics = scan.segment.statistics();
-                let of = statistics.columns.iter().find(|c| c.id == column.id);
-                for bound in of.iter().flat_map(|s| [&s.min, &s.max]) {
-                    if let Value::F64(v) = bound
-                        && v.is_finite()
-                    {
-                        largest = largest.max(v.abs());
+            let largest = |column: usize| {
+                let mut largest = 0.0f64;
+                for scan in segments {
+                    let statistics = scan.segment.statistics();
+                    let of = statistics.columns.iter().find(|c| c.id == self.query.columns[column].id);
+                    for bound in of.iter().flat_map(|s| [&s.min, &s.max]) {
+                        if let Value::F64(v) = bound
+                            && v.is_finite()
+                        {
+                            largest = largest.max(v.abs());
+                        }
                     }
                 }
-            }
-            *window = window_for(largest);
+                largest
+            };
+            *window = match primitive.measure {
+                Measure::Sum => window_for(largest(column)),
+                Measure::Squares => moments::window_for(largest(column), largest(column)),
+                Measure::Products => moments::window_for(largest(column), largest(primitive.other.unwrap_or(column))),
+                _ => continue,
+            };
         }
         let mut global = Global::new(&self.query, self.program.clone(), &self.windows, &self.options.budget)?;
         global.spilled = self.spill.take().and_then(|spill| Spilled::new(spill, &self.options.budget));
@@ -171,7 +180,7 @@ impl AggregateExecution {
         }
         let mut extents = BTreeMap::new();
         let keys = self.query.keys.iter().map(|(Key::Column(c) | Key::Buckets { column: c, .. })| *c);
-        for column in keys.chain(self.program.primitives.iter().filter_map(|p| p.column)) {
+        for column in keys.chain(self.program.primitives.iter().flat_map(|p| p.column.into_iter().chain(p.other))) {
             if let Entry::Vacant(slot) = extents.entry(column) {
                 slot.insert(Extent::new(&rows, scratch, column)?);
             }
@@ -277,15 +286,14 @@ impl AggregateExecution {
         let mut states: Vec<StatePlan> = Vec::with_capacity(self.program.primitives.len());
         for (nth, primitive) in self.program.primitives.iter().enumerate() {
             let mut alias = None;
-            if let (Measure::Count, Some(column)) = (primitive.measure, primitive.column)
-                && null_free(column)
-            {
+            let complete = |p: &Primitive| p.column.into_iter().chain(p.other).all(null_free);
+            if primitive.measure == Measure::Count && complete(primitive) {
                 alias = (0..nth).find(|i| {
                     let other: &StatePlan = &states[*i];
                     other.alias.is_none()
                         && other.primitive.measure == Measure::Count
                         && other.primitive.filter == primitive.filter
-                        && other.primitive.column.is_none_or(null_free)
+                        && complete(&other.primitive)
                 });
             }
             let digits = match (primitive.measure, primitive.column) {

@@ -3,12 +3,15 @@
 //! Little-endian. `u8` version 1; `u8` keys, `u8` primitives, `u32` groups; then each group: its keys as values, then its states in the
 //! order of the program's primitives:
 //! count `i64`; sum `u8` NaN flag and `i128`; float sum `u8` flags, `u8` parts, each `i32` exponent and `i128`; extreme a value
-//! (i64 of a float: the key that orders it; byte strings: NULL if none yet); distinct values `u32` count and the values, no order among them.
+//! (i64 of a float: the key that orders it; byte strings: NULL if none yet); bits `i64`; sum of squares 32 bytes; sum of products `u8` parts, each
+//! `i32` exponent and 32 bytes; distinct values `u32` count and the values, no order among them.
 //! A value is `u8` tag (0 NULL, 1 i64, 2 i128, 3 f64, 4 bytes) and its bytes, byte strings behind a `u32` length.
 
 use super::aggregate::AggregateExecution;
 use super::floats::FloatSum;
-use super::global::{Global, GlobalState, improve_by, out_of_range};
+use super::global::Global;
+use super::global_state::{GlobalState, improve_by};
+use super::moments::{self, Wide, out_of_range};
 use super::states::improve;
 use crate::plan::Host;
 use crate::types::Value;
@@ -74,6 +77,10 @@ impl<'a> Input<'a> {
 
     fn i128(&mut self) -> Result<i128> {
         self.array().map(i128::from_le_bytes)
+    }
+
+    fn wide(&mut self) -> Result<Wide> {
+        Ok(Wide::from_le_bytes(self.array()?, self.array()?))
     }
 
     fn value(&mut self) -> Result<Value> {
@@ -214,6 +221,18 @@ impl Global {
                 (Value::Bytes(v), Some(order)) => improve_by(&mut values[g], &v, *order, *max, memory, host)?,
                 _ => return Err(corrupt()),
             },
+            GlobalState::Bits { values, op } => values[g] = op.of(values[g], input.i64()?),
+            GlobalState::Squares(sums) => sums[g] = sums[g].checked_add(input.wide()?).ok_or_else(out_of_range)?,
+            GlobalState::Products(sums) => {
+                let mut parts = Vec::new();
+                for _ in 0..input.u8()? {
+                    parts.push((input.array().map(i32::from_le_bytes)?, input.wide()?));
+                }
+                if !moments::is_valid(&parts) {
+                    return Err(corrupt());
+                }
+                sums.merge(group, &parts)?;
+            }
             GlobalState::Distinct { values, pairs } => {
                 for _ in 0..input.u32()? {
                     let id = values.of_value(&input.value()?).map_err(other_type)?;
@@ -260,6 +279,16 @@ pub(super) fn export_state(state: &GlobalState, g: usize, distinct: &[Vec<u32>],
         GlobalState::Wide { values, .. } => Value::I128(values[g]).encode(out),
         GlobalState::Bytes { values, .. } => {
             values[g].as_ref().map_or(Value::Null, |v| Value::Bytes(v.to_vec())).encode(out);
+        }
+        GlobalState::Bits { values, .. } => out.extend(values[g].to_le_bytes()),
+        GlobalState::Squares(sums) => out.extend(sums[g].to_le_bytes()),
+        GlobalState::Products(sums) => {
+            let parts = sums.get(g as u32);
+            out.push(parts.len() as u8);
+            for (exponent, part) in parts {
+                out.extend(exponent.to_le_bytes());
+                out.extend(part.to_le_bytes());
+            }
         }
         GlobalState::Distinct { values, .. } => {
             let members = distinct.get(g).map_or(&[][..], Vec::as_slice);

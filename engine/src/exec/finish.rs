@@ -1,7 +1,9 @@
 //! From states to the values of a result.
 
 use super::columns::float_of_key;
-use super::global::{Global, GlobalState, out_of_range};
+use super::global::Global;
+use super::global_state::GlobalState;
+use super::moments::{self, out_of_range};
 use super::top::{self, RankedGlobal};
 use super::{AggregateResult, ResultColumn};
 use crate::plan::{AggregateFunction, Host, Top};
@@ -26,6 +28,9 @@ impl Global {
                     sums.check(&live)?;
                 }
             }
+            let GlobalState::Count(rows) = &self.states[0] else { return Err(Error::invalid("no count of rows")) };
+            let counts = |p: usize| if let GlobalState::Count(counts) = &self.states[p] { counts } else { rows };
+            top::check_moments(&self.program, &self.states, |p| counts(p).as_slice(), &live)?;
             live = top::first(live, top, &RankedGlobal::new(self, top, buckets)?, self.budget(), host)?;
         }
         let wanted = live.len() * (self.key_values.len() + self.program.outputs.len()) * size_of::<Value>();
@@ -50,17 +55,23 @@ impl Global {
                 return Err(Error::invalid("no count of values"));
             };
             let values = match output.function {
-                AggregateFunction::CountStar | AggregateFunction::Count(_) => {
+                AggregateFunction::CountStar | AggregateFunction::Count(_) | AggregateFunction::CountPairs(..) => {
                     live.iter().map(|g| Value::I64(counts[*g as usize])).collect()
                 }
                 AggregateFunction::CountDistinct(_) => {
                     let counts = self.distinct_counts(output.value)?;
                     live.iter().map(|g| Value::I64(counts.get(*g as usize).copied().unwrap_or(0))).collect()
                 }
+                AggregateFunction::Variance { .. } | AggregateFunction::Regression { .. } => live
+                    .iter()
+                    .map(|g| Ok(moments::value(&self.states, output, counts[*g as usize], *g)?.unwrap_or(Value::Null)))
+                    .collect::<Result<Vec<_>>>()?,
                 _ => self.values(output.value, &live, counts)?,
             };
             let counts = match output.function {
-                AggregateFunction::Avg(_) => live.iter().map(|g| counts[*g as usize]).collect(),
+                AggregateFunction::Avg(_) | AggregateFunction::Variance { .. } => {
+                    live.iter().map(|g| counts[*g as usize]).collect()
+                }
                 _ => Vec::new(),
             };
             aggregates.push(ResultColumn { values, counts });
@@ -100,6 +111,7 @@ impl Global {
                 }
                 GlobalState::Int { values, .. } => Value::I64(values[group]),
                 GlobalState::Wide { values, .. } => Value::I128(values[group]),
+                GlobalState::Bits { values, .. } => Value::I64(values[group]),
                 GlobalState::Bytes { values, .. } => {
                     values[group].as_ref().map_or(Value::Null, |v| Value::Bytes(v.to_vec()))
                 }

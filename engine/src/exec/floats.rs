@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::moments::{Big, Wide};
 use crate::{Budget, Error, Reservation, Result};
 
 /// Exponents (of a value's lowest bit) in one window: 127 - 53 bits of a value - 40 bits for 2^40 rows.
@@ -19,7 +20,7 @@ const NOT_NEGATIVE_ZERO: u8 = 8;
 
 /// Splits a finite value into mantissa and the exponent of its lowest bit.
 #[inline(always)]
-fn split(value: f64) -> (i64, i32) {
+pub(super) fn split(value: f64) -> (i64, i32) {
     let bits = value.to_bits();
     let exponent = (bits >> 52 & 0x7ff) as i32;
     let fraction = (bits & ((1 << 52) - 1)) as i64;
@@ -109,10 +110,15 @@ impl FloatSums {
         Ok(())
     }
 
+    /// Whether no sum can be too large for a float.
+    pub fn is_moderate(&self) -> bool {
+        // 127 bits from the window's lowest exponent up.
+        self.other.is_empty() && self.window + 127 < 1023
+    }
+
     /// Errors: `OutOfRange` if the sum of one of the groups is finite, but too large for a float.
     pub fn check(&self, groups: &[u32]) -> Result<()> {
-        // 127 bits from the window's lowest exponent up.
-        if self.other.is_empty() && self.window + 127 < 1023 {
+        if self.is_moderate() {
             return Ok(());
         }
         groups.iter().try_for_each(|g| self.get(*g).finish().map(drop))
@@ -154,6 +160,17 @@ impl FloatSum {
     /// Whether exponents are such as [`FloatSums::get`] gives; arithmetic on others would leave the floats' range.
     pub fn is_valid(&self) -> bool {
         self.flags < 16 && self.parts.iter().all(|p| (-1088..=1000).contains(&p.0))
+    }
+
+    /// Whether all values were finite.
+    pub fn is_finite(&self) -> bool {
+        self.flags & (POSITIVE_INFINITY | NEGATIVE_INFINITY | NOT_A_NUMBER) == 0
+    }
+
+    /// The exact sum of what was finite.
+    pub fn exact(&self) -> Big {
+        let parts: Vec<(i32, Wide)> = self.parts.iter().map(|(e, part)| (*e, Wide::from(*part))).collect();
+        Big::sum(&parts)
     }
 
     /// The sum, rounded to nearest, ties to even. Errors: `OutOfRange` if it is finite but too large for a float.
@@ -225,7 +242,7 @@ fn round(words: &[u64; 38]) -> Result<f64> {
 }
 
 /// 2^e for a normal exponent.
-fn exp2(exponent: i32) -> f64 {
+pub(super) fn exp2(exponent: i32) -> f64 {
     f64::from_bits(((exponent + 1023) as u64) << 52)
 }
 

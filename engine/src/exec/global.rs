@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use super::columns::{Computed, Kind, SegmentView};
+use super::columns::{Computed, SegmentView};
 use super::digits::{Digits, Source};
-use super::floats::FloatSums;
+use super::global_state::{GlobalState, improve_by};
 use super::groups::{Groups, KeyPlan};
 use super::hash::U64Map;
+use super::moments::out_of_range;
 use super::primitives::{Measure, Primitive, Program};
 use super::spill::Spilled;
-use super::states::{State, StatePlan, States, improve, reserve};
+use super::states::{State, StatePlan, States, improve};
 use super::top::{self, RankedPartial};
+use super::translation::{Translation, ValueReader};
 use super::values::ValueMap;
-use crate::plan::{AggregateQuery, ColumnRef, Host, Key, OrderId, Top};
-use crate::segment::{BytesBlock, Segment};
+use crate::plan::{AggregateQuery, ColumnRef, Host, Key, Top};
+use crate::segment::Segment;
 use crate::types::{Physical, Value};
 use crate::{Budget, Error, Reservation, Result};
 
@@ -37,36 +39,6 @@ pub(super) struct Partial {
     pub plan: Arc<SegmentPlan>,
     pub groups: Groups,
     pub states: States,
-}
-
-pub(super) enum GlobalState {
-    Count(Vec<i64>),
-    /// Exact sums of I64 and I128 columns, and whether a NaN is in them.
-    Sum {
-        sums: Vec<i128>,
-        nan: Vec<bool>,
-    },
-    SumFloat(FloatSums),
-    /// I64 values or F64 keys.
-    Int {
-        values: Vec<i64>,
-        max: bool,
-    },
-    Wide {
-        values: Vec<i128>,
-        max: bool,
-    },
-    Bytes {
-        values: Vec<Option<Box<[u8]>>>,
-        max: bool,
-        order: Option<OrderId>,
-    },
-    Distinct {
-        values: ValueMap,
-        pairs: U64Map,
-    },
-    /// Counts of distinct values of groups that are all from one partial.
-    DistinctCounts(Vec<i64>),
 }
 
 pub(super) struct Global {
@@ -191,7 +163,7 @@ impl Global {
         &mut self,
         segment: &Arc<Segment>,
         view: &SegmentView<'_>,
-        mut partial: Partial,
+        partial: Partial,
         host: &mut dyn Host,
     ) -> Result<()> {
         if let Some(spilled) = &self.spilled
@@ -207,7 +179,7 @@ impl Global {
             None => {}
             Some((lone_segment, computed, mut lone)) => {
                 if Arc::ptr_eq(&lone.plan, &partial.plan) {
-                    lone.combine(&mut partial)?;
+                    lone.combine(&partial)?;
                     self.lone = Some((lone_segment, computed, lone));
                     return Ok(());
                 }
@@ -230,6 +202,7 @@ impl Global {
                         sums.check(&live)?;
                     }
                 }
+                top::check_moments(&self.program, &lone.states, |p| lone.states.counts(p), &live)?;
                 live = top::first(live, top, &RankedPartial::new(self, &view, &lone, top)?, &self.budget, host)?;
             }
             self.absorb(&view, &lone, live, more, host)?;
@@ -313,6 +286,23 @@ impl Global {
                             column.dictionary_get(codes[*g as usize] as u32, &mut buffer)?;
                             improve(&mut values[*t as usize], &buffer, *max, memory)?;
                         }
+                    }
+                }
+                (GlobalState::Squares(sums), State::Squares(from)) => {
+                    for (g, t) in live.iter().zip(&to) {
+                        let slot = &mut sums[*t as usize];
+                        *slot = slot.checked_add(from.get(*g as usize)).ok_or_else(out_of_range)?;
+                    }
+                }
+                (GlobalState::Products(all), State::Products(from)) => {
+                    for (g, t) in live.iter().zip(&to) {
+                        all.merge(*t, &from.get(*g))?;
+                    }
+                }
+                (GlobalState::Bits { values, op }, State::Bits { values: from, .. }) => {
+                    for (g, t) in live.iter().zip(&to) {
+                        let slot = &mut values[*t as usize];
+                        *slot = op.of(*slot, from[*g as usize]);
                     }
                 }
                 (GlobalState::Bytes { values, max, order: Some(order) }, State::Distinct(set)) => {
@@ -436,12 +426,8 @@ impl Global {
     }
 }
 
-fn mismatch() -> Error {
+pub(super) fn mismatch() -> Error {
     Error::invalid("states of two kinds for one aggregate")
-}
-
-pub(super) fn out_of_range() -> Error {
-    Error::OutOfRange { what: "numeric".into() }
 }
 
 /// `live[i] -> to[i]` as a table; `u32::MAX` for other groups.
@@ -449,148 +435,6 @@ fn places(live: &[u32], to: &[u32], groups: usize) -> Vec<u32> {
     let mut places = vec![u32::MAX; groups];
     live.iter().zip(to).for_each(|(g, t)| places[*g as usize] = *t);
     places
-}
-
-/// Replaces `best` if `candidate` is better in the host's order.
-pub(super) fn improve_by(
-    best: &mut Option<Box<[u8]>>,
-    candidate: &[u8],
-    order: OrderId,
-    max: bool,
-    memory: &mut Reservation,
-    host: &mut dyn Host,
-) -> Result<()> {
-    let better = match best {
-        None => true,
-        Some(old) if max => host.compare(order, candidate, old).is_gt(),
-        Some(old) => host.compare(order, candidate, old).is_lt(),
-    };
-    if better {
-        let held = best.as_ref().map_or(0, |b| b.len() + 16);
-        memory.grow((candidate.len() + 16).saturating_sub(held))?;
-        *best = Some(candidate.into());
-    }
-    Ok(())
-}
-
-/// Global numbers by digit, as far as they are known.
-enum Translation {
-    Table(Vec<u32>, #[allow(dead_code)] Reservation),
-    Map(U64Map, Vec<u32>),
-}
-
-impl Translation {
-    fn new(digits: &Digits, budget: &Budget) -> Result<Self> {
-        if digits.cardinality <= 1 << 16 {
-            let size = digits.cardinality as usize;
-            return Ok(Translation::Table(vec![u32::MAX; size], budget.reserve(size * 4)?));
-        }
-        Ok(Translation::Map(U64Map::new(budget)?, Vec::new()))
-    }
-
-    fn get(&mut self, digit: u64, mut fresh: impl FnMut() -> Result<u32>) -> Result<u32> {
-        match self {
-            Translation::Table(table, _) => {
-                let slot = &mut table[digit as usize];
-                if *slot == u32::MAX {
-                    *slot = fresh()?;
-                }
-                Ok(*slot)
-            }
-            Translation::Map(map, numbers) => {
-                let at = map.number(digit)? as usize;
-                if at == numbers.len() {
-                    numbers.push(fresh()?);
-                }
-                Ok(numbers[at])
-            }
-        }
-    }
-}
-
-/// Reads the values of digits; codes that come in ascending order are read from the dictionary in runs.
-struct ValueReader<'a> {
-    view: &'a SegmentView<'a>,
-    digits: &'a Digits,
-    interner: Option<&'a ValueMap>,
-    run: BytesBlock,
-    start: u64,
-    last: u64,
-}
-
-const RUN: u64 = 1024;
-
-impl<'a> ValueReader<'a> {
-    fn new(view: &'a SegmentView<'a>, digits: &'a Digits, interner: Option<&'a ValueMap>) -> Self {
-        ValueReader { view, digits, interner, run: BytesBlock::default(), start: 0, last: u64::MAX }
-    }
-
-    fn value(&mut self, digit: u64) -> Result<Value> {
-        let column = &self.view.columns[self.digits.column];
-        let codes = matches!(self.digits.source, Source::Codes) && column.kind == Kind::Codes;
-        if codes && digit != self.digits.null() {
-            let inside = |r: &Self| digit.checked_sub(r.start).filter(|i| *i < r.run.ends.len() as u64);
-            if inside(self).is_none() && digit.wrapping_sub(self.last) <= 16 {
-                let end = (digit + RUN).min(self.digits.null());
-                self.run = column.dictionary_range(digit as u32..end as u32)?;
-                self.start = digit;
-            }
-            self.last = digit;
-            if let Some(at) = inside(self) {
-                return Ok(Value::Bytes(super::like::value(&self.run, at as usize).to_vec()));
-            }
-        }
-        self.digits.value(digit, self.view, self.interner)
-    }
-}
-
-impl GlobalState {
-    pub fn new(primitive: &Primitive, columns: &[ColumnRef], window: i32, budget: &Budget) -> Result<Self> {
-        let physical = primitive.column.map(|c| columns[c].ty.physical());
-        Ok(match (primitive.measure, physical) {
-            (Measure::Count, _) => GlobalState::Count(Vec::new()),
-            (Measure::Sum, Some(Physical::F64)) => GlobalState::SumFloat(FloatSums::new(window, budget)?),
-            (Measure::Sum, _) => GlobalState::Sum { sums: Vec::new(), nan: Vec::new() },
-            (Measure::Min | Measure::Max, Some(physical)) => {
-                let max = primitive.measure == Measure::Max;
-                match physical {
-                    Physical::I64 | Physical::F64 => GlobalState::Int { values: Vec::new(), max },
-                    Physical::I128 => GlobalState::Wide { values: Vec::new(), max },
-                    Physical::Bytes => GlobalState::Bytes { values: Vec::new(), max, order: None },
-                }
-            }
-            (Measure::HostMin(order), _) => GlobalState::Bytes { values: Vec::new(), max: false, order: Some(order) },
-            (Measure::HostMax(order), _) => GlobalState::Bytes { values: Vec::new(), max: true, order: Some(order) },
-            (Measure::Distinct, Some(physical)) => {
-                GlobalState::Distinct { values: ValueMap::new(physical, budget)?, pairs: U64Map::new(budget)? }
-            }
-            _ => return Err(mismatch()),
-        })
-    }
-
-    fn ensure(&mut self, groups: usize, memory: &mut Reservation) -> Result<()> {
-        fn extend<T: Clone>(vec: &mut Vec<T>, groups: usize, value: T, memory: &mut Reservation) -> Result<()> {
-            if groups > vec.len() {
-                reserve(vec, groups, memory)?;
-                vec.resize(groups, value);
-            }
-            Ok(())
-        }
-        match self {
-            GlobalState::Count(counts) | GlobalState::DistinctCounts(counts) => extend(counts, groups, 0, memory),
-            GlobalState::Sum { sums, nan } => {
-                extend(sums, groups, 0, memory)?;
-                extend(nan, groups, false, memory)
-            }
-            GlobalState::SumFloat(sums) => sums.ensure(groups),
-            GlobalState::Int { values, max } => extend(values, groups, if *max { i64::MIN } else { i64::MAX }, memory),
-            GlobalState::Wide { values, max } => {
-                extend(values, groups, if *max { i128::MIN } else { i128::MAX }, memory)
-            }
-            GlobalState::Bytes { values, .. } => extend(values, groups, None, memory),
-            GlobalState::Distinct { .. } => Ok(()),
-        }
-    }
 }
 
 impl Partial {
@@ -605,12 +449,12 @@ impl Partial {
     }
 
     /// Adds another thread's partial of the same plan, group by group.
-    fn combine(&mut self, other: &mut Partial) -> Result<()> {
-        if self.plan.keys.slots.is_some() && self.states.combinable(&other.states) {
-            return self.states.combine(&mut other.states);
+    fn combine(&mut self, other: &Partial) -> Result<()> {
+        if self.plan.keys.slots.is_some() {
+            return self.states.merge(&other.states, |group| group);
         }
         let to = self.groups.merge(&self.plan.keys, &other.groups)?;
         self.states.ensure(self.groups.len(&self.plan.keys))?;
-        self.states.merge(&other.states, &to)
+        self.states.merge(&other.states, |group| to[group as usize])
     }
 }

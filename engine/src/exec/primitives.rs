@@ -1,7 +1,7 @@
 //! Aggregate calls taken apart into the accumulators they share: sum(x), avg(x) and count(x) need two, not four.
 
 use super::{compute, filter};
-use crate::plan::{AggregateFunction, AggregateQuery, Filter, Key, OrderId};
+use crate::plan::{AggregateFunction, AggregateQuery, Filter, Key, OrderId, Statistic};
 use crate::types::{LogicalType, Physical};
 use crate::{Error, Result};
 
@@ -16,6 +16,13 @@ pub(super) enum Measure {
     /// Extremes in an order that only the host knows.
     HostMin(OrderId),
     HostMax(OrderId),
+    BitAnd,
+    BitOr,
+    BitXor,
+    /// Sum of squares.
+    Squares,
+    /// Sum of products of the column with the primitive's other one.
+    Products,
 }
 
 /// One accumulator array. Its groups' values mean nothing where the count of the same column and filter is zero.
@@ -24,6 +31,8 @@ pub(super) struct Primitive {
     pub measure: Measure,
     /// `None`: rows.
     pub column: Option<usize>,
+    /// Another column: only rows count in which it is not NULL either.
+    pub other: Option<usize>,
     /// Number of the FILTER; 0 is none.
     pub filter: usize,
 }
@@ -34,6 +43,23 @@ pub(super) struct Output {
     pub function: AggregateFunction,
     pub value: usize,
     pub count: usize,
+    pub moments: Moments,
+}
+
+/// Sums that variances and regressions are made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Moments {
+    pub x: Option<usize>,
+    pub y: Option<usize>,
+    pub xx: Option<usize>,
+    pub yy: Option<usize>,
+    pub xy: Option<usize>,
+}
+
+impl Moments {
+    pub fn all(&self) -> impl Iterator<Item = usize> {
+        [self.x, self.y, self.xx, self.yy, self.xy].into_iter().flatten()
+    }
 }
 
 pub(super) struct Program {
@@ -61,7 +87,7 @@ impl Program {
                 }
             }
         }
-        let rows = Primitive { measure: Measure::Count, column: None, filter: 0 };
+        let rows = Primitive { measure: Measure::Count, column: None, other: None, filter: 0 };
         let mut program = Program { primitives: vec![rows], filters: vec![Filter::Const(true)], outputs: Vec::new() };
         for call in &query.aggregates {
             filter::check(&call.filter, &query.columns)?;
@@ -72,12 +98,66 @@ impl Program {
                     program.filters.len() - 1
                 }
             };
+            if let Some(output) = program.moments(query, call.function, filter)? {
+                program.outputs.push(output);
+                continue;
+            }
             let (measure, column) = measure(query, call.function)?;
-            let count = program.add(Primitive { measure: Measure::Count, column, filter });
-            let value = program.add(Primitive { measure, column, filter });
-            program.outputs.push(Output { function: call.function, value, count });
+            let count = program.add(Primitive { measure: Measure::Count, column, other: None, filter });
+            let value = program.add(Primitive { measure, column, other: None, filter });
+            program.outputs.push(Output { function: call.function, value, count, moments: Moments::default() });
         }
         Ok(program)
+    }
+
+    /// The sums that a variance or a regression needs; `None`: the function is neither.
+    fn moments(
+        &mut self,
+        query: &AggregateQuery,
+        function: AggregateFunction,
+        filter: usize,
+    ) -> Result<Option<Output>> {
+        use Statistic::*;
+        let (x, y) = match function {
+            AggregateFunction::Variance { column, .. } => (column, column),
+            AggregateFunction::Regression { y, x, .. } | AggregateFunction::CountPairs(y, x) => (x, y),
+            _ => return Ok(None),
+        };
+        for column in [x, y] {
+            let physical = type_of(query, column)?.physical();
+            let regression = matches!(function, AggregateFunction::Regression { .. });
+            if physical == Physical::Bytes && !matches!(function, AggregateFunction::CountPairs(..))
+                || regression && physical != Physical::F64
+            {
+                return Err(Error::invalid("moments of what are not numbers"));
+            }
+        }
+        let mut of = |measure: Measure, column: usize, other: usize| {
+            let other = (other != column).then_some(other);
+            self.add(Primitive { measure, column: Some(column), other, filter })
+        };
+        let count = of(Measure::Count, x.min(y), x.max(y));
+        let mut moments = Moments::default();
+        if !matches!(function, AggregateFunction::CountPairs(..)) {
+            let statistic =
+                if let AggregateFunction::Regression { statistic, .. } = function { statistic } else { SumXx };
+            if !matches!(statistic, AverageY | SumYy) {
+                moments.x = Some(of(Measure::Sum, x, y));
+            }
+            if !matches!(statistic, AverageX | SumXx) {
+                moments.y = Some(of(Measure::Sum, y, x));
+            }
+            if matches!(statistic, SumXx | Correlation | RSquared | Slope | Intercept) {
+                moments.xx = Some(of(Measure::Squares, x, y));
+            }
+            if matches!(statistic, SumYy | Correlation | RSquared) {
+                moments.yy = Some(of(Measure::Squares, y, x));
+            }
+            if !matches!(statistic, AverageX | AverageY | SumXx | SumYy) {
+                moments.xy = Some(of(Measure::Products, x.min(y), x.max(y)));
+            }
+        }
+        Ok(Some(Output { function, value: count, count, moments }))
     }
 
     fn add(&mut self, primitive: Primitive) -> usize {
@@ -105,6 +185,10 @@ fn measure(query: &AggregateQuery, function: AggregateFunction) -> Result<(Measu
         LogicalType::Bool => Ok(()),
         _ => Err(Error::invalid("bool_and and bool_or need booleans")),
     };
+    let bits = |column: usize| match type_of(query, column)? {
+        LogicalType::Int2 | LogicalType::Int4 | LogicalType::Int8 => Ok(()),
+        _ => Err(Error::invalid("bits of what are not integers")),
+    };
     let ordered = |column: usize, order: Option<OrderId>| -> Result<Option<OrderId>> {
         let bytes = type_of(query, column)?.physical() == Physical::Bytes;
         Ok(order.filter(|_| bytes))
@@ -118,5 +202,9 @@ fn measure(query: &AggregateQuery, function: AggregateFunction) -> Result<(Measu
         Max(c, order) => (ordered(c, order)?.map_or(Measure::Max, Measure::HostMax), Some(c)),
         BoolAnd(c) => (boolean(c).map(|()| Measure::Min)?, Some(c)),
         BoolOr(c) => (boolean(c).map(|()| Measure::Max)?, Some(c)),
+        BitAnd(c) => (bits(c).map(|()| Measure::BitAnd)?, Some(c)),
+        BitOr(c) => (bits(c).map(|()| Measure::BitOr)?, Some(c)),
+        BitXor(c) => (bits(c).map(|()| Measure::BitXor)?, Some(c)),
+        Variance { .. } | Regression { .. } | CountPairs(..) => return Err(Error::invalid("not a single measure")),
     })
 }

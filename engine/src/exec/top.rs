@@ -6,7 +6,9 @@
 
 use super::columns::{Kind, SegmentView, float_key, float_of_key};
 use super::digits::Source;
-use super::global::{Global, GlobalState, Partial, out_of_range};
+use super::global::{Global, Partial};
+use super::global_state::GlobalState;
+use super::moments::{self, Sums, out_of_range};
 use super::primitives::{Measure, Output, Program};
 use super::states::State;
 use crate::plan::{AggregateFunction, By, Host, Top};
@@ -135,14 +137,43 @@ fn of_sum(sum: i128, nan: bool, count: Option<i64>) -> Result<i128> {
     })
 }
 
+/// Errors: `OutOfRange` if a variance or a regression of one of the groups is. `counts`: of a count primitive.
+pub(super) fn check_moments<'c>(
+    program: &Program,
+    sums: &dyn Sums,
+    counts: impl Fn(usize) -> &'c [i64],
+    groups: &[u32],
+) -> Result<()> {
+    for output in program.outputs.iter().filter(|o| !moments::is_moderate(sums, o)) {
+        let counts = counts(output.count);
+        groups.iter().try_for_each(|g| moments::value(sums, output, counts[*g as usize], *g).map(drop))?;
+    }
+    Ok(())
+}
+
+/// What a variance or a regression ranks as; outer `None`: it is neither.
+fn of_moments(sums: &dyn Sums, output: &Output, count: i64, group: u32) -> Result<Option<Option<i128>>> {
+    Ok(moments::value(sums, output, count, group)?.map(|value| match value {
+        Value::Null => None,
+        value => moments::near(output.function, &value, count).map(|v| i128::from(float_key(v))),
+    }))
+}
+
 /// How an aggregate ranks; extremes of byte strings do not.
 fn aggregate_order(output: &Output, program: &Program, physical: impl Fn(usize) -> Physical) -> Option<Order> {
+    match output.function {
+        AggregateFunction::CountPairs(..) => return Some(Order::Exact),
+        AggregateFunction::Regression { .. } => return Some(Order::Exact),
+        AggregateFunction::Variance { .. } => return Some(Order::Near),
+        _ => {}
+    }
     let primitive = &program.primitives[output.value];
     let bytes = primitive.column.is_some_and(|c| physical(c) == Physical::Bytes);
     match (output.function, primitive.measure) {
         (AggregateFunction::Avg(_), Measure::Sum) => Some(Order::Near),
         (_, Measure::Count | Measure::Distinct | Measure::Sum) => Some(Order::Exact),
         (_, Measure::Min | Measure::Max) if !bytes => Some(Order::Exact),
+        (_, Measure::BitAnd | Measure::BitOr | Measure::BitXor) => Some(Order::Exact),
         _ => None,
     }
 }
@@ -225,12 +256,17 @@ impl Ranked for RankedPartial<'_> {
                 let g = group as usize;
                 let count = states.counts(output.count)[g];
                 match output.function {
-                    AggregateFunction::CountStar | AggregateFunction::Count(_) => return Ok(Some(i128::from(count))),
+                    AggregateFunction::CountStar | AggregateFunction::Count(_) | AggregateFunction::CountPairs(..) => {
+                        return Ok(Some(i128::from(count)));
+                    }
                     AggregateFunction::CountDistinct(_) => {
                         return Ok(Some(i128::from(self.distinct[output.value][g])));
                     }
                     _ if count == 0 => return Ok(None),
                     _ => {}
+                }
+                if let Some(rank) = of_moments(states, &output, count, group)? {
+                    return Ok(rank);
                 }
                 let count = matches!(output.function, AggregateFunction::Avg(_)).then_some(count);
                 Ok(match &states.states[output.value] {
@@ -242,7 +278,7 @@ impl Ranked for RankedPartial<'_> {
                     State::SumFloat(sums) => {
                         Some(i128::from(float_key(sums.get(group).finish()? / count.unwrap_or(1) as f64)))
                     }
-                    State::Extreme { values, .. } => Some(i128::from(values[g])),
+                    State::Extreme { values, .. } | State::Bits { values, .. } => Some(i128::from(values[g])),
                     State::ExtremeWide { values, .. } => Some(values[g]),
                     _ => None,
                 })
@@ -300,7 +336,9 @@ impl Ranked for RankedGlobal<'_> {
                 let GlobalState::Count(counts) = &self.global.states[output.count] else { return Ok(None) };
                 let count = counts[g];
                 match output.function {
-                    AggregateFunction::CountStar | AggregateFunction::Count(_) => return Ok(Some(i128::from(count))),
+                    AggregateFunction::CountStar | AggregateFunction::Count(_) | AggregateFunction::CountPairs(..) => {
+                        return Ok(Some(i128::from(count)));
+                    }
                     AggregateFunction::CountDistinct(_) => {
                         let count = self.distinct[output.value].get(g).copied();
                         return Ok(Some(i128::from(count.unwrap_or(0))));
@@ -308,13 +346,16 @@ impl Ranked for RankedGlobal<'_> {
                     _ if count == 0 => return Ok(None),
                     _ => {}
                 }
+                if let Some(rank) = of_moments(&self.global.states, &output, count, group)? {
+                    return Ok(rank);
+                }
                 let count = matches!(output.function, AggregateFunction::Avg(_)).then_some(count);
                 Ok(match &self.global.states[output.value] {
                     GlobalState::Sum { sums, nan } => Some(of_sum(sums[g], nan[g], count)?),
                     GlobalState::SumFloat(sums) => {
                         Some(i128::from(float_key(sums.get(group).finish()? / count.unwrap_or(1) as f64)))
                     }
-                    GlobalState::Int { values, .. } => Some(i128::from(values[g])),
+                    GlobalState::Int { values, .. } | GlobalState::Bits { values, .. } => Some(i128::from(values[g])),
                     GlobalState::Wide { values, .. } => Some(values[g]),
                     _ => None,
                 })

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{ColumnRef, Filter, OrderId};
 
 #[derive(Clone, Debug)]
@@ -77,4 +79,40 @@ pub enum AggregateFunction {
     Max(usize, Option<OrderId>),
     BoolAnd(usize),
     BoolOr(usize),
+    /// Of I64 columns.
+    BitAnd(usize),
+    BitOr(usize),
+    BitXor(usize),
+    /// Of F64 the variance, or its square root if `root`. Of other numbers its numerator `nΣx² - (Σx)²` (scaled as twice the column's scale), as
+    /// `Value::I128` or, beyond that, as the `Value::Bytes` of its decimal digits, with the count of non-NULL rows beside it: the host
+    /// divides by `n(n-1)` if `sample`, else by `n²`. NULL for fewer than two rows, or none.
+    Variance {
+        column: usize,
+        sample: bool,
+        root: bool,
+    },
+    /// Of the rows in which neither of two F64 columns is NULL.
+    Regression {
+        y: usize,
+        x: usize,
+        statistic: Statistic,
+    },
+    /// How many rows hold no NULL in either column.
+    CountPairs(usize, usize),
+}
+
+/// SQL's statistics of pairs.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Statistic {
+    AverageX,
+    AverageY,
+    SumXx,
+    SumYy,
+    SumXy,
+    CovariancePopulation,
+    CovarianceSample,
+    Correlation,
+    RSquared,
+    Slope,
+    Intercept,
 }

@@ -8,7 +8,7 @@ mod host;
 mod point;
 mod prune;
 
-pub use aggregate::{AggregateCall, AggregateFunction, AggregateQuery, Buckets, By, Key, Term, Top};
+pub use aggregate::{AggregateCall, AggregateFunction, AggregateQuery, Buckets, By, Key, Statistic, Term, Top};
 pub use calendar::CalendarUnit;
 pub use expression::{
     Computed, Expr, Failure, Function, HostFunction, Lane, Limits, Mapped, Number, Operator, Rounding, either,

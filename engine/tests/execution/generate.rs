@@ -5,7 +5,7 @@ use std::sync::Arc;
 use basalt_engine::exec::{ExecOptions, SegmentScan};
 use basalt_engine::plan::{
     AggregateCall, AggregateFunction, AggregateQuery, Bound, Buckets, ColumnRef, Filter, HostPredicate, Key, OrderId,
-    Predicate, Test,
+    Predicate, Statistic, Test,
 };
 use basalt_engine::rows::RowBuffer;
 use basalt_engine::segment::{BuildOptions, Segment, SegmentBuilder, SegmentBytes};
@@ -40,6 +40,7 @@ pub const TIME: usize = 0;
 pub const MISSING_NULL: usize = 12;
 pub const MISSING_DEFAULT: usize = 13;
 pub const MISSING_TEXT: usize = 14;
+pub const MISSING_FLOAT: usize = 15;
 
 pub fn types(date: bool) -> Vec<LogicalType> {
     use LogicalType::*;
@@ -59,6 +60,7 @@ pub fn types(date: bool) -> Vec<LogicalType> {
         Int4,
         Int8,
         Text,
+        Float8,
     ]
 }
 
@@ -66,6 +68,7 @@ fn missing(column: usize) -> Value {
     match column {
         MISSING_DEFAULT => Value::I64(77),
         MISSING_TEXT => Value::Bytes(b"default".to_vec()),
+        MISSING_FLOAT => Value::F64(2.5),
         _ => Value::Null,
     }
 }
@@ -117,6 +120,7 @@ fn value(column: usize, date: bool, nulls: usize, base: i64, r: &mut Random) -> 
             Value::F64(if r.one_in(3) && f.is_finite() { f } else { r.next() as f64 / 1e3 })
         }
         12 | 13 => Value::I64(r.below(5) as i64),
+        MISSING_FLOAT => Value::F64(r.below(30) as f64 * 0.5),
         _ => text(format!("t{}", r.below(4))),
     }
 }
@@ -296,6 +300,20 @@ fn buckets(table: &Table, r: &mut Random) -> Buckets {
     Buckets { starts, values, null }
 }
 
+const STATISTICS: [Statistic; 11] = [
+    Statistic::AverageX,
+    Statistic::AverageY,
+    Statistic::SumXx,
+    Statistic::SumYy,
+    Statistic::SumXy,
+    Statistic::CovariancePopulation,
+    Statistic::CovarianceSample,
+    Statistic::Correlation,
+    Statistic::RSquared,
+    Statistic::Slope,
+    Statistic::Intercept,
+];
+
 /// `exact`: no sums of arbitrary floats, whose last digits the oracle does not know.
 pub fn query(table: &Table, exact: bool, r: &mut Random) -> AggregateQuery {
     let types = types(table.date);
@@ -311,7 +329,7 @@ pub fn query(table: &Table, exact: bool, r: &mut Random) -> AggregateQuery {
             let mut c = column(r);
             let bytes = types[c].physical() == Physical::Bytes;
             let order = (r.one_in(2) && bytes).then(|| OrderId(r.below(2) as u32));
-            let function = match r.below(10) {
+            let function = match r.below(14) {
                 0 => AggregateFunction::CountStar,
                 1 => AggregateFunction::Count(c),
                 2 => AggregateFunction::CountDistinct(c),
@@ -319,11 +337,25 @@ pub fn query(table: &Table, exact: bool, r: &mut Random) -> AggregateQuery {
                 4 => AggregateFunction::Max(c, order),
                 5 => AggregateFunction::BoolAnd(8),
                 6 => AggregateFunction::BoolOr(8),
+                10 => {
+                    let c = [1, 2, 12, 13][r.below(4)];
+                    [AggregateFunction::BitAnd, AggregateFunction::BitOr, AggregateFunction::BitXor][r.below(3)](c)
+                }
+                11 => {
+                    let columns = if exact { &[3, MISSING_FLOAT][..] } else { &[3, MISSING_FLOAT, 11] };
+                    let (y, x) = (columns[r.below(columns.len())], columns[r.below(columns.len())]);
+                    AggregateFunction::Regression { y, x, statistic: STATISTICS[r.below(STATISTICS.len())] }
+                }
+                12 if r.one_in(3) => AggregateFunction::CountPairs(c, column(r)),
                 n => {
                     while types[c].physical() == Physical::Bytes || (exact && c == 11) {
                         c = column(r);
                     }
-                    if n == 7 { AggregateFunction::Avg(c) } else { AggregateFunction::Sum(c) }
+                    match n {
+                        7 => AggregateFunction::Avg(c),
+                        12.. => AggregateFunction::Variance { column: c, sample: r.one_in(2), root: r.one_in(2) },
+                        _ => AggregateFunction::Sum(c),
+                    }
                 }
             };
             let filter = if r.one_in(3) { filter(1, table, r) } else { Filter::Const(true) };

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use basalt_engine::exec::AggregateResult;
-use basalt_engine::plan::{AggregateFunction, AggregateQuery, Bound, Filter, Key, Test};
+use basalt_engine::plan::{AggregateFunction, AggregateQuery, Bound, Filter, Key, Statistic, Test};
 use basalt_engine::types::{LogicalType, Value};
 
 use crate::host;
@@ -134,6 +134,91 @@ fn sum(values: &[&Value], ty: LogicalType) -> Value {
     }
 }
 
+fn bits(values: &[&Value], op: impl Fn(i64, i64) -> i64) -> String {
+    let integers = values.iter().map(|v| if let Value::I64(v) = v { *v } else { panic!() });
+    canonical(&integers.reduce(op).map_or(Value::Null, Value::I64))
+}
+
+/// `n * sum(xy) - sum(x) * sum(y)` of floats that are multiples of a quarter; NaN if any is not finite.
+fn deviations(pairs: &[(f64, f64)]) -> f64 {
+    if pairs.iter().any(|(x, y)| !x.is_finite() || !y.is_finite()) {
+        return f64::NAN;
+    }
+    let whole = |v: f64| {
+        assert_eq!(v * 4.0, (v * 4.0).round());
+        (v * 4.0) as i128
+    };
+    let (mut x, mut y, mut xy) = (0, 0, 0);
+    for (a, b) in pairs {
+        (x, y, xy) = (x + whole(*a), y + whole(*b), xy + whole(*a) * whole(*b));
+    }
+    (pairs.len() as i128 * xy - x * y) as f64 / 16.0 / pairs.len() as f64
+}
+
+/// By the definitions; of integers the numerator, as half the sum of the squares of all differences.
+fn variance(values: &[&Value], ty: LogicalType, sample: bool, root: bool) -> Value {
+    const BASE: u128 = 10u128.pow(18);
+    let n = values.len();
+    if n <= usize::from(sample) {
+        return Value::Null;
+    }
+    if let Value::F64(_) = values[0] {
+        let pairs: Vec<_> = values.iter().map(|v| if let Value::F64(f) = v { (*f, *f) } else { panic!() }).collect();
+        let variance = deviations(&pairs) / (n - usize::from(sample)) as f64;
+        return Value::F64(if root { variance.sqrt() } else { variance });
+    }
+    if let Value::I128(LogicalType::NUMERIC_NAN_I128) = sum(values, ty) {
+        return Value::I128(LogicalType::NUMERIC_NAN_I128);
+    }
+    let integer = |v: &Value| match v {
+        Value::I64(v) => i128::from(*v),
+        Value::I128(v) => *v,
+        other => panic!("{other:?}"),
+    };
+    let mut parts = [0u128; 3];
+    for (i, a) in values.iter().enumerate() {
+        for b in &values[..i] {
+            let difference = integer(a).abs_diff(integer(b));
+            let (high, low) = (difference / BASE, difference % BASE);
+            let (one, two) = (parts[0] + low * low, parts[1] + 2 * high * low);
+            let two = two + one / BASE;
+            parts = [one % BASE, two % BASE, parts[2] + high * high + two / BASE];
+        }
+    }
+    let digits = format!("{}{:018}{:018}", parts[2], parts[1], parts[0]);
+    match digits.parse::<i128>() {
+        Ok(v) if v != LogicalType::NUMERIC_NAN_I128 => Value::I128(v),
+        _ => Value::Bytes(digits.trim_start_matches('0').into()),
+    }
+}
+
+fn regression(pairs: &[(f64, f64)], statistic: Statistic) -> Option<f64> {
+    use Statistic::*;
+    let n = pairs.len() as f64;
+    if pairs.is_empty() || (pairs.len() < 2 && statistic == CovarianceSample) {
+        return None;
+    }
+    let (sx, sy) = (pairs.iter().map(|p| p.0).sum::<f64>(), pairs.iter().map(|p| p.1).sum::<f64>());
+    let squares: Vec<(f64, f64)> = pairs.iter().map(|p| (p.0, p.0)).collect();
+    let others: Vec<(f64, f64)> = pairs.iter().map(|p| (p.1, p.1)).collect();
+    let (sxx, syy, sxy) = (deviations(&squares), deviations(&others), deviations(pairs));
+    match statistic {
+        AverageX => Some(sx / n),
+        AverageY => Some(sy / n),
+        SumXx => Some(sxx),
+        SumYy => Some(syy),
+        SumXy => Some(sxy),
+        CovariancePopulation => Some(sxy / n),
+        CovarianceSample => Some(sxy / (n - 1.0)),
+        Correlation => (sxx != 0.0 && syy != 0.0).then(|| sxy / (sxx * syy).sqrt()),
+        RSquared if sxx == 0.0 => None,
+        RSquared if syy == 0.0 => Some(1.0),
+        RSquared => Some(sxy * sxy / (sxx * syy)),
+        Slope => (sxx != 0.0).then(|| sxy / sxx),
+        Intercept => (sxx != 0.0).then(|| (sy - sx * sxy / sxx) / n),
+    }
+}
+
 /// The aggregates of a group: one text each.
 fn aggregate(query: &AggregateQuery, rows: &[&Vec<Value>]) -> Vec<String> {
     query
@@ -169,6 +254,26 @@ fn aggregate(query: &AggregateQuery, rows: &[&Vec<Value>]) -> Vec<String> {
                 }
                 Min(c, order) => extreme(c, false, order),
                 Max(c, order) => extreme(c, true, order),
+                BitAnd(c) => bits(&values(c), |a, b| a & b),
+                BitOr(c) => bits(&values(c), |a, b| a | b),
+                BitXor(c) => bits(&values(c), |a, b| a ^ b),
+                Variance { column, sample, root } => {
+                    let values = values(column);
+                    format!(
+                        "{} / {}",
+                        canonical(&variance(&values, query.columns[column].ty, sample, root)),
+                        values.len()
+                    )
+                }
+                Regression { y, x, statistic } => {
+                    let float = |v: &Value| if let Value::F64(f) = v { Some(*f) } else { None };
+                    let pairs: Vec<(f64, f64)> = rows.iter().filter_map(|r| float(&r[x]).zip(float(&r[y]))).collect();
+                    canonical(&regression(&pairs, statistic).map_or(Value::Null, Value::F64))
+                }
+                CountPairs(y, x) => {
+                    let pairs = rows.iter().filter(|r| !r[x].is_null() && !r[y].is_null()).count();
+                    format!("{:?}", Value::I64(pairs as i64))
+                }
                 BoolAnd(c) => extreme(c, false, None),
                 BoolOr(c) => extreme(c, true, None),
             }

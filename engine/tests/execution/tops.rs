@@ -36,6 +36,17 @@ fn value(result: &AggregateResult, query: &AggregateQuery, by: By, group: usize)
                         other => panic!("{other:?}"),
                     }))
                 }
+                AggregateFunction::Variance { sample, root, .. } if !matches!(value, Value::Null | Value::F64(_)) => {
+                    let n = result.aggregates[nth].counts[group] as f64;
+                    let numerator = match value {
+                        Value::I128(i128::MAX) => f64::NAN,
+                        Value::I128(v) => v as f64,
+                        Value::Bytes(digits) => String::from_utf8(digits).unwrap().parse().unwrap(),
+                        other => panic!("{other:?}"),
+                    };
+                    let variance = numerator / (n * (n - f64::from(sample)));
+                    Some(Value::F64(if root { variance.sqrt() } else { variance }))
+                }
                 _ => Some(value),
             }
         }
@@ -102,7 +113,10 @@ proptest! {
                 let exact = all.groups == 0 || top.terms.iter().all(|t| match value(&all, &query, t.by, 0) {
                     None | Some(Value::Bytes(_)) => false,
                     _ => match t.by {
-                        By::Aggregate(nth) => !matches!(query.aggregates[nth].function, AggregateFunction::Avg(_)),
+                        By::Aggregate(nth) => !matches!(
+                            query.aggregates[nth].function,
+                            AggregateFunction::Avg(_) | AggregateFunction::Variance { .. }
+                        ),
                         By::Key(nth) => match query.keys[nth] {
                             Key::Column(c) => query.columns[c].ty.physical() != Physical::Bytes,
                             Key::Buckets { .. } => false,

@@ -1,0 +1,122 @@
+//! Sets of distinct values by group.
+
+use crate::exec::columns::{BlockScratch, SegmentView};
+use crate::exec::digits::{Digits, INTERNED};
+use crate::exec::groups::Target;
+use crate::exec::hash::U64Map;
+use crate::exec::rowset::RowSet;
+use crate::exec::values::ValueMap;
+use crate::{Budget, Result};
+
+pub(in crate::exec) struct DistinctSet {
+    /// Bits, `cardinality` a group, while that is little.
+    bits: Vec<u64>,
+    cardinality: usize,
+    /// (group << 32 | digit) otherwise; of a digit of more than 32 bits it alone: there is one group.
+    pairs: Option<U64Map>,
+    lone: bool,
+    pub interner: Option<ValueMap>,
+    /// Pairs of a block.
+    batch: Vec<u64>,
+}
+
+/// Bits of a distinct set beyond which it is a hash table.
+const DISTINCT_BITS: u64 = 1 << 27;
+
+impl DistinctSet {
+    /// `slots`: the number of groups if it is known beforehand.
+    pub fn new(digits: &Digits, view: &SegmentView<'_>, slots: Option<usize>, budget: &Budget) -> Result<Self> {
+        let interner = digits.interner(view, budget)?;
+        let dense = slots.and_then(|slots| (slots as u64).checked_mul(digits.cardinality));
+        let dense = dense.filter(|bits| *bits <= DISTINCT_BITS && digits.cardinality < INTERNED);
+        let cardinality = digits.cardinality as usize;
+        let lone = digits.cardinality > INTERNED;
+        let (bits, batch) = (Vec::new(), Vec::new());
+        let mut set = DistinctSet { bits, cardinality, pairs: None, lone, interner, batch };
+        match dense {
+            Some(bits) => set.bits = vec![0; (bits / 64) as usize + 1],
+            None => set.pairs = Some(U64Map::new(budget)?),
+        }
+        Ok(set)
+    }
+
+    /// Adds the rows of `set`.
+    pub fn update(
+        &mut self,
+        digits: &Digits,
+        view: &SegmentView<'_>,
+        scratch: &mut BlockScratch,
+        set: &mut RowSet,
+        target: Target<'_>,
+    ) -> Result<()> {
+        let DistinctSet { bits, cardinality, pairs, interner, lone, batch } = self;
+        let Some(pairs) = pairs else {
+            let group = |i: usize| match target {
+                Target::One(g) => g as usize,
+                Target::Each(groups) => groups[i] as usize,
+            };
+            return digits.each(view, scratch, interner.as_mut(), set, |i, digit| {
+                let at = group(i) * *cardinality + digit as usize;
+                bits[at / 64] |= 1 << (at % 64);
+            });
+        };
+        batch.clear();
+        match target {
+            Target::One(_) if *lone => digits.each(view, scratch, interner.as_mut(), set, |_, digit| batch.push(digit)),
+            Target::One(g) => digits.each(view, scratch, interner.as_mut(), set, |_, digit| {
+                batch.push(u64::from(g) << 32 | digit);
+            }),
+            Target::Each(groups) => digits.each(view, scratch, interner.as_mut(), set, |i, digit| {
+                batch.push(u64::from(groups[i]) << 32 | digit);
+            }),
+        }?;
+        pairs.numbers(batch.iter().copied(), |_| {})
+    }
+
+    /// Adds another thread's set, whose group `g` is `to(g)` here.
+    pub fn merge(&mut self, from: &DistinctSet, to: impl Fn(u32) -> u32) -> Result<()> {
+        let digits = match (&mut self.interner, &from.interner) {
+            (Some(map), Some(other)) => Some(map.merge(other)?),
+            _ => None,
+        };
+        let Some(pairs) = &mut self.pairs else {
+            // Dense groups have the same numbers.
+            self.bits.iter_mut().zip(&from.bits).for_each(|(a, b)| *a |= b);
+            return Ok(());
+        };
+        if self.lone {
+            let from = from.pairs.as_ref().map_or(&[][..], U64Map::keys);
+            return pairs.numbers(from.iter().copied(), |_| {});
+        }
+        let moved = |group: u32, digit: u64| {
+            let digit = digits.as_ref().map_or(digit, |numbers| u64::from(numbers[digit as usize]));
+            u64::from(to(group)) << 32 | digit
+        };
+        let from = from.pairs.as_ref().map_or(&[][..], U64Map::keys);
+        pairs.numbers(from.iter().map(|key| moved((key >> 32) as u32, key & 0xffff_ffff)), |_| {})
+    }
+
+    /// Bytes held from the beginning.
+    pub fn held(&self) -> usize {
+        self.bits.len() * 8
+    }
+
+    /// Calls `f(group, digit)` for every member.
+    pub fn each(&self, mut f: impl FnMut(u32, u64) -> Result<()>) -> Result<()> {
+        match &self.pairs {
+            Some(pairs) if self.lone => pairs.keys().iter().try_for_each(|digit| f(0, *digit)),
+            Some(pairs) => pairs.keys().iter().try_for_each(|key| f((key >> 32) as u32, key & 0xffff_ffff)),
+            None => {
+                for (i, &word) in self.bits.iter().enumerate() {
+                    let mut w = word;
+                    while w != 0 {
+                        let at = i * 64 + w.trailing_zeros() as usize;
+                        f((at / self.cardinality) as u32, (at % self.cardinality) as u64)?;
+                        w &= w - 1;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Adding up what two threads made of the same groups.
+
+use super::{State, States, add_wide, improve};
+use crate::{Error, Result};
+
+impl States {
+    /// Adds the states of another thread, whose group `g` is `to(g)` here; room for these groups was made.
+    pub fn merge(&mut self, other: &States, to: impl Fn(u32) -> u32 + Copy) -> Result<()> {
+        let memory = &mut self.memory;
+        let at = |g: usize| to(g as u32) as usize;
+        for (state, from) in self.states.iter_mut().zip(&other.states) {
+            match (state, from) {
+                (State::Alias(_), State::Alias(_)) => {}
+                (State::Count(all), State::Count(from)) => each(all, from, at, |a, b| a + b),
+                (State::SumInt(sums), State::SumInt(from)) => sums.merge(from, to, memory)?,
+                (State::SumWide { sums, nan }, State::SumWide { sums: from, nan: from_nan }) => {
+                    for (g, sum) in from.iter().enumerate() {
+                        sums[at(g)] = add_wide(sums[at(g)], *sum)?;
+                    }
+                    each(nan, from_nan, at, |a, b| a | b);
+                }
+                (State::SumFloat(sums), State::SumFloat(from)) => {
+                    for g in 0..other.groups as u32 {
+                        sums.merge(to(g), &from.get(g))?;
+                    }
+                }
+                (State::Squares(sums), State::Squares(from)) => sums.merge(from, to, memory)?,
+                (State::Products(sums), State::Products(from)) => {
+                    for g in 0..other.groups as u32 {
+                        sums.merge(to(g), &from.get(g))?;
+                    }
+                }
+                (State::Extreme { values, max: true }, State::Extreme { values: from, .. }) => {
+                    each(values, from, at, i64::max);
+                }
+                (State::Extreme { values, .. }, State::Extreme { values: from, .. }) => {
+                    each(values, from, at, i64::min)
+                }
+                (State::ExtremeWide { values, max: true }, State::ExtremeWide { values: from, .. }) => {
+                    each(values, from, at, i128::max);
+                }
+                (State::ExtremeWide { values, .. }, State::ExtremeWide { values: from, .. }) => {
+                    each(values, from, at, i128::min);
+                }
+                (State::ExtremeBytes { values, max }, State::ExtremeBytes { values: from, .. }) => {
+                    for (g, v) in from.iter().enumerate() {
+                        if let Some(v) = v {
+                            improve(&mut values[at(g)], v, *max, memory)?;
+                        }
+                    }
+                }
+                (State::Bits { values, op }, State::Bits { values: from, .. }) => {
+                    each(values, from, at, |a, b| op.of(a, b));
+                }
+                (State::Distinct(set), State::Distinct(from)) => set.merge(from, to)?,
+                _ => return Err(Error::invalid("states of two kinds for one aggregate")),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn each<T: Copy>(all: &mut [T], from: &[T], at: impl Fn(usize) -> usize, both: impl Fn(T, T) -> T) {
+    for (g, value) in from.iter().enumerate() {
+        let slot = &mut all[at(g)];
+        *slot = both(*slot, *value);
+    }
+}

@@ -1,0 +1,208 @@
+//! Exact sums of integers and of decimals that mostly fit 64 bits.
+
+use super::{add_wide, extend};
+use crate::exec::bits::Selection;
+use crate::exec::columns::{BlockScratch, Kind, SegmentView};
+use crate::exec::groups::Target;
+use crate::exec::kernels;
+use crate::exec::rowset::{RowSet, for_rows};
+use crate::types::{LogicalType, Value};
+use crate::{Reservation, Result};
+
+/// Exact sums of I64 values: in 64 bits while they are known to fit, then in 128.
+#[derive(Default)]
+pub(in crate::exec) struct IntSums {
+    small: Vec<i64>,
+    large: Vec<i128>,
+    /// No small sum is larger than this in magnitude.
+    bound: u64,
+    nan: Vec<bool>,
+}
+
+/// The largest magnitude of a block's values, by what headers tell of it; `None`: unknown, or a NaN may be among them.
+pub(in crate::exec) fn magnitude(
+    column: usize,
+    view: &SegmentView<'_>,
+    scratch: &mut BlockScratch,
+) -> Result<Option<u64>> {
+    let of = &view.columns[column];
+    if of.is_computed() {
+        let (limits, _) = scratch.limits(column);
+        return Ok(limits.and_then(|(low, high)| u64::try_from(low.unsigned_abs().max(high.unsigned_abs())).ok()));
+    }
+    let header = scratch.header(view, column)?;
+    let (Value::I64(min), Value::I64(max)) = (&header.min, &header.max) else { return Ok(None) };
+    let limits = match of.kind {
+        Kind::IntCodes => of.int_values.get(*min as usize).copied().zip(of.int_values.get(*max as usize).copied()),
+        _ => Some((*min, *max)),
+    };
+    let limits = limits.filter(|(_, max)| !(of.is_numeric() && *max == LogicalType::NUMERIC_NAN_I64));
+    Ok(limits.map(|(min, max)| min.unsigned_abs().max(max.unsigned_abs())))
+}
+
+impl IntSums {
+    pub fn ensure(&mut self, groups: usize, memory: &mut Reservation) -> Result<()> {
+        extend(&mut self.small, groups, 0, memory)?;
+        if !self.large.is_empty() {
+            extend(&mut self.large, groups, 0, memory)?;
+        }
+        if self.nan.is_empty() { Ok(()) } else { extend(&mut self.nan, groups, false, memory) }
+    }
+
+    /// Makes room for large sums, so that adding rows needs no memory.
+    pub fn ensure_wide(&mut self, memory: &mut Reservation) -> Result<()> {
+        extend(&mut self.large, self.small.len(), 0, memory)
+    }
+
+    /// Adds a whole block's sum.
+    pub fn add_block(&mut self, group: usize, sum: i128, memory: &mut Reservation) -> Result<()> {
+        self.widen(memory)?;
+        self.large[group] = add_wide(self.large[group], sum)?;
+        Ok(())
+    }
+
+    /// Adds the sums of another thread, whose group `g` is `to(g)` here.
+    pub fn merge(&mut self, from: &IntSums, to: impl Fn(u32) -> u32, memory: &mut Reservation) -> Result<()> {
+        self.widen(memory)?;
+        if !from.nan.is_empty() {
+            extend(&mut self.nan, self.small.len(), false, memory)?;
+        }
+        for g in 0..from.small.len() {
+            let (sum, nan) = from.get(g);
+            let at = to(g as u32) as usize;
+            self.large[at] = add_wide(self.large[at], sum)?;
+            if nan {
+                self.nan[at] = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the small sums to the large ones, so that anything fits.
+    fn widen(&mut self, memory: &mut Reservation) -> Result<()> {
+        self.ensure_wide(memory)?;
+        if self.bound > 0 {
+            for (large, small) in self.large.iter_mut().zip(&mut self.small) {
+                *large += i128::from(std::mem::take(small));
+            }
+            self.bound = 0;
+        }
+        Ok(())
+    }
+
+    /// Adds the rows of `set`, none of them NULL.
+    pub fn update(
+        &mut self,
+        column: usize,
+        view: &SegmentView<'_>,
+        scratch: &mut BlockScratch,
+        set: &mut RowSet,
+        target: Target<'_>,
+        memory: &mut Reservation,
+    ) -> Result<()> {
+        let rows = set.rows as u64;
+        let of = &view.columns[column];
+        let groups = self.small.len();
+        let magnitude = magnitude(column, view, scratch)?;
+        let total = magnitude.and_then(|m| m.checked_mul(rows)).filter(|total| *total <= i64::MAX as u64);
+        if of.kind == Kind::I128 && !scratch.is_narrow(column) {
+            return self.update_wide(scratch.wide(view, column)?, set, target, memory);
+        }
+        let values = scratch.ints(view, column)?;
+        let Some(total) = total else {
+            self.widen(memory)?;
+            let numeric = of.is_numeric() && !of.is_computed();
+            if numeric {
+                extend(&mut self.nan, groups, false, memory)?;
+            }
+            let (large, nan) = (&mut self.large, &mut self.nan);
+            let mut add = |g: usize, v: i64| {
+                if numeric && v == LogicalType::NUMERIC_NAN_I64 {
+                    nan[g] = true;
+                } else {
+                    large[g] += i128::from(v);
+                }
+            };
+            match target {
+                Target::One(g) => for_rows!(set, i, { add(g as usize, values[i]) }),
+                Target::Each(g) => for_rows!(set, i, { add(g[i] as usize, values[i]) }),
+            }
+            return Ok(());
+        };
+        match target {
+            Target::One(group) => {
+                let sum = match &set.selection {
+                    Selection::All => kernels::sum_all(values),
+                    Selection::Some(bits) => kernels::sum_selected(values, bits.words()),
+                    Selection::None => 0,
+                };
+                self.widen(memory)?;
+                self.large[group as usize] += i128::from(sum);
+            }
+            Target::Each(groups_of) => {
+                if self.bound.checked_add(total).is_none_or(|b| b > i64::MAX as u64) {
+                    self.widen(memory)?;
+                }
+                self.bound += total;
+                let small = self.small.as_mut_slice();
+                if set.list().is_none() {
+                    let (groups, rest) = groups_of[..set.rows].as_chunks::<{ kernels::TOGETHER }>();
+                    let (chunks, last) = values[..set.rows].as_chunks::<{ kernels::TOGETHER }>();
+                    for (groups, values) in groups.iter().zip(chunks) {
+                        if kernels::is_uniform(groups) {
+                            let slot = &mut small[groups[0] as usize];
+                            *slot = values.iter().fold(*slot, |sum, v| sum.wrapping_add(*v));
+                        } else {
+                            for (g, v) in groups.iter().zip(values) {
+                                let slot = &mut small[*g as usize];
+                                *slot = slot.wrapping_add(*v);
+                            }
+                        }
+                    }
+                    for (g, v) in rest.iter().zip(last) {
+                        let slot = &mut small[*g as usize];
+                        *slot = slot.wrapping_add(*v);
+                    }
+                    return Ok(());
+                }
+                for_rows!(set, i, {
+                    let slot = &mut small[groups_of[i] as usize];
+                    *slot = slot.wrapping_add(values[i]);
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds decimals that do not fit 64 bits.
+    fn update_wide(
+        &mut self,
+        values: &[i128],
+        set: &mut RowSet,
+        target: Target<'_>,
+        memory: &mut Reservation,
+    ) -> Result<()> {
+        self.widen(memory)?;
+        extend(&mut self.nan, self.small.len(), false, memory)?;
+        let (large, nan) = (&mut self.large, &mut self.nan);
+        let mut add = |g: usize, v: i128| -> Result<()> {
+            if v == LogicalType::NUMERIC_NAN_I128 {
+                nan[g] = true;
+            } else {
+                large[g] = add_wide(large[g], v)?;
+            }
+            Ok(())
+        };
+        match target {
+            Target::One(g) => for_rows!(set, i, { add(g as usize, values[i])? }),
+            Target::Each(g) => for_rows!(set, i, { add(g[i] as usize, values[i])? }),
+        }
+        Ok(())
+    }
+
+    /// The sum of a group, and whether a NaN is in it.
+    pub fn get(&self, group: usize) -> (i128, bool) {
+        let large = self.large.get(group).copied().unwrap_or(0);
+        (large + i128::from(self.small[group]), self.nan.get(group).copied().unwrap_or(false))
+    }
+}
