@@ -54,6 +54,10 @@ impl Reservation {
         self.bytes
     }
 
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     /// Reserves `bytes` more. Errors: `Error::Budget`, and nothing changed.
     pub fn grow(&mut self, bytes: usize) -> Result<()> {
         let inner = &self.budget.0;

@@ -12,8 +12,8 @@ use crate::error::OrRaise;
 use crate::pg::lookup;
 use crate::pg::node::{self, Node};
 use crate::translate::template::{
-    ColumnTemplate, FilterTemplate, Function, GroupsTemplate, KeyTemplate, PlanTemplate, RowTopTemplate, Shape, Target,
-    TermTemplate, TopTemplate,
+    ColumnTemplate, DimensionTemplate, FilterTemplate, Function, GroupsTemplate, Join, KeyTemplate, PlanTemplate,
+    RowTopTemplate, Shape, Target, TermTemplate, TopTemplate,
 };
 
 #[pg_guard]
@@ -29,6 +29,15 @@ pub unsafe extern "C-unwind" fn explain_foreign_scan(
         let deparser = Deparser::new(node, scan_plan, state, &template);
         if !matches!(&template.filter, FilterTemplate::And(parts) if parts.is_empty()) {
             explain.text(c"Pushed Filter", &deparser.filter(&template.filter, true));
+        }
+        if !template.dimensions.is_empty() {
+            let found = if (*state).analyze { scan::state(node).map(|s| s.inputs.dimensions.rows()) } else { None };
+            let of = |(nth, dimension): (usize, &DimensionTemplate)| {
+                let rows = found.as_ref().and_then(|f| f.get(nth).copied().flatten());
+                describe_dimension(dimension, rows)
+            };
+            let dimensions: Vec<String> = template.dimensions.iter().enumerate().map(of).collect();
+            explain.list(c"Dimensions", &dimensions);
         }
         if let Shape::Groups(groups) = &template.shape {
             let keys = deparser.targets(groups, |t| matches!(t, Target::Key(_)));
@@ -164,7 +173,8 @@ impl Deparser {
             let computed = |column: &ColumnTemplate| match column {
                 ColumnTemplate::Computed(computed) => Some(computed.text.clone()),
                 ColumnTemplate::Mapped(mapped) => Some(mapped.text.clone()),
-                ColumnTemplate::Stored(_) => None,
+                ColumnTemplate::Attribute(attribute) => Some(attribute.text.clone()),
+                ColumnTemplate::Stored(_) | ColumnTemplate::Lookup(_) => None,
             };
             Deparser {
                 computed: template.columns.iter().map(computed).collect(),
@@ -272,6 +282,18 @@ impl Deparser {
         let pairs = groups.targets.iter().zip(&self.targets);
         pairs.filter(|(t, _)| wanted(t)).map(|(_, node)| self.sql(*node)).collect()
     }
+}
+
+fn describe_dimension(dimension: &DimensionTemplate, rows: Option<u64>) -> String {
+    let join = match dimension.join {
+        Join::Inner => "join",
+        Join::Left => "left join",
+        Join::Semi => "semi-join",
+        Join::Anti => "anti-join",
+        Join::Filter => "filter by keys",
+    };
+    let rows = rows.map(|rows| format!(", {rows} rows")).unwrap_or_default();
+    format!("{}: {join} on {}{rows}", dimension.name, dimension.condition)
 }
 
 fn describe_fold(columns: &[usize]) -> String {

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::pg::fold::{Batch, Call, Feed, FeedColumn, Fold};
 use crate::pg::settings::FixedSettings;
 use crate::pg::values::Codec;
-use crate::translate::template::{FoldTemplate, Target};
+use crate::translate::template::{ColumnTemplate, FoldTemplate, GroupsTemplate, Target};
 
 /// Rows converted at a time.
 const BATCH: usize = 1024;
@@ -32,17 +32,19 @@ impl Folded {
         number: usize,
         template: &FoldTemplate,
         inputs: &Inputs,
-        targets: &[Target],
+        GroupsTemplate { targets, localized, .. }: &GroupsTemplate,
         counted: Vec<AggregateResult>,
         groups: &Combined,
         budget: &Budget,
     ) -> Result<Folded> {
         let evaluator = inputs.expressions.evaluator();
         let mut calls: Vec<(usize, Call<'_>)> = Vec::new();
-        for (target, node) in targets.iter().zip(&inputs.targets) {
+        for (at, target) in targets.iter().enumerate() {
             if let Target::Folded(fold, nth) = target
                 && *fold == number
             {
+                let behind = localized.iter().position(|l| *l == at).map(|nth| targets.len() + nth);
+                let node = inputs.targets.get(behind.unwrap_or(at)).ok_or_else(malformed)?;
                 calls.push((*nth, Call { aggregate: *node, filtered: template.filter.is_some() }));
             }
         }
@@ -58,6 +60,10 @@ impl Folded {
         }
         drop(guard);
         let position = |attribute: i16| {
+            let looked_up = |c: &ColumnTemplate| matches!(c, ColumnTemplate::Attribute(a) if a.number == attribute);
+            if let Some(column) = inputs.template.columns.iter().position(looked_up) {
+                return template.columns.iter().position(|c| *c == column);
+            }
             let schema = &inputs.datasource.schema;
             let of =
                 usize::try_from(attribute - 1).ok().and_then(|a| inputs.datasource.attributes.get(a).copied())??;

@@ -7,8 +7,8 @@ use crate::translate::aggregate;
 use crate::translate::filter::Builder;
 use crate::translate::shippable::{self, Reason};
 use crate::translate::template::{
-    self, AggregateTemplate, ColumnTemplate, FilterTemplate, FoldTemplate, GroupsTemplate, KeyTemplate, PlanTemplate,
-    Shape, Target, TopTemplate,
+    self, AggregateTemplate, ColumnTemplate, DimensionTemplate, FilterTemplate, FoldTemplate, GroupsTemplate,
+    KeyTemplate, PlanTemplate, Shape, Target, TopTemplate,
 };
 
 /// A column of the pushed scan's tuple.
@@ -31,6 +31,8 @@ pub struct Grouping<'p, 'd> {
     sets: Option<Vec<Vec<usize>>>,
     groupings: Vec<Vec<usize>>,
     pub folds: Vec<Fold<'p>>,
+    /// Folded calls that use dimensions: their positions in `outputs`, and as calls of the datasource's columns.
+    pub localized: Vec<(usize, Node<'p>)>,
 }
 
 /// What a fold becomes, and its columns as expressions.
@@ -52,12 +54,16 @@ impl<'p, 'd> Grouping<'p, 'd> {
             sets: None,
             groupings: Vec::new(),
             folds: Vec::new(),
+            localized: Vec::new(),
         }
     }
 
     pub fn key(&mut self, expression: Node<'p>, sort_group: u32) -> Result<(), Reason> {
-        let key =
-            aggregate::key(&mut self.builder, expression).map_err(|reason| format!("grouping column: {reason}"))?;
+        let key = self
+            .builder
+            .localize(expression)
+            .and_then(|local| aggregate::key(&mut self.builder, local))
+            .map_err(|reason| format!("grouping column: {reason}"))?;
         match key {
             None => self.constants.push(expression),
             Some(key) => {
@@ -105,8 +111,12 @@ impl<'p, 'd> Grouping<'p, 'd> {
                 return Walk::Skip;
             }
             let covered = match n.view() {
-                View::Aggregate(call) => self.aggregate(n, &call),
+                View::Aggregate(_) => self.aggregate(n),
                 View::Grouping(references) => self.grouping(n, &references),
+                // It depends on the key of its table, by which PostgreSQL saw that rows are grouped.
+                View::Var(v) if v.relation != self.builder.relation && v.levels_up == 0 && self.sets.is_none() => {
+                    self.key(n, 0)
+                }
                 View::Var(_) => Err("a column stands outside of aggregates and is not grouped by itself".into()),
                 View::Other if n.tag() == pgrx::pg_sys::NodeTag::T_PlaceHolderVar => {
                     Err("an expression is not known to the engine".into())
@@ -129,9 +139,11 @@ impl<'p, 'd> Grouping<'p, 'd> {
     }
 
     /// Computed by the engine, or else by PostgreSQL from the values that the engine finds.
-    fn aggregate(&mut self, node: Node<'p>, call: &AggregateView<'p>) -> Result<(), Reason> {
+    fn aggregate(&mut self, node: Node<'p>) -> Result<(), Reason> {
+        let local = self.builder.localize(node)?;
+        let View::Aggregate(call) = local.view() else { return Err("it is no aggregate".into()) };
         let mark = self.builder.mark();
-        match aggregate::aggregate(&mut self.builder, call, &mut self.orders) {
+        match aggregate::aggregate(&mut self.builder, &call, &mut self.orders) {
             Ok((mut made, decimals)) => {
                 if let Some(decimals) = decimals {
                     made.decimals = Some(self.aggregates.len());
@@ -143,17 +155,17 @@ impl<'p, 'd> Grouping<'p, 'd> {
             }
             Err(reason) => {
                 self.builder.reset(mark);
-                self.fold(node, call).map_err(|more| format!("{reason}; nor from distinct values: {more}"))
+                self.fold(node, local, &call).map_err(|more| format!("{reason}; nor from distinct values: {more}"))
             }
         }
     }
 
-    fn fold(&mut self, node: Node<'p>, call: &AggregateView<'p>) -> Result<(), Reason> {
+    fn fold(&mut self, node: Node<'p>, local: Node<'p>, call: &AggregateView<'p>) -> Result<(), Reason> {
         let filter = match call.filter {
             Some(filter) => self.builder.filter(filter).ok(),
             None => Some(FilterTemplate::everything()),
         };
-        let attributes = shippable::foldable(node, call, self.builder.relation, filter.is_none())?;
+        let attributes = shippable::foldable(local, call, self.builder.relation, filter.is_none())?;
         let mut columns = Vec::with_capacity(attributes.len());
         for attribute in attributes {
             columns.push(self.builder.column(attribute)?.0);
@@ -180,6 +192,9 @@ impl<'p, 'd> Grouping<'p, 'd> {
         });
         fold.calls += 1;
         let target = Target::Folded(at, fold.calls - 1);
+        if !local.equals(node) {
+            self.localized.push((self.outputs.len(), local));
+        }
         self.output(node, target);
         Ok(())
     }
@@ -200,6 +215,7 @@ impl<'p, 'd> Grouping<'p, 'd> {
     pub fn template(
         &self,
         columns: Vec<ColumnTemplate>,
+        dimensions: Vec<DimensionTemplate>,
         filters: Vec<FilterTemplate>,
         drop_empty: bool,
         top: Option<TopTemplate>,
@@ -208,6 +224,7 @@ impl<'p, 'd> Grouping<'p, 'd> {
             version: template::VERSION,
             columns,
             classes: self.builder.class_templates(),
+            dimensions,
             filter: FilterTemplate::And(filters),
             shape: Shape::Groups(GroupsTemplate {
                 keys: self.keys.clone(),
@@ -219,6 +236,7 @@ impl<'p, 'd> Grouping<'p, 'd> {
                 sets: self.sets(),
                 groupings: self.groupings.clone(),
                 folds: self.folds.iter().map(|f| f.template.clone()).collect(),
+                localized: self.localized.iter().map(|(at, _)| *at).collect(),
             }),
             reasons: Vec::new(),
         }

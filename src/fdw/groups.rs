@@ -177,7 +177,7 @@ impl Groups {
         for (number, fold) in groups.folds.iter().enumerate() {
             let of_roots = counted.by_ref().take(layout.roots.len()).collect();
             let budget = &start.options.budget;
-            folds.push(Folded::new(number, fold, inputs, &groups.targets, of_roots, &combined, budget)?);
+            folds.push(Folded::new(number, fold, inputs, groups, of_roots, &combined, budget)?);
         }
         // Classes have their values once all were seen.
         for (key, values) in groups.keys.iter().zip(&mut buckets) {

@@ -2,6 +2,7 @@
 
 mod analyze;
 mod chunk;
+mod dimensions;
 mod estimate;
 mod explain;
 mod fold;
@@ -16,6 +17,7 @@ mod prune;
 mod rows;
 mod scan;
 mod sets;
+mod star;
 mod truncate;
 mod upper;
 
@@ -26,6 +28,7 @@ use crate::pg::function::VERSION_1;
 /// Installs hooks of the planner.
 pub fn register() {
     estimate::register();
+    upper::register();
 }
 
 #[unsafe(no_mangle)]

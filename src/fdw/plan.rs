@@ -15,8 +15,9 @@ use crate::error::{Error, OrRaise};
 use crate::pg::list;
 use crate::pg::node::{self, Node};
 use crate::pg::snapshot::ActiveSnapshot;
+use crate::pg::subplan;
 use crate::translate::filter::Builder;
-use crate::translate::template::{self, ColumnTemplate, FilterTemplate, PlanTemplate, Shape};
+use crate::translate::template::{self, ColumnTemplate, DimensionTemplate, FilterTemplate, PlanTemplate, Shape};
 
 /// What planning knows of a datasource: `fdw_private` of its `RelOptInfo`.
 pub struct RelationState {
@@ -173,7 +174,7 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
     unsafe {
         let upper = [pg_sys::RelOptKind::RELOPT_UPPER_REL, pg_sys::RelOptKind::RELOPT_OTHER_UPPER_REL];
         if upper.contains(&(*relation).reloptkind) {
-            return upper::plan(path, target);
+            return upper::plan(root, path, target);
         }
         let Some(state) = RelationState::of(relation) else {
             Error::from(basalt_engine::Error::invalid("the relation was not planned by basalt")).raise();
@@ -210,10 +211,15 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
                 reasons.push(reason.clone());
             }
         }
+        let (columns, dimensions) = match column_templates(&mut builder, root) {
+            Ok(made) => made,
+            Err(reason) => Error::from(basalt_engine::Error::invalid(reason)).raise(),
+        };
         let template = PlanTemplate {
             version: template::VERSION,
-            columns: column_templates(&builder, root, (*relation).relid),
+            columns,
             classes: builder.class_templates(),
+            dimensions,
             filter: FilterTemplate::And(pushed),
             shape: Shape::Rows { output, top },
             reasons,
@@ -231,21 +237,77 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
     }
 }
 
-/// The columns that a plan reads and computes.
+/// The columns that a plan reads and computes, and its dimensions.
 ///
 /// # Safety
-/// `root` is the planner's, and has the table as number `relation`.
+/// `root` is the planner's, and has the builder's table.
 pub unsafe fn column_templates(
-    builder: &Builder<'_, '_>,
+    builder: &mut Builder<'_, '_>,
     root: *mut pg_sys::PlannerInfo,
-    relation: u32,
-) -> Vec<ColumnTemplate> {
+) -> Result<(Vec<ColumnTemplate>, Vec<DimensionTemplate>), String> {
     // SAFETY: the caller's contract; range table entries have names.
-    let name = unsafe {
-        let entry = *(*root).simple_rte_array.add(relation as usize);
-        crate::pg::lookup::text((*(*entry).eref).aliasname)
+    unsafe {
+        if builder.dimensions.is_empty() {
+            let entry = *(*root).simple_rte_array.add(builder.relation as usize);
+            let name = crate::pg::lookup::text((*(*entry).eref).aliasname).unwrap_or_default();
+            let (relation, table) = (builder.relation, builder.datasource.relation);
+            return Ok((builder.templates(&|n: Node<'_>| n.sql(relation, table, &name)), Vec::new()));
+        }
+        let context = node::query_context((*(*root).parse).rtable, (*root).all_baserels);
+        let text = |n: Node<'_>| n.sql_in(context);
+        let dimensions = builder.dimension_templates(&text)?;
+        Ok((builder.templates(&text), dimensions))
+    }
+}
+
+/// Makes InitPlans of the paths of dimensions. Returns the numbers of their plans, and `expressions` with what stands for them behind.
+///
+/// # Safety
+/// `paths` are `root`'s, of which a plan is being made.
+pub unsafe fn init_plans(
+    root: *mut pg_sys::PlannerInfo,
+    paths: Vec<*mut pg_sys::Path>,
+    mut expressions: *mut pg_sys::List,
+) -> (Vec<i32>, *mut pg_sys::List) {
+    let mut plans = Vec::with_capacity(paths.len());
+    for path in paths {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let (number, parameter) = subplan::init_plan(root, path);
+            plans.push(number);
+            expressions = pg_sys::lappend(expressions, parameter.as_ptr().cast());
+        }
+    }
+    (plans, expressions)
+}
+
+/// `fdw_private` of a plan with dimensions: the template's text, the datasource's place among the scan's relations, the numbers of the dimensions' plans.
+///
+/// # Safety
+/// `text` is what `encode` made.
+pub unsafe fn private(text: *mut pg_sys::String, place: i32, plans: &[i32]) -> *mut pg_sys::List {
+    // SAFETY: appending to lists that only this function holds.
+    unsafe {
+        let mut numbers = pg_sys::lappend_int(std::ptr::null_mut(), place);
+        for plan in plans {
+            numbers = pg_sys::lappend_int(numbers, *plan);
+        }
+        let list = pg_sys::lappend(std::ptr::null_mut(), text.cast());
+        pg_sys::lappend(list, numbers.cast())
+    }
+}
+
+/// The datasource's place among the scan's relations, and the numbers of the dimensions' plans.
+pub fn places(private: *mut pg_sys::List) -> (usize, Vec<i32>) {
+    // SAFETY: a plan's `fdw_private` is what `encode` or `private` made.
+    let numbers = unsafe {
+        let parts = list::pointers::<pg_sys::List>(private);
+        parts.get(1).map(|numbers| list::integers(*numbers)).unwrap_or_default()
     };
-    builder.templates(&name.unwrap_or_default())
+    match numbers.split_first() {
+        Some((place, plans)) => (usize::try_from(*place).unwrap_or(0), plans.to_vec()),
+        None => (0, Vec::new()),
+    }
 }
 
 /// Attributes that the relation's targets and the local clauses need; a whole-row reference needs all.

@@ -10,6 +10,7 @@ use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 
 use super::chunk::Chunk;
+use super::dimensions::Dimensions;
 use super::groups::Groups;
 use super::plan;
 use super::prune::{self, Pruned};
@@ -47,6 +48,7 @@ pub struct Inputs {
     pub targets: Vec<Node<'static>>,
     /// The segments of the execution's snapshot, once they were read.
     segments: Option<Arc<[SegmentEntry]>>,
+    pub dimensions: Dimensions,
 }
 
 /// What produces tuples.
@@ -83,7 +85,16 @@ impl Scan {
             let slot = (*node).ss.ss_ScanTupleSlot;
             let chunk = Chunk::new(slot);
             Ok(Scan {
-                inputs: Inputs { template, datasource, expressions, columns, bound, targets, segments: None },
+                inputs: Inputs {
+                    dimensions: Dimensions::new((*node).ss.ps.state, plan::places((*plan).fdw_private).1),
+                    template,
+                    datasource,
+                    expressions,
+                    columns,
+                    bound,
+                    targets,
+                    segments: None,
+                },
                 host: PgHost::new(evaluator, orders),
                 source: None,
                 chunk,
@@ -115,6 +126,7 @@ impl Scan {
     /// Binds parameters and chooses segments.
     fn start(&mut self) -> Result<Start> {
         let inputs = &mut self.inputs;
+        let joined = inputs.dimensions.load(&inputs.template.dimensions, guc::query_memory_limit())?;
         self.host.clear(&inputs.template.classes);
         for (position, column) in inputs.template.columns.iter().enumerate() {
             let before = &inputs.bound[..position];
@@ -126,10 +138,15 @@ impl Scan {
                 ColumnTemplate::Mapped(template) => {
                     (bind::mapped(template, before, &inputs.expressions, &mut self.host)?, template.ty)
                 }
+                ColumnTemplate::Lookup(lookup) => (inputs.dimensions.lookup(lookup)?, LogicalType::Int8),
+                ColumnTemplate::Attribute(attribute) => (inputs.dimensions.attribute(attribute)?, attribute.ty),
             };
             inputs.columns[position] = ColumnRef::computed(computed, ty);
         }
-        let filter = bind::bind(&inputs.template.filter, &inputs.bound, &inputs.expressions, &mut self.host)?;
+        let mut filter = bind::bind(&inputs.template.filter, &inputs.bound, &inputs.expressions, &mut self.host)?;
+        if !joined.is_empty() {
+            filter = Filter::And(joined.into_iter().chain([filter]).collect());
+        }
         let segments = inputs.segments.get_or_insert_with(|| segment::list(&inputs.datasource.id));
         let time = inputs.datasource.schema.time.and_then(|position| {
             let id = inputs.datasource.schema.columns[position].id;
@@ -138,7 +155,11 @@ impl Scan {
         let (kept, pruned) = prune::prune(segments, &filter, &inputs.columns, time);
         self.pruned = pruned;
         let threads = usize::try_from(guc::MAX_THREADS.get()).unwrap_or(1);
-        let options = ExecOptions { threads, budget: Budget::new(guc::query_memory_limit()), cancel: Cancel::new() };
+        let options = ExecOptions {
+            threads,
+            budget: Budget::new(guc::query_memory_limit().saturating_sub(inputs.dimensions.bytes())),
+            cancel: Cancel::new(),
+        };
         Ok(Start { filter, segments: kept.into_iter().cloned().collect(), options })
     }
 
@@ -204,7 +225,11 @@ pub unsafe fn relation_of(node: *mut pg_sys::ForeignScanState) -> (u32, pg_sys::
     // SAFETY: the plan names its tables in `fs_relids`; range table entries are counted from 1.
     unsafe {
         let plan = (*node).ss.ps.plan.cast::<pg_sys::ForeignScan>();
-        let index = pg_sys::bms_next_member((*plan).fs_relids, -1);
+        let (place, _) = plan::places((*plan).fdw_private);
+        let mut index = pg_sys::bms_next_member((*plan).fs_relids, -1);
+        for _ in 0..place {
+            index = pg_sys::bms_next_member((*plan).fs_relids, index);
+        }
         let entries = (*(*node).ss.ps.state).es_range_table;
         let entry = (*(*entries).elements.add(index as usize - 1)).ptr_value.cast::<pg_sys::RangeTblEntry>();
         (index as u32, (*entry).relid)
@@ -219,6 +244,8 @@ fn columns(template: &PlanTemplate, datasource: &Datasource) -> Result<(Vec<Colu
             ColumnTemplate::Stored(_) => (LogicalType::Bool, 0, -1),
             ColumnTemplate::Computed(c) => (c.ty, c.declared, c.typmod),
             ColumnTemplate::Mapped(c) => (c.ty, c.declared, c.typmod),
+            ColumnTemplate::Lookup(_) => (LogicalType::Int8, pg_sys::INT8OID.to_u32(), -1),
+            ColumnTemplate::Attribute(c) => (c.ty, c.declared, c.typmod),
         };
         let ColumnTemplate::Stored(id) = column else {
             // Bound anew whenever the scan starts.

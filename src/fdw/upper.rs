@@ -1,5 +1,7 @@
 //! Aggregation above a scan, done by the engine.
 
+use std::cell::Cell;
+
 use basalt_engine::plan::Filter;
 use pgrx::prelude::*;
 use pgrx::{PgSqlErrorCode, pg_sys};
@@ -8,14 +10,29 @@ use super::grouping::Grouping;
 use super::order;
 use super::plan::{self, RelationState};
 use super::prune;
+use super::star::{self, Found, Tree};
 use crate::error::Error;
 use crate::guc;
 use crate::pg::list;
 use crate::pg::node::{self, Node, View};
+use crate::pg::subplan;
 use crate::translate::filter::{self, Builder};
 use crate::translate::shippable::Reason;
 use crate::translate::template::{AggregateTemplate, FilterTemplate, Finish, Function, KeyTemplate, Target};
 use crate::translate::time;
+
+thread_local! {
+    static PREVIOUS: Cell<pg_sys::create_upper_paths_hook_type> = const { Cell::new(None) };
+}
+
+/// Installs the hook of the planner by which joins with dimensions are aggregated; once a process.
+pub fn register() {
+    // SAFETY: hooks are set while the library is loaded, by the only thread there is.
+    unsafe {
+        PREVIOUS.set(pg_sys::create_upper_paths_hook);
+        pg_sys::create_upper_paths_hook = Some(create_upper_paths);
+    }
+}
 
 #[pg_guard]
 pub unsafe extern "C-unwind" fn get_foreign_upper_paths(
@@ -25,66 +42,75 @@ pub unsafe extern "C-unwind" fn get_foreign_upper_paths(
     output: *mut pg_sys::RelOptInfo,
     extra: *mut std::ffi::c_void,
 ) {
-    // SAFETY: the planner's own structures; of a grouping `extra` is a GroupPathExtraData.
+    // SAFETY: the planner's own structures. Joins are looked at in the hook.
     unsafe {
-        if !(*output).fdw_private.is_null() || pg_sys::is_dummy_rel(input) {
-            // Nothing is scanned where a contradiction was found.
+        let Some(state) = RelationState::of(input) else { return };
+        let Some(step) = Step::new(root, stage, input, output, extra) else { return };
+        let result = translate(root, input, input, output, &step, state, None);
+        conclude(&step, result, state);
+    }
+}
+
+/// PostgreSQL asks a wrapper about joins only if all their relations are its own: of others, this hook is told.
+#[pg_guard]
+unsafe extern "C-unwind" fn create_upper_paths(
+    root: *mut pg_sys::PlannerInfo,
+    stage: pg_sys::UpperRelationKind::Type,
+    input: *mut pg_sys::RelOptInfo,
+    output: *mut pg_sys::RelOptInfo,
+    extra: *mut std::ffi::c_void,
+) {
+    // SAFETY: the planner's own structures.
+    unsafe {
+        if let Some(previous) = PREVIOUS.get() {
+            pg_sys::ffi::pg_guard_ffi_boundary(|| previous(root, stage, input, output, extra));
+        }
+        // Set operations have no one input.
+        if input.is_null() || (*input).reloptkind != pg_sys::RelOptKind::RELOPT_JOINREL {
             return;
         }
-        let query = (*root).parse;
-        let state = RelationState::of(input);
-        let (what, result) = match stage {
-            pg_sys::UpperRelationKind::UPPERREL_GROUP_AGG => {
-                let extra = extra.cast::<pg_sys::GroupPathExtraData>();
-                let step = Step {
-                    stage,
-                    target: (*output).reltarget,
-                    clauses: (*query).groupClause,
-                    sets: (*query).groupingSets,
-                    having: node::list((*extra).havingQual.cast()),
-                };
-                let result = match state {
-                    Some(state) => translate(root, input, output, &step, state),
-                    None => Err("it is over a join".to_owned()),
-                };
-                ("aggregation", result)
-            }
-            // Of what is aggregated, joined or numbered before, PostgreSQL makes distinct rows.
-            pg_sys::UpperRelationKind::UPPERREL_DISTINCT => match state {
-                Some(state) if !(*query).hasDistinctOn && !(*query).hasTargetSRFs => {
-                    let target = (&(*root).upper_targets)[stage as usize];
-                    let step = Step {
-                        stage,
-                        target,
-                        clauses: (*query).distinctClause,
-                        sets: std::ptr::null_mut(),
-                        having: Vec::new(),
-                    };
-                    ("DISTINCT", translate(root, input, output, &step, state))
+        let relations = star::list_of((*input).relids);
+        let datasources = star::datasources(root, &relations);
+        let Some((_, largest)) = datasources.first() else { return };
+        let Some(step) = Step::new(root, stage, input, output, extra) else { return };
+        let result = Tree::new(root).and_then(|tree| {
+            let mut reason = "it is over a join in which no datasource is joined to dimensions".to_owned();
+            for (fact, state) in datasources.iter().filter(|(fact, _)| tree.inner.contains(&(**fact).relid)) {
+                match translate(root, *fact, input, output, &step, state, Some(&tree)) {
+                    Ok(()) => return Ok(()),
+                    Err(why) => reason = why,
                 }
-                _ => return,
-            },
-            _ => return,
-        };
+            }
+            Err(reason)
+        });
         match result {
-            Ok(()) => {}
-            Err(reason) if guc::REQUIRE_PUSHDOWN.get() => {
-                Error::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, format!("the {what} is not pushed down"))
-                    .detail(format!("Reason: {reason}."))
-                    .hint("Setting basalt.require_pushdown to off lets PostgreSQL do it, row by row.")
-                    .raise();
+            // Of joined rows PostgreSQL makes distinct ones.
+            Err(reason) if stage == pg_sys::UpperRelationKind::UPPERREL_DISTINCT => {
+                largest.reasons.borrow_mut().push(format!("the DISTINCT is done by PostgreSQL: {reason}"));
             }
-            Err(reason) => {
-                if let Some(state) = state {
-                    state.reasons.borrow_mut().push(format!("the {what} is done by PostgreSQL: {reason}"));
-                }
-            }
+            result => conclude(&step, result, largest),
         }
+    }
+}
+
+/// Keeps for EXPLAIN why a step is not pushed down, or raises that as an error.
+fn conclude(step: &Step<'_>, result: Result<(), Reason>, state: &RelationState) {
+    let what = step.what;
+    match result {
+        Ok(()) => {}
+        Err(reason) if guc::REQUIRE_PUSHDOWN.get() => {
+            Error::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, format!("the {what} is not pushed down"))
+                .detail(format!("Reason: {reason}."))
+                .hint("Setting basalt.require_pushdown to off lets PostgreSQL do it, row by row.")
+                .raise();
+        }
+        Err(reason) => state.reasons.borrow_mut().push(format!("the {what} is done by PostgreSQL: {reason}")),
     }
 }
 
 /// What a planner's step makes of a scan: groups of rows, of which GROUP BY or DISTINCT says how they are told apart.
 struct Step<'p> {
+    what: &'static str,
     stage: pg_sys::UpperRelationKind::Type,
     target: *mut pg_sys::PathTarget,
     /// SortGroupClauses of the keys.
@@ -94,25 +120,76 @@ struct Step<'p> {
     having: Vec<Node<'p>>,
 }
 
+impl Step<'_> {
+    /// `None`: nothing is grouped in it, or nothing is scanned.
+    unsafe fn new(
+        root: *mut pg_sys::PlannerInfo,
+        stage: pg_sys::UpperRelationKind::Type,
+        input: *mut pg_sys::RelOptInfo,
+        output: *mut pg_sys::RelOptInfo,
+        extra: *mut std::ffi::c_void,
+    ) -> Option<Self> {
+        // SAFETY: the planner's own structures; of a grouping `extra` is a GroupPathExtraData.
+        unsafe {
+            // Nothing is scanned where a contradiction was found.
+            if !(*output).fdw_private.is_null() || pg_sys::is_dummy_rel(input) {
+                return None;
+            }
+            let query = &*(*root).parse;
+            match stage {
+                pg_sys::UpperRelationKind::UPPERREL_GROUP_AGG => Some(Step {
+                    what: "aggregation",
+                    stage,
+                    target: (*output).reltarget,
+                    clauses: query.groupClause,
+                    sets: query.groupingSets,
+                    having: node::list((*extra.cast::<pg_sys::GroupPathExtraData>()).havingQual.cast()),
+                }),
+                // Of what is aggregated or numbered before, PostgreSQL makes distinct rows.
+                pg_sys::UpperRelationKind::UPPERREL_DISTINCT if !query.hasDistinctOn && !query.hasTargetSRFs => {
+                    Some(Step {
+                        what: "DISTINCT",
+                        stage,
+                        target: (&(*root).upper_targets)[stage as usize],
+                        clauses: query.distinctClause,
+                        sets: std::ptr::null_mut(),
+                        having: Vec::new(),
+                    })
+                }
+                _ => None,
+            }
+        }
+    }
+}
+
+/// Adds a path to `output`. `fact`: the datasource; `input`: itself, or what it is joined to by `tree`.
 unsafe fn translate(
     root: *mut pg_sys::PlannerInfo,
+    fact: *mut pg_sys::RelOptInfo,
     input: *mut pg_sys::RelOptInfo,
     output: *mut pg_sys::RelOptInfo,
     step: &Step<'_>,
     state: &RelationState,
+    tree: Option<&Tree<'_>>,
 ) -> Result<(), Reason> {
     // SAFETY: the planner's own structures.
     unsafe {
         if let Some(reason) = state.local.first() {
             return Err(reason.clone());
         }
-        if !(*input).lateral_relids.is_null() {
+        if !(*fact).lateral_relids.is_null() {
             return Err("it refers to another table".into());
         }
-        let mut grouping = Grouping::new((*input).relid, &state.datasource, &state.segments);
+        let mut grouping = Grouping::new((*fact).relid, &state.datasource, &state.segments);
         let mut filters = Vec::new();
-        for rinfo in by_cost(root, list::pointers((*input).baserestrictinfo)) {
-            filters.push(plan::push(&mut grouping.builder, rinfo, input)?);
+        for rinfo in by_cost(root, list::pointers((*fact).baserestrictinfo)) {
+            filters.push(plan::push(&mut grouping.builder, rinfo, fact)?);
+        }
+        let mut found = Vec::new();
+        if let Some(tree) = tree {
+            let (more, dimensions) = tree.link(root, &mut grouping.builder)?;
+            filters.extend(more);
+            found = dimensions;
         }
         let targets = step.target;
         let expressions = node::list((*targets).exprs);
@@ -148,7 +225,7 @@ unsafe fn translate(
             grouping.cover(*condition)?;
         }
         check_folds(root, input, &grouping)?;
-        let buckets = count_buckets(root, input, &grouping.keys, &grouping.builder, state);
+        let buckets = count_buckets(root, fact, &grouping.keys, &grouping.builder, state);
         let drop_empty = grouping.keys.is_empty() && !step.clauses.is_null() && step.sets.is_null();
         if drop_empty {
             grouping.aggregates.push(AggregateTemplate {
@@ -158,8 +235,8 @@ unsafe fn translate(
                 decimals: None,
             });
         }
-        add_path(root, input, output, state, grouping, filters, step, drop_empty, buckets);
-        Ok(())
+        let pushed = Pushed { fact, input, state, grouping, filters, found, drop_empty, buckets };
+        add_path(root, output, step, pushed)
     }
 }
 
@@ -271,20 +348,36 @@ unsafe fn check_folds(
 /// What aggregating in the engine may cost of the rows' own scan.
 const ROW_SHARE: f64 = 0.9;
 
-#[allow(clippy::too_many_arguments)]
-unsafe fn add_path(
-    root: *mut pg_sys::PlannerInfo,
+/// What a step became.
+struct Pushed<'p, 's> {
+    fact: *mut pg_sys::RelOptInfo,
     input: *mut pg_sys::RelOptInfo,
-    output: *mut pg_sys::RelOptInfo,
-    state: &RelationState,
-    mut grouping: Grouping<'_, '_>,
+    state: &'s RelationState,
+    grouping: Grouping<'p, 's>,
     filters: Vec<FilterTemplate>,
-    step: &Step<'_>,
+    found: Vec<Found>,
     drop_empty: bool,
     buckets: f64,
-) {
+}
+
+unsafe fn add_path(
+    root: *mut pg_sys::PlannerInfo,
+    output: *mut pg_sys::RelOptInfo,
+    step: &Step<'_>,
+    pushed: Pushed<'_, '_>,
+) -> Result<(), Reason> {
+    let Pushed { fact, input, state, mut grouping, filters, found, drop_empty, buckets } = pushed;
     // SAFETY: the planner's own structures.
     unsafe {
+        // The rows of dimensions: key and attributes.
+        let (mut paths, mut looking_up): (*mut pg_sys::List, f64) = (std::ptr::null_mut(), 0.0);
+        for (dimension, found) in grouping.builder.dimensions.iter().zip(&found) {
+            let targets: Vec<Node<'_>> =
+                [dimension.key].into_iter().chain(dimension.attributes.iter().copied()).collect();
+            let path = subplan::path(root, found.relation, &targets).ok_or(subplan::NOT_PLANNED)?;
+            looking_up += (*path).total_cost + (*path).rows * pg_sys::cpu_tuple_cost;
+            paths = pg_sys::lappend(paths, path.cast());
+        }
         let estimate = |wanted: &dyn Fn(usize) -> bool| {
             let keys = grouping.outputs.iter().filter(|o| matches!(o.target, Target::Key(key) if wanted(key)));
             let keys: Vec<Node<'_>> = keys.map(|o| o.expression).collect();
@@ -300,7 +393,7 @@ unsafe fn add_path(
             estimate(&|key| set.contains(&key)).min(others * buckets)
         };
         let groups: f64 = grouping.sets().iter().map(|set| in_set(set)).sum();
-        let engine = plan::engine_cost(state.segments.len(), state.rows() as f64);
+        let engine = looking_up + plan::engine_cost(state.segments.len(), state.rows() as f64);
         let outputs: Vec<_> = grouping.outputs.iter().map(|o| (o.expression, o.target)).collect();
         let Grouping { keys, aggregates, builder, .. } = &mut grouping;
         let (top, most) = order::top(root, step.stage, &outputs, keys, aggregates, builder).unzip();
@@ -310,8 +403,8 @@ unsafe fn add_path(
         // hundredth for equal.
         let share = ((*(*input).cheapest_total_path).total_cost * ROW_SHARE / total).min(1.0);
         let (startup, total) = (engine * share, total * share);
-        let columns = plan::column_templates(&grouping.builder, root, (*input).relid);
-        let template = grouping.template(columns, filters, drop_empty, top);
+        let (columns, dimensions) = plan::column_templates(&mut grouping.builder, root)?;
+        let template = grouping.template(columns, dimensions, filters, drop_empty, top);
         let mut scan_targets: *mut pg_sys::List = std::ptr::null_mut();
         for (i, output) in grouping.outputs.iter().enumerate() {
             let entry =
@@ -319,10 +412,22 @@ unsafe fn add_path(
             (*entry).ressortgroupref = output.sort_group;
             scan_targets = pg_sys::lappend(scan_targets, entry.cast());
         }
+        // Behind the tuple's columns stand calls that are evaluated from values, and are no columns.
+        for (_, call) in &grouping.localized {
+            let number = (*scan_targets).length as i16 + 1;
+            let entry = pg_sys::makeTargetEntry(call.as_ptr().cast(), number, std::ptr::null_mut(), false);
+            scan_targets = pg_sys::lappend(scan_targets, entry.cast());
+        }
         let mut private = plan::encode(&template);
         private = pg_sys::lappend(private, node::make_list(grouping.builder.expressions).cast());
         private = pg_sys::lappend(private, scan_targets.cast());
         private = pg_sys::lappend(private, node::make_list(step.having.iter().copied()).cast());
+        private = pg_sys::lappend(private, paths.cast());
+        let place = star::list_of((*root).all_baserels).iter().position(|r| *r == (*fact).relid).unwrap_or(0);
+        private = pg_sys::lappend(private, pg_sys::makeInteger(place as i32).cast());
+        // Of a join with other tables PostgreSQL knows no wrapper.
+        (*output).serverid = (*fact).serverid;
+        (*output).fdwroutine = (*fact).fdwroutine;
         let path = pg_sys::create_foreign_upper_path(
             root,
             output,
@@ -335,6 +440,7 @@ unsafe fn add_path(
             private,
         );
         pg_sys::add_path(output, path.cast());
+        Ok(())
     }
 }
 
@@ -342,19 +448,24 @@ unsafe fn add_path(
 ///
 /// # Safety
 /// `path` is such a path, chosen by the planner.
-pub unsafe fn plan(path: *mut pg_sys::ForeignPath, target: *mut pg_sys::List) -> *mut pg_sys::ForeignScan {
-    // SAFETY: `add_path` put four elements into the path's private list.
+pub unsafe fn plan(
+    root: *mut pg_sys::PlannerInfo,
+    path: *mut pg_sys::ForeignPath,
+    target: *mut pg_sys::List,
+) -> *mut pg_sys::ForeignScan {
+    // SAFETY: `add_path` put six elements into the path's private list.
     unsafe {
         let parts: Vec<*mut pg_sys::List> = list::pointers((*path).fdw_private);
-        let [text, expressions, scan_targets, having] = parts.as_slice() else {
+        let [text, expressions, scan_targets, having, paths, place] = parts.as_slice() else {
             Error::from(basalt_engine::Error::invalid("the path was not made by basalt")).raise();
         };
+        let (plans, expressions) = plan::init_plans(root, list::pointers(*paths), *expressions);
         pg_sys::make_foreignscan(
             target,
             *having,
             0,
-            *expressions,
-            pg_sys::lappend(std::ptr::null_mut(), text.cast()),
+            expressions,
+            plan::private((*text).cast(), (*place.cast::<pg_sys::Integer>()).ival, &plans),
             *scan_targets,
             std::ptr::null_mut(),
             std::ptr::null_mut(),

@@ -29,6 +29,7 @@ pub mod settings;
 pub mod snapshot;
 pub mod spi;
 pub mod spill;
+pub mod subplan;
 pub mod thread;
 pub mod time;
 pub mod types;

@@ -437,6 +437,24 @@ impl<'p> Node<'p> {
         }
     }
 
+    /// This as SQL. `context`: PostgreSQL's, for the query's range table.
+    ///
+    /// # Safety
+    /// `context` is a deparse context.
+    pub unsafe fn sql_in(self, context: *mut pg_sys::List) -> String {
+        // SAFETY: the caller's contract; the result is a C string.
+        unsafe { lookup::text(pg_sys::deparse_expression(self.as_ptr(), context, true, false)).unwrap_or_default() }
+    }
+
+    /// A copy of a column that is column `attribute` of `relation`.
+    pub fn as_column(self, relation: u32, attribute: i16) -> Node<'p> {
+        // SAFETY: makeVar allocates a new node or raises an error.
+        unsafe {
+            let made = pg_sys::makeVar(relation as _, attribute, self.ty(), self.typmod(), self.collation(), 0);
+            Node(NonNull::new_unchecked(made.cast()), PhantomData)
+        }
+    }
+
     /// The comparison that a NULLIF makes.
     pub fn nullif_comparison(self) -> Node<'p> {
         // SAFETY: a NullIfExpr is the same struct as an OpExpr; the copy is allocated and filled here.
@@ -499,6 +517,21 @@ fn placeholder<'p>(var: Node<'p>) -> Node<'p> {
 pub unsafe fn list<'p>(list: *mut pg_sys::List) -> Vec<Node<'p>> {
     // SAFETY: the caller's contract.
     unsafe { pointers::<pg_sys::Node>(list).into_iter().filter_map(|p| Node::from_ptr(p)).collect() }
+}
+
+/// A context for [`Node::sql_in`].
+///
+/// # Safety
+/// `entries` is a query's range table, `relations` a set of indexes in it.
+pub unsafe fn query_context(entries: *mut pg_sys::List, relations: *mut pg_sys::Bitmapset) -> *mut pg_sys::List {
+    // SAFETY: the caller's contract; palloc0 returns zeroed memory of the size asked for, or raises an error.
+    unsafe {
+        let statement = pg_sys::palloc0(size_of::<pg_sys::PlannedStmt>()).cast::<pg_sys::PlannedStmt>();
+        (*statement).type_ = NodeTag::T_PlannedStmt;
+        (*statement).rtable = entries;
+        let names = pg_sys::select_rtable_names_for_explain(entries, relations);
+        pg_sys::deparse_context_for_plan_tree(statement, names)
+    }
 }
 
 /// A new pointer list.

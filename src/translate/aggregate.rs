@@ -289,7 +289,8 @@ pub fn key<'p>(builder: &mut Builder<'p, '_>, expression: Node<'p>) -> Result<Op
     let Ok(Some(attribute)) = builder.single_column(expression) else {
         return computed_key(builder, expression).map(Some);
     };
-    if builder.column(attribute)?.1.is_time() && !matches!(expression.view(), View::Var(_)) {
+    let (column, ty) = builder.column(attribute)?;
+    if ty.is_time() && builder.stored(column).is_some() && !matches!(expression.view(), View::Var(_)) {
         let mark = builder.mark();
         let by_time = time::key(builder, expression);
         return match by_time {

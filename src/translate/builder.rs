@@ -4,8 +4,11 @@ use basalt_engine::plan::Limits;
 use basalt_engine::types::{LogicalType, Value};
 use pgrx::pg_sys::Oid;
 
+use super::dimension::Dimension;
 use super::shippable::Reason;
-use super::template::{ClassTemplate, ColumnTemplate, ComputedTemplate, ExprTemplate, MappedTemplate};
+use super::template::{
+    AttributeColumn, ClassTemplate, ColumnTemplate, ComputedTemplate, ExprTemplate, LookupColumn, MappedTemplate,
+};
 use crate::catalog::datasource::Datasource;
 use crate::catalog::segment::SegmentEntry;
 use crate::pg::node::{Node, View};
@@ -16,7 +19,11 @@ pub struct Builder<'p, 'd> {
     pub datasource: &'d Datasource,
     /// What is there now: it tells how large numbers are.
     segments: &'d [SegmentEntry],
-    columns: Vec<Planned<'p>>,
+    pub(super) columns: Vec<Planned<'p>>,
+    /// Relations that are looked up, each by a key of the datasource or of one before it.
+    pub dimensions: Vec<Dimension<'p>>,
+    /// Their columns in use, which are numbered behind the datasource's own: positions in `dimensions` and in its attributes.
+    pub(super) attributes: Vec<(usize, usize)>,
     /// Whether PostgreSQL's functions may be evaluated on numbers, too: see [`super::shippable::host_test`].
     pub numbers: bool,
     /// What is translated is evaluated in some of the selected rows only.
@@ -28,7 +35,7 @@ pub struct Builder<'p, 'd> {
 }
 
 /// A column that the plan reads or computes.
-enum Planned<'p> {
+pub(super) enum Planned<'p> {
     /// Position in the schema.
     Stored(usize),
     Computed {
@@ -38,6 +45,16 @@ enum Planned<'p> {
     },
     /// With the number of its expression.
     Mapped(Mapped<'p>, usize),
+    /// Numbers of a dimension's rows; `key`: the column by which they are found.
+    Lookup {
+        key: usize,
+        dimension: usize,
+    },
+    /// What these rows hold.
+    Attribute {
+        lookup: usize,
+        nth: usize,
+    },
 }
 
 /// A column that PostgreSQL makes of another one's distinct values.
@@ -58,6 +75,8 @@ impl<'p, 'd> Builder<'p, 'd> {
             datasource,
             segments,
             columns: Vec::new(),
+            dimensions: Vec::new(),
+            attributes: Vec::new(),
             numbers: true,
             conditional: false,
             classes: Vec::new(),
@@ -90,11 +109,16 @@ impl<'p, 'd> Builder<'p, 'd> {
         match self.columns.get(column)? {
             Planned::Stored(position) => Some(self.datasource.schema.columns[*position].ty),
             Planned::Computed { ty, .. } | Planned::Mapped(Mapped { ty, .. }, _) => Some(*ty),
+            Planned::Lookup { .. } => Some(LogicalType::Int8),
+            Planned::Attribute { nth, .. } => Some(self.attribute_type(*nth)),
         }
     }
 
     /// Position in the plan's columns of a table's attribute, and its type.
     pub fn column(&mut self, attribute: i16) -> Result<(usize, LogicalType), Reason> {
+        if let Some(nth) = self.nth_attribute(attribute) {
+            return Ok((self.attribute_column(nth)?, self.attribute_type(nth)));
+        }
         let schema_position = usize::try_from(attribute - 1)
             .ok()
             .and_then(|i| self.datasource.attributes.get(i).copied().flatten())
@@ -145,6 +169,9 @@ impl<'p, 'd> Builder<'p, 'd> {
 
     /// How many distinct values a stored column may have.
     pub fn distinct(&self, column: usize) -> u64 {
+        if let Some(Planned::Attribute { nth, .. }) = self.columns.get(column) {
+            return self.attribute_rows(*nth);
+        }
         let Some(position) = self.stored(column) else { return u64::MAX };
         let id = self.datasource.schema.columns[position].id;
         let of = |s: &SegmentEntry| s.statistics.columns.iter().find(|c| c.id == id).map_or(1, |c| c.distinct);
@@ -157,6 +184,9 @@ impl<'p, 'd> Builder<'p, 'd> {
 
     /// The declared type of an attribute; `InvalidOid` for what is no column.
     pub fn declared(&self, attribute: i16) -> Oid {
+        if let Some(nth) = self.nth_attribute(attribute) {
+            return self.attribute_node(nth).ty();
+        }
         usize::try_from(attribute - 1)
             .ok()
             .and_then(|i| self.datasource.attributes.get(i).copied().flatten())
@@ -165,6 +195,9 @@ impl<'p, 'd> Builder<'p, 'd> {
 
     /// The values that a stored column of integers or decimals has now; `None`: nothing is known.
     pub fn limits(&self, column: usize) -> Limits {
+        if let Some(Planned::Attribute { nth, .. }) = self.columns.get(column) {
+            return self.attribute_limits(*nth);
+        }
         let position = self.stored(column)?;
         let of = &self.datasource.schema.columns[position];
         let wide = |v: &Value| match v {
@@ -234,12 +267,12 @@ impl<'p, 'd> Builder<'p, 'd> {
         reason.map_or(Ok(found), Err)
     }
 
-    /// The plan's columns for its template.
-    pub fn templates(&self, table: &str) -> Vec<ColumnTemplate> {
+    /// The plan's columns for its template. `text`: of the query's columns.
+    pub fn templates(&self, text: &dyn Fn(Node<'p>) -> String) -> Vec<ColumnTemplate> {
         let of = |planned: &Planned<'p>| match planned {
             Planned::Stored(position) => ColumnTemplate::Stored(self.datasource.schema.columns[*position].id.0),
             Planned::Computed { expr, ty, node } => {
-                let text = node.map(|n| n.sql(self.relation, self.datasource.relation, table)).unwrap_or_default();
+                let text = node.map(|n| self.sql(n, text)).unwrap_or_default();
                 let (declared, typmod) = node.map_or((pgrx::pg_sys::INT4OID, -1), |n| (n.ty(), n.typmod()));
                 ColumnTemplate::Computed(ComputedTemplate {
                     expr: expr.clone(),
@@ -258,8 +291,24 @@ impl<'p, 'd> Builder<'p, 'd> {
                 typmod: mapped.node.typmod(),
                 of_null: mapped.of_null,
                 infallible: mapped.infallible,
-                text: mapped.node.sql(self.relation, self.datasource.relation, table),
+                text: self.sql(mapped.node, text),
             }),
+            Planned::Lookup { key, dimension } => {
+                ColumnTemplate::Lookup(LookupColumn { column: *key, dimension: *dimension })
+            }
+            Planned::Attribute { lookup, nth } => {
+                let (node, (dimension, at)) = (self.attribute_node(*nth), self.attributes[*nth]);
+                ColumnTemplate::Attribute(AttributeColumn {
+                    column: *lookup,
+                    dimension,
+                    at,
+                    number: (self.datasource.attributes.len() + nth + 1) as i16,
+                    ty: self.attribute_type(*nth),
+                    declared: node.ty().to_u32(),
+                    typmod: node.typmod(),
+                    text: text(node),
+                })
+            }
         };
         self.columns.iter().map(of).collect()
     }

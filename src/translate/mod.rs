@@ -4,6 +4,7 @@ pub mod aggregate;
 pub mod bind;
 pub mod builder;
 pub mod computed;
+pub mod dimension;
 pub mod filter;
 pub mod finish;
 pub mod host;

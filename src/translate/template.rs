@@ -7,7 +7,7 @@ use basalt_engine::types::LogicalType;
 use serde::{Deserialize, Serialize};
 
 /// Changes whenever an older plan could not be read as what it meant.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
 pub struct PlanTemplate {
@@ -15,6 +15,7 @@ pub struct PlanTemplate {
     /// Every other number of a column is a position in this list.
     pub columns: Vec<ColumnTemplate>,
     pub classes: Vec<ClassTemplate>,
+    pub dimensions: Vec<DimensionTemplate>,
     pub filter: FilterTemplate,
     pub shape: Shape,
     /// Why what could be expected here was not pushed down, for EXPLAIN.
@@ -27,6 +28,66 @@ pub enum ColumnTemplate {
     Stored(u32),
     Computed(ComputedTemplate),
     Mapped(MappedTemplate),
+    Lookup(LookupColumn),
+    Attribute(AttributeColumn),
+}
+
+/// How a dimension is joined.
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Join {
+    Inner,
+    Left,
+    Semi,
+    Anti,
+    /// As a filter only: the join itself is PostgreSQL's.
+    Filter,
+}
+
+/// A relation that is looked up by a key. A plan of its own, an InitPlan of the query, gives its rows: key and attributes.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub struct DimensionTemplate {
+    pub name: String,
+    pub join: Join,
+    /// As SQL, for EXPLAIN.
+    pub condition: String,
+    /// The column of row numbers, and that of keys.
+    pub lookup: usize,
+    pub key: usize,
+    pub key_type: LogicalType,
+    pub domain: Domain,
+    pub attributes: Vec<AttributeTemplate>,
+}
+
+/// The type of a dimension's attribute.
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq)]
+pub struct AttributeTemplate {
+    pub ty: LogicalType,
+    pub declared: u32,
+    pub typmod: i32,
+}
+
+/// Numbers of a dimension's rows.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub struct LookupColumn {
+    /// The column of keys.
+    pub column: usize,
+    pub dimension: usize,
+}
+
+/// What a dimension's rows hold.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub struct AttributeColumn {
+    /// The column of row numbers.
+    pub column: usize,
+    pub dimension: usize,
+    /// Position in the dimension's attributes.
+    pub at: usize,
+    /// Its number among the datasource's attributes.
+    pub number: i16,
+    pub ty: LogicalType,
+    pub declared: u32,
+    pub typmod: i32,
+    pub text: String,
 }
 
 /// What PostgreSQL makes of each distinct value of a stored column.
@@ -118,6 +179,9 @@ pub struct GroupsTemplate {
     /// Positions in `keys` that each `GROUPING()` asks about.
     pub groupings: Vec<Vec<usize>>,
     pub folds: Vec<FoldTemplate>,
+    /// Positions in `targets` of folded calls that use dimensions: behind the tuple's columns `fdw_scan_tlist` has them with
+    /// dimensions' columns numbered as the datasource's.
+    pub localized: Vec<usize>,
 }
 
 /// ORDER BY and LIMIT: the first groups by these terms, and all that tie with the last of them.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::bits::{Bits, Selection};
-use super::compute::{self, MapTable, Program, Space};
+use super::compute::{self, AttributeTable, LookupTable, MapTable, Program, Space};
 use super::unify::{CodeMap, Unified};
 use crate::plan::{ColumnRef, Limits};
 use crate::segment::{BLOCK_ROWS, BlockHeader, BytesBlock, ColumnKind, ColumnReader, Dictionary, Segment};
@@ -47,6 +47,29 @@ enum Source<'a> {
 pub(super) enum Bound {
     Native(Program),
     Mapped(MapTable),
+    Lookup(LookupTable),
+    Attribute(AttributeTable),
+}
+
+impl Bound {
+    /// Limits of its values in the scratch's block from headers alone, and whether NaN may be among them.
+    pub fn limits(&self, view: &SegmentView<'_>, scratch: &mut BlockScratch) -> Result<(Limits, bool)> {
+        Ok(match self {
+            Bound::Native(program) => return compute::limits(program, view, scratch),
+            Bound::Mapped(table) => table.limits(),
+            Bound::Lookup(table) => (table.limits(), false),
+            Bound::Attribute(table) => table.limits(),
+        })
+    }
+
+    /// The distinct values, ascending, of byte strings.
+    fn dictionary(&self) -> Option<&BytesBlock> {
+        match self {
+            Bound::Mapped(table) => table.dictionary(),
+            Bound::Attribute(table) => table.dictionary(),
+            Bound::Native(_) | Bound::Lookup(_) => None,
+        }
+    }
 }
 
 impl<'a> SegmentColumn<'a> {
@@ -108,13 +131,15 @@ impl<'a> SegmentColumn<'a> {
         matches!(self.source, Source::Computed(_))
     }
 
-    /// The distinct values that the host made, ascending.
+    /// Whether it is an attribute that is looked up.
+    pub fn is_attribute(&self) -> bool {
+        matches!(&self.source, Source::Computed(Some(bound)) if matches!(**bound, Bound::Attribute(_)))
+    }
+
+    /// The distinct values of a computed column, ascending.
     fn mapped(&self) -> Option<&BytesBlock> {
         match &self.source {
-            Source::Computed(Some(bound)) => match &**bound {
-                Bound::Mapped(table) => table.dictionary(),
-                Bound::Native(_) => None,
-            },
+            Source::Computed(Some(bound)) => bound.dictionary(),
             _ => None,
         }
     }
@@ -185,6 +210,18 @@ impl<'a> SegmentColumn<'a> {
 
     /// As `slice::binary_search` over the dictionary.
     pub fn dictionary_search(&self, value: &[u8]) -> Result<std::result::Result<u32, u32>> {
+        if let Some(values) = self.mapped() {
+            let (mut low, mut high) = (0, values.len());
+            while low < high {
+                let middle = low + (high - low) / 2;
+                match values.get(middle).cmp(value) {
+                    std::cmp::Ordering::Less => low = middle + 1,
+                    std::cmp::Ordering::Equal => return Ok(Ok(middle as u32)),
+                    std::cmp::Ordering::Greater => high = middle,
+                }
+            }
+            return Ok(Err(low as u32));
+        }
         match (&self.source, self.dictionary()?) {
             (_, Some(dictionary)) => dictionary.search(value),
             (Source::Missing(Value::Bytes(bytes)), None) => Ok(match value.cmp(bytes) {
@@ -371,7 +408,14 @@ impl BlockScratch {
         match bound {
             Bound::Native(program) => compute::compute(program, view, self, column, rows),
             Bound::Mapped(table) => table.apply(view, self, column, rows),
+            Bound::Lookup(table) => table.apply(view, self, column, rows),
+            Bound::Attribute(table) => table.apply(view, self, column, rows),
         }
+    }
+
+    /// The rows in which a column has its values; all, of a stored one.
+    pub fn known_rows(&self, column: usize) -> Selection {
+        self.columns[column].computed.as_ref().map_or(Selection::All, |c| c.rows.clone())
     }
 
     /// The buffers of a computed column, its values among them.
@@ -392,15 +436,24 @@ impl BlockScratch {
         slot.space = space;
     }
 
-    /// A buffer for the slots of a mapped column.
-    pub fn take_slots(&mut self, column: usize) -> Vec<u32> {
-        std::mem::take(&mut self.columns[column].slots)
+    /// Buffers for the slots of a mapped column and its codes.
+    pub fn take_slots(&mut self, column: usize) -> (Vec<u32>, Vec<u32>) {
+        let slot = &mut self.columns[column];
+        (std::mem::take(&mut slot.slots), std::mem::take(&mut slot.codes.1))
     }
 
-    pub fn put_slots(&mut self, column: usize, slots: Vec<u32>, codes: Vec<u32>) {
-        let slot = &mut self.columns[column];
-        slot.slots = slots;
-        slot.codes = (false, codes);
+    pub fn keep_slots(&mut self, column: usize, slots: Vec<u32>) {
+        self.columns[column].slots = slots;
+    }
+
+    pub fn put_codes(&mut self, column: usize, codes: Vec<u32>) {
+        self.columns[column].codes = (false, codes);
+    }
+
+    /// Leaves values only in rows of `valid`.
+    pub fn restrict(&mut self, column: usize, valid: &Selection) {
+        let slot = &mut self.columns[column].validity;
+        *slot = slot.take().map(|known| known.and(valid));
     }
 
     /// Notes that the buffers hold a computed column.
@@ -616,7 +669,7 @@ fn check_len(len: usize, rows: usize) -> Result<()> {
 
 /// An integer that orders floats as PostgreSQL does: NaN equal to itself and greatest, -0 = 0.
 #[inline(always)]
-pub(super) fn float_key(value: f64) -> i64 {
+pub(crate) fn float_key(value: f64) -> i64 {
     // Adding zero turns -0 into 0; a NaN of either sign becomes the canonical one.
     let bits = if value.is_nan() { f64::NAN.to_bits() } else { (value + 0.0).to_bits() } as i64;
     bits ^ ((bits >> 63) as u64 >> 1) as i64

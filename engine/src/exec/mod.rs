@@ -30,6 +30,7 @@ mod unify;
 mod values;
 
 pub use aggregate::{AggregateExecution, AggregateResult, ResultColumn};
+pub(crate) use columns::float_key;
 pub use first::RowRank;
 pub use rows::{BatchColumn, RowBatch, RowExecution};
 pub use spill::{Parts, Spill};

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::bits::Selection;
 use super::columns::{BlockScratch, Bound, Kind, SegmentView};
-use super::compute::{self, MapTable, Program};
+use super::compute::{AttributeTable, LookupTable, MapTable, Program};
 use super::filter::{self, Check, HostMemo, Leaf, Node, Resolver, Verdict};
 use super::{ExecStatistics, HostPulse, SegmentScan};
 use crate::interval::TimeInterval;
-use crate::plan::{self, ColumnRef, Computed, Expr, Filter, Host, Mapped, Predicate, Test};
+use crate::plan::{self, ColumnRef, Computed, Expr, Filter, Host, Lookup, Mapped, Predicate, Test};
 use crate::types::{LogicalType, MICROS_PER_DAY, Physical, Value};
 use crate::{Budget, Error, Reservation, Result};
 
@@ -125,6 +125,7 @@ type Unresolved = Vec<(usize, Pending)>;
 enum Pending {
     Native(Program),
     Mapped(Mapped, Physical),
+    Lookup(Lookup),
 }
 
 fn bind_computed(
@@ -140,6 +141,19 @@ fn bind_computed(
             Some(Computed::Native(expr)) => expr,
             Some(Computed::Mapped(mapped)) => {
                 unresolved.push((position, Pending::Mapped(mapped.clone(), column.ty.physical())));
+                continue;
+            }
+            Some(Computed::Lookup(lookup)) => {
+                if unresolved.iter().any(|(other, _)| column_uses(lookup.column, columns, *other)) {
+                    unresolved.push((position, Pending::Lookup(lookup.clone())));
+                } else {
+                    let table = LookupTable::new(lookup, view, memory)?;
+                    view.bind(position, Arc::new(Bound::Lookup(table)));
+                }
+                continue;
+            }
+            Some(Computed::Attribute(attribute)) => {
+                view.bind(position, Arc::new(Bound::Attribute(AttributeTable::new(attribute))));
                 continue;
             }
         };
@@ -171,7 +185,7 @@ fn column_uses(of: usize, columns: &[ColumnRef], column: usize) -> bool {
     of == column
         || columns.get(of).and_then(|c| c.computed.as_deref()).is_some_and(|c| match c {
             Computed::Native(expr) => expr_uses(expr, columns, column),
-            Computed::Mapped(mapped) => mapped.column == column,
+            other => other.source().is_some_and(|source| column_uses(source, columns, column)),
         })
 }
 
@@ -226,6 +240,7 @@ impl Resolution<'_> {
                     let resolver = &mut self.resolver(view);
                     Bound::Mapped(MapTable::new(column, function, result, of_null, candidates, resolver)?)
                 }
+                Pending::Lookup(lookup) => Bound::Lookup(LookupTable::new(&lookup, view, self.memory)?),
             };
             view.bind(position, Arc::new(bound));
         }
@@ -313,11 +328,7 @@ impl Extent {
 
     fn add_computed(&mut self, bound: &Bound, view: &SegmentView<'_>, scratch: &mut BlockScratch) -> Result<()> {
         self.nulls = true;
-        let limits = match bound {
-            Bound::Native(program) => compute::limits(program, view, scratch)?,
-            Bound::Mapped(table) => (table.limits(), false),
-        };
-        match limits {
+        match bound.limits(view, scratch)? {
             (Some((low, high)), false) if i64::try_from(low).is_ok() && i64::try_from(high).is_ok() => {
                 let (low, high) = (low as i64, high as i64);
                 let (least, greatest) = self.limits.unwrap_or((low, high));

@@ -12,9 +12,23 @@ use crate::types::Value;
 pub enum Computed {
     Native(Expr),
     Mapped(Mapped),
+    Lookup(super::Lookup),
+    Attribute(super::Attribute),
 }
 
-/// The host's function of a stored column, called once for each distinct value that selected rows hold.
+impl Computed {
+    /// Whether it is made of column `column` directly, conditions aside.
+    pub(crate) fn source(&self) -> Option<usize> {
+        match self {
+            Computed::Native(_) => None,
+            Computed::Mapped(mapped) => Some(mapped.column),
+            Computed::Lookup(lookup) => Some(lookup.column),
+            Computed::Attribute(attribute) => Some(attribute.column),
+        }
+    }
+}
+
+/// The host's function of a stored column or an attribute, called once for each distinct value that selected rows hold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mapped {
     pub column: usize,

@@ -5,6 +5,7 @@ mod calendar;
 mod expression;
 mod filter;
 mod host;
+mod lookup;
 mod point;
 mod prune;
 
@@ -16,6 +17,8 @@ pub use expression::{
 };
 pub use filter::{Bound, Filter, Predicate, Test};
 pub use host::{Host, HostPredicate, OrderId, Wake};
+pub use lookup::{Attribute, AttributeValues, KeyIndex, Lookup};
+pub(crate) use lookup::{Held, NO_ROW, Rows};
 pub use point::{Comparison, Point, float_among_integers, select, whole_units};
 pub use prune::{bounds, may_select};
 

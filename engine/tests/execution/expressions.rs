@@ -1,12 +1,15 @@
 //! Computed columns: the engine and a row-at-a-time oracle agree, errors of selected rows included.
 
-use basalt_engine::Error;
+use std::sync::Arc;
+
 use basalt_engine::exec::AggregateExecution;
 use basalt_engine::plan::{
-    AggregateCall, AggregateFunction, AggregateQuery, Bound, ColumnRef, Comparison, Computed, Expr, Filter, Function,
-    HostFunction, HostPredicate, Key, Lane, Mapped, Number, Operator, Predicate, Rounding, Test,
+    AggregateCall, AggregateFunction, AggregateQuery, Attribute, AttributeValues, Bound, ColumnRef, Comparison,
+    Computed, Expr, Filter, Function, HostFunction, HostPredicate, Key, KeyIndex, Lane, Lookup, Mapped, Number,
+    Operator, Predicate, Rounding, Test,
 };
 use basalt_engine::types::{LogicalType, Physical, Value};
+use basalt_engine::{Budget, Error};
 use proptest::prelude::*;
 
 use crate::generate::{Random, Table, columns, filter, options, types};
@@ -240,9 +243,70 @@ fn evaluate(expr: &Expr, lane: Lane, row: &[Value], types: &[LogicalType]) -> Ou
     }
 }
 
+/// A lookup of some of a column's values, and of others.
+fn lookup(table: &Table, r: &mut Random) -> (ColumnRef, Vec<Outcome>) {
+    let types = types(table.date);
+    let column = r.below(types.len());
+    let physical = types[column].physical();
+    let mut keys: Vec<Value> = Vec::new();
+    let known = |keys: &[Value], v: &Value| {
+        keys.iter().position(|k| !k.is_null() && !v.is_null() && oracle::compare(k, v).is_eq())
+    };
+    for row in table.rows.iter().filter(|_| r.one_in(3)) {
+        if known(&keys, &row[column]).is_none() {
+            keys.push(row[column].clone());
+        }
+    }
+    let other = match physical {
+        // Far away: too wide for an index without gaps.
+        Physical::I64 => Value::I64([i64::MAX - 5, -900_000_000_000][r.below(2)]),
+        Physical::I128 => Value::I128(77),
+        Physical::F64 => Value::F64(f64::NAN),
+        Physical::Bytes => Value::Bytes(b"nothing like it".to_vec()),
+    };
+    if r.one_in(2) && known(&keys, &other).is_none() {
+        keys.push(other);
+    }
+    let find = |row: &Vec<Value>| Ok(known(&keys, &row[column]).map_or(Value::Null, |at| Value::I64(at as i64)));
+    let outcomes = table.rows.iter().map(find).collect();
+    let index = KeyIndex::new(physical, &keys, &Budget::unlimited()).unwrap();
+    let lookup = Lookup { column, index: Arc::new(index) };
+    (ColumnRef::computed(Computed::Lookup(lookup), LogicalType::Int8), outcomes)
+}
+
+/// What the rows of lookup column `column` hold.
+fn attribute(column: usize, found: &[Outcome], r: &mut Random) -> (ColumnRef, Vec<Outcome>) {
+    let ty = [LogicalType::Int8, NUMERIC, LogicalType::Float8, LogicalType::Text][r.below(4)];
+    let most = found.iter().map(|f| if let Ok(Value::I64(at)) = f { *at as usize + 1 } else { 0 }).max().unwrap_or(0);
+    let wide = r.one_in(2);
+    let mut held = Vec::new();
+    for _ in 0..most {
+        let n = r.below(6) as i64 - 2;
+        held.push(match ty {
+            _ if r.one_in(6) => Value::Null,
+            LogicalType::Int8 => Value::I64(n),
+            LogicalType::Float8 => Value::F64([f64::NAN, -0.0, 0.5, 4096.25, -3.0][r.below(5)]),
+            LogicalType::Text => Value::Bytes(format!("value {n}").into_bytes()),
+            _ if wide && r.one_in(4) => Value::I128([NAN, 1i128 << 90][r.below(2)]),
+            _ => Value::I128(i128::from(n)),
+        });
+    }
+    let of = |f: &Outcome| Ok(if let Ok(Value::I64(at)) = f { held[*at as usize].clone() } else { Value::Null });
+    let outcomes = found.iter().map(of).collect();
+    let values = AttributeValues::new(ty.physical(), &held, &Budget::unlimited()).unwrap();
+    (ColumnRef::computed(Computed::Attribute(Attribute { column, values: Arc::new(values) }), ty), outcomes)
+}
+
 /// A computed column and what the oracle makes of each row.
 fn computed(table: &Table, before: &[(ColumnRef, Vec<Outcome>)], r: &mut Random) -> (ColumnRef, Vec<Outcome>) {
     let types = types(table.date);
+    if r.one_in(4) {
+        let looked_up = |(c, _): &(ColumnRef, _)| matches!(c.computed.as_deref(), Some(Computed::Lookup(_)));
+        return match before.iter().position(looked_up) {
+            Some(nth) => attribute(types.len() + nth, &before[nth].1, r),
+            None => lookup(table, r),
+        };
+    }
     if r.one_in(3) {
         let column = [1, 2, 3, 4, 5, 6, 7, 10, 14][r.below(9)];
         let number = r.below(5) as u32;
@@ -296,7 +360,7 @@ proptest! {
             let stored = plan.len();
             let mut outcomes = Vec::new();
             let mut made = Vec::new();
-            for _ in 0..1 + r.below(3) {
+            for _ in 0..1 + r.below(4) {
                 let column = computed(&table, &made, &mut r);
                 made.push(column);
             }

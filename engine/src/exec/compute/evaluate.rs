@@ -3,7 +3,7 @@
 use super::steps::{Run, Space};
 use super::{Op, Program, Step};
 use crate::exec::bits::Selection;
-use crate::exec::columns::{BlockScratch, Bound, Kind, SegmentView};
+use crate::exec::columns::{BlockScratch, Kind, SegmentView};
 use crate::exec::filter;
 use crate::plan::{Function, Lane, Limits, Number, either, within};
 use crate::types::{LogicalType, Value};
@@ -94,10 +94,8 @@ fn column_limits(
     scratch: &mut BlockScratch,
 ) -> Result<(Limits, bool)> {
     let of = &view.columns[column];
-    match view.bound(column)? {
-        Some(Bound::Native(program)) => return limits(program, view, scratch),
-        Some(Bound::Mapped(table)) => return Ok((table.limits(), false)),
-        None => {}
+    if let Some(bound) = view.bound(column)? {
+        return bound.limits(view, scratch);
     }
     if lane == Lane::Float {
         return Ok((None, false));

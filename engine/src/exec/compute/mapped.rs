@@ -5,8 +5,9 @@ use hashbrown::HashMap;
 use super::super::columns::{BlockScratch, Kind, SegmentView};
 use super::super::filter::{Resolver, occurring};
 use super::super::like::value;
-use crate::exec::bits::{Bits, Selection};
-use crate::plan::{HostFunction, Limits};
+use super::lookup::fetch;
+use crate::exec::bits::Selection;
+use crate::plan::{AttributeValues, HostFunction, Limits};
 use crate::segment::BytesBlock;
 use crate::types::{Physical, Value};
 use crate::{Error, Result};
@@ -16,12 +17,8 @@ pub(in crate::exec) struct MapTable {
     /// The column that is mapped.
     source: usize,
     index: Index,
-    results: Results,
-    /// Slots whose result is not NULL; `None`: all.
-    valid: Option<Bits>,
-    /// Slots that are in use, NULL's among them as the last.
-    slots: usize,
-    limits: Limits,
+    /// By slot, NULL's as the last.
+    results: AttributeValues,
 }
 
 /// Where a value's result stands.
@@ -36,14 +33,6 @@ enum Index {
     Hash(HashMap<i64, u32>),
     Wide(HashMap<i128, u32>),
     Bytes(HashMap<Box<[u8]>, u32>),
-}
-
-enum Results {
-    Ints(Vec<i64>),
-    Wide(Vec<i128>),
-    Floats(Vec<f64>),
-    /// Codes of the distinct results, ascending.
-    Codes(Vec<u32>, BytesBlock),
 }
 
 /// Values shown to the host at once.
@@ -65,7 +54,7 @@ impl MapTable {
         let kind = r.view.columns[source].kind;
         let null_occurs = of_null && null_occurs(source, candidates, r)?;
         let held = r.memory.bytes();
-        let (index, mut found, slots) = match kind {
+        let (index, mut found) = match kind {
             Kind::Codes => {
                 let seen = occurring(source, candidates, r)?;
                 let mut asked = Asked::new(function);
@@ -80,38 +69,25 @@ impl MapTable {
                     asked.add(code, &buffer, &mut found, r)?;
                 }
                 asked.flush(&mut found, r)?;
-                let slots = found.len();
-                (Index::Codes, found, slots)
+                (Index::Codes, found)
             }
             _ => distinct(source, function, kind, candidates, r)?,
         };
         found.push(if null_occurs { r.map_null(function)? } else { Value::Null });
-        let mut valid = Bits::zeros(found.len());
-        found.iter().enumerate().filter(|(_, v)| !v.is_null()).for_each(|(i, _)| valid.set(i));
-        let all = valid.count() == found.len();
-        let ints = found.iter().filter_map(|v| if let Value::I64(v) = v { Some(i128::from(*v)) } else { None });
-        let least = ints.clone().min().unwrap_or(0);
-        let limits = (result == Physical::I64).then(|| (least, ints.max().unwrap_or(0)));
-        let results = results(&found, result)?;
-        drop(found);
-        // Of what was held meanwhile the results stay.
-        let strings =
-            if let Results::Codes(_, values) = &results { values.data.len() + values.ends.len() * 4 } else { 0 };
-        r.memory.resize(held + slots * 24 + strings)?;
-        Ok(MapTable { source, index, results, valid: (!all).then_some(valid), slots: slots + 1, limits })
+        let results = AttributeValues::new(result, &found, r.memory.budget())?;
+        // Of what was held meanwhile the index stays.
+        r.memory.resize(held + found.len() * 24)?;
+        Ok(MapTable { source, index, results })
     }
 
-    /// Smallest and largest integer that there is.
-    pub fn limits(&self) -> Limits {
-        self.limits
+    /// Smallest and largest number that there is, and whether NaN may be among them.
+    pub fn limits(&self) -> (Limits, bool) {
+        self.results.limits()
     }
 
     /// The distinct results, where they are byte strings.
     pub fn dictionary(&self) -> Option<&BytesBlock> {
-        match &self.results {
-            Results::Codes(_, dictionary) => Some(dictionary),
-            _ => None,
-        }
+        self.results.dictionary()
     }
 
     /// Looks up the results of the scratch's block.
@@ -122,47 +98,18 @@ impl MapTable {
         column: usize,
         rows: &Selection,
     ) -> Result<()> {
-        let mut slots = scratch.take_slots(column);
+        scratch.compute(view, self.source, rows)?;
+        let (mut slots, codes) = scratch.take_slots(column);
         self.find(view, scratch, &mut slots)?;
-        let last = self.slots as u32 - 1;
-        let slot_of = |slot: u32| slot.min(last) as usize;
-        let valid = match &self.valid {
-            None => Selection::All,
-            Some(valid) => {
-                let mut bits = Bits::zeros(slots.len());
-                for (run, word) in slots.chunks(64).zip(bits.words_mut()) {
-                    *word = run.iter().enumerate().fold(0, |w, (i, s)| w | u64::from(valid.get(slot_of(*s))) << i);
-                }
-                Selection::of(bits)
-            }
-        };
-        let mut space = scratch.take_space(column);
-        let mut codes = Vec::new();
-        match &self.results {
-            Results::Ints(values) => {
-                space.ints.clear();
-                space.ints.extend(slots.iter().map(|s| values[slot_of(*s)]));
-            }
-            Results::Wide(values) => {
-                space.wide.clear();
-                space.wide.extend(slots.iter().map(|s| values[slot_of(*s)]));
-            }
-            Results::Floats(values) => {
-                space.floats.clear();
-                space.floats.extend(slots.iter().map(|s| values[slot_of(*s)]));
-            }
-            Results::Codes(values, _) => codes.extend(slots.iter().map(|s| values[slot_of(*s)])),
-        }
-        scratch.put_space(column, space);
-        scratch.put_slots(column, slots, codes);
-        let narrow = matches!(self.results, Results::Ints(_));
-        scratch.computed(view, column, rows.clone(), valid, narrow, self.limits());
+        let last = self.results.len() as u32 - 1;
+        fetch(&self.results, slots.iter().map(|slot| (*slot).min(last)), codes, view, scratch, column, rows)?;
+        scratch.keep_slots(column, slots);
         Ok(())
     }
 
     /// The slot of each row; values that were not asked about have any.
     fn find(&self, view: &SegmentView<'_>, scratch: &mut BlockScratch, slots: &mut Vec<u32>) -> Result<()> {
-        let (source, last) = (self.source, self.slots as u32 - 1);
+        let (source, last) = (self.source, self.results.len() as u32 - 1);
         slots.clear();
         match &self.index {
             Index::Codes => slots.extend_from_slice(scratch.codes(view, source)?),
@@ -201,7 +148,7 @@ fn distinct(
     kind: Kind,
     candidates: &[Selection],
     r: &mut Resolver<'_, '_>,
-) -> Result<(Index, Vec<Value>, usize)> {
+) -> Result<(Index, Vec<Value>)> {
     let mut ints: HashMap<i64, u32> = HashMap::new();
     let mut wides: HashMap<i128, u32> = HashMap::new();
     let mut strings: HashMap<Box<[u8]>, u32> = HashMap::new();
@@ -212,6 +159,7 @@ fn distinct(
             continue;
         }
         r.scratch.begin(r.view, block);
+        r.scratch.compute(r.view, source, candidate)?;
         let rows = r.scratch.rows();
         let reach = candidate.clone().and(r.scratch.validity(r.view, source)?);
         if reach.is_none() {
@@ -268,17 +216,16 @@ fn distinct(
         r.poll()?;
     }
     asked.flush(&mut found, r)?;
-    let slots = found.len();
     let index = match kind {
         Kind::I64 | Kind::IntCodes => match (ints.keys().min().copied(), ints.keys().max().copied()) {
-            (Some(min), Some(max)) if is_dense(min, max, slots) => {
+            (Some(min), Some(max)) if is_dense(min, max, found.len()) => {
                 let span = max.wrapping_sub(min) as usize + 1;
                 let mut dense = vec![Value::Null; span];
                 for (value, slot) in &ints {
                     dense[value.wrapping_sub(min) as usize] =
                         std::mem::replace(&mut found[*slot as usize], Value::Null);
                 }
-                return Ok((Index::Dense { min }, dense, span));
+                return Ok((Index::Dense { min }, dense));
             }
             _ => Index::Hash(ints),
         },
@@ -286,7 +233,7 @@ fn distinct(
         Kind::I128 => Index::Wide(wides),
         _ => Index::Bytes(strings),
     };
-    Ok((index, found, slots))
+    Ok((index, found))
 }
 
 fn is_dense(min: i64, max: i64, values: usize) -> bool {
@@ -315,7 +262,8 @@ fn null_occurs(source: usize, candidates: &[Selection], r: &mut Resolver<'_, '_>
             continue;
         }
         r.scratch.begin(r.view, block);
-        if r.scratch.header(r.view, source)?.nulls > 0 {
+        r.scratch.compute(r.view, source, candidate)?;
+        if !r.scratch.is_null_free(r.view, source, candidate)? {
             let rows = r.scratch.rows();
             let null = candidate.clone().and_not(r.scratch.validity(r.view, source)?, rows);
             if !null.is_none() {
@@ -324,65 +272,6 @@ fn null_occurs(source: usize, candidates: &[Selection], r: &mut Resolver<'_, '_>
         }
     }
     Ok(false)
-}
-
-fn results(found: &[Value], physical: Physical) -> Result<Results> {
-    let misfit = || Error::invalid("the host's results are of another type than they should be");
-    Ok(match physical {
-        Physical::I64 => Results::Ints(
-            found
-                .iter()
-                .map(|v| match v {
-                    Value::I64(v) => Ok(*v),
-                    Value::Null => Ok(0),
-                    _ => Err(misfit()),
-                })
-                .collect::<Result<_>>()?,
-        ),
-        Physical::I128 => Results::Wide(
-            found
-                .iter()
-                .map(|v| match v {
-                    Value::I128(v) => Ok(*v),
-                    Value::Null => Ok(0),
-                    _ => Err(misfit()),
-                })
-                .collect::<Result<_>>()?,
-        ),
-        Physical::F64 => Results::Floats(
-            found
-                .iter()
-                .map(|v| match v {
-                    Value::F64(v) => Ok(*v),
-                    Value::Null => Ok(0.0),
-                    _ => Err(misfit()),
-                })
-                .collect::<Result<_>>()?,
-        ),
-        Physical::Bytes => {
-            let mut distinct: Vec<&[u8]> = Vec::new();
-            for v in found {
-                match v {
-                    Value::Bytes(v) => distinct.push(v),
-                    Value::Null => {}
-                    _ => return Err(misfit()),
-                }
-            }
-            distinct.sort_unstable();
-            distinct.dedup();
-            let code = |v: &Value| match v {
-                Value::Bytes(v) => distinct.binary_search(&v.as_slice()).unwrap_or(0) as u32,
-                _ => distinct.len() as u32,
-            };
-            let codes = found.iter().map(code).collect();
-            let mut dictionary = BytesBlock::default();
-            for v in &distinct {
-                dictionary.data.extend_from_slice(v);
-                dictionary.ends.push(dictionary.data.len() as u32);
-            }
-            Results::Codes(codes, dictionary)
-        }
-    })
 }
 
 /// Values to be shown to the host, each with its slot.

@@ -7,10 +7,12 @@
 
 mod evaluate;
 mod kernels;
+mod lookup;
 mod mapped;
 mod steps;
 
 pub(super) use evaluate::{compute, limits};
+pub(super) use lookup::{AttributeTable, LookupTable};
 pub(super) use mapped::MapTable;
 pub(super) use steps::Space;
 
@@ -231,8 +233,22 @@ pub(super) fn check(columns: &[ColumnRef]) -> Result<()> {
         let before = &columns[..position];
         match &**computed {
             Computed::Mapped(mapped) => {
-                if before.get(mapped.column).is_none_or(|c| c.computed.is_some()) {
-                    return Err(Error::invalid("a mapped column needs a stored one before it"));
+                let fits = |c: &ColumnRef| {
+                    c.computed.as_deref().is_none_or(|computed| matches!(computed, Computed::Attribute(_)))
+                };
+                if !before.get(mapped.column).is_some_and(fits) {
+                    return Err(Error::invalid("a mapped column needs a stored one or an attribute before it"));
+                }
+            }
+            Computed::Lookup(lookup) => {
+                if lookup.column >= position || column.ty.physical() != Physical::I64 {
+                    return Err(Error::invalid("a lookup column needs its keys before it"));
+                }
+            }
+            Computed::Attribute(attribute) => {
+                let lookup = |c: &ColumnRef| matches!(c.computed.as_deref(), Some(Computed::Lookup(_)));
+                if !before.get(attribute.column).is_some_and(lookup) {
+                    return Err(Error::invalid("an attribute needs its lookup before it"));
                 }
             }
             Computed::Native(expr) => {

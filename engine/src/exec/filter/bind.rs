@@ -76,12 +76,14 @@ fn bind_test(
     {
         return Ok(Node::Const(known));
     }
-    let leaf = |check: Check, selectivity: f32| {
-        let check = if column.is_computed() { Check::Computed(Box::new(check)) } else { check };
-        Node::Leaf(Leaf { column: position, check, selectivity })
-    };
+    let leaf = |check: Check, selectivity: f32| of_column(position, column, check, selectivity);
     Ok(match test {
-        Test::Host(_) if column.is_computed() => return Err(Error::invalid("the host tests stored columns only")),
+        Test::Host(predicate) if column.is_attribute() => {
+            Node::Leaf(Leaf { column: position, check: Check::Host(*predicate), selectivity: 0.5 })
+        }
+        Test::Host(_) if column.is_computed() => {
+            return Err(Error::invalid("the host tests stored columns and attributes only"));
+        }
         Test::IsNull => leaf(Check::Null(true), 0.1),
         Test::IsNotNull => leaf(Check::Null(false), 0.9),
         Test::Host(predicate) => leaf(Check::Host(*predicate), 0.5),
@@ -109,6 +111,12 @@ fn bind_test(
             Kind::Bytes => leaf(Check::Bytes(required(BytesTest::new(test)?)?), 0.3),
         },
     })
+}
+
+/// A test of a column, which must be computed first if it is not stored.
+fn of_column(position: usize, column: &SegmentColumn<'_>, check: Check, selectivity: f32) -> Node {
+    let check = if column.is_computed() { Check::Computed(Box::new(check)) } else { check };
+    Node::Leaf(Leaf { column: position, check, selectivity })
 }
 
 fn required<T>(option: Option<T>) -> Result<T> {
@@ -194,7 +202,7 @@ pub(super) fn codes_leaf(position: usize, ranges: Ranges<u32>, column: &SegmentC
     } else {
         Check::Codes(ranges)
     };
-    let leaf = Node::Leaf(Leaf { column: position, check, selectivity });
+    let leaf = of_column(position, column, check, selectivity);
     Ok(Node::and(blocks.into_iter().chain([leaf]).collect()))
 }
 
@@ -320,7 +328,7 @@ pub(super) fn set_leaf(position: usize, set: Bits, column: &SegmentColumn<'_>) -
         blocks = indexed_blocks(position, &ranges, column)?;
     }
     let selectivity = count as f32 / column.dictionary_len()?.max(1) as f32;
-    let leaf = Node::Leaf(Leaf { column: position, check: Check::CodeSet(set.words().to_vec()), selectivity });
+    let leaf = of_column(position, column, Check::CodeSet(set.words().to_vec()), selectivity);
     Ok(Node::and(blocks.into_iter().chain([leaf]).collect()))
 }
 

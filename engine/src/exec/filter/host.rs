@@ -186,9 +186,9 @@ pub(in crate::exec) fn occurring(column: usize, candidates: &[Selection], r: &mu
             continue;
         }
         r.scratch.begin(r.view, block);
+        r.scratch.compute(r.view, column, candidate)?;
         let rows = r.scratch.rows();
-        let nulls = r.scratch.header(r.view, column)?.nulls as usize;
-        if nulls == rows {
+        if r.scratch.validity(r.view, column)?.is_none() {
             continue;
         }
         let codes = r.scratch.codes(r.view, column)?;
@@ -230,7 +230,7 @@ fn resolve_codes(
         }
     }
     asked.ask(predicate, r, |code| selected.set(code as usize))?;
-    if of.stored().is_none() {
+    if of.constant().is_some() {
         // Every row holds the one value.
         return Ok(Node::Const(selected.count() > 0));
     }

@@ -26,6 +26,7 @@ pub(super) fn resolve_numbers(
             continue;
         }
         r.scratch.begin(r.view, block);
+        r.scratch.compute(r.view, column, candidate)?;
         let rows = r.scratch.rows();
         let reach = candidate.clone().and(r.scratch.validity(r.view, column)?);
         if reach.is_none() {

@@ -1,0 +1,244 @@
+//! Joins of the datasource with dimensions. A dimension has at most one row for each key, so its columns are functions of the key: they are
+//! translated as if they were columns of the datasource, numbered behind its own.
+
+use basalt_engine::plan::power_of_ten;
+use basalt_engine::plan::{Comparison, Limits};
+use basalt_engine::types::LogicalType;
+use pgrx::pg_sys::{self, Oid};
+
+use super::builder::{Builder, Planned};
+use super::shippable::{self, ColumnSide, Reason};
+use super::template::{AttributeTemplate, DimensionTemplate, Domain, Join};
+use crate::pg::node::{Node, VarView, View};
+use crate::pg::{lookup, types};
+
+/// A relation that is looked up by a key.
+pub struct Dimension<'p> {
+    /// Range table index; `None`: it is several relations, or none of its columns may be used.
+    pub relation: Option<u32>,
+    pub name: String,
+    pub join: Join,
+    /// What is looked up, made of the datasource's columns.
+    outer: Node<'p>,
+    /// Its own expression that is compared with it.
+    pub key: Node<'p>,
+    /// The comparison of the two, as in the query.
+    condition: Node<'p>,
+    domain: Domain,
+    /// How many rows it may have.
+    rows: f64,
+    /// Its columns that are used.
+    pub attributes: Vec<Node<'p>>,
+}
+
+/// What of a clause joins a relation.
+pub struct JoinClause<'p> {
+    pub condition: Node<'p>,
+    pub operator: Oid,
+    pub collation: Oid,
+    /// Of relations that were joined before, localized.
+    pub outer: Node<'p>,
+    /// Of the dimension.
+    pub key: Node<'p>,
+}
+
+impl<'p> Builder<'p, '_> {
+    /// Adds a dimension. Errors: its keys are not compared as the engine compares them; nothing was added.
+    pub fn join(
+        &mut self,
+        relation: Option<u32>,
+        name: String,
+        join: Join,
+        clause: JoinClause<'p>,
+        rows: f64,
+    ) -> Result<(), Reason> {
+        let JoinClause { condition, operator, collation, outer, key } = clause;
+        let mark = self.mark();
+        let (side, column) = self.key_side(outer)?;
+        let ty = self.ty(column).ok_or("its key has no type")?;
+        let known = shippable::comparison(ty, side, operator, key.ty(), collation);
+        self.reset(mark);
+        let Some((Comparison::Eq, domain)) = known else {
+            let name = lookup::type_name(outer.ty());
+            return Err(format!("the engine does not compare keys of type {name} with the join's operator"));
+        };
+        self.dimensions.push(Dimension {
+            relation,
+            name,
+            join,
+            outer,
+            key,
+            condition,
+            domain,
+            rows,
+            attributes: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// The column that a key is, or is computed in.
+    fn key_side(&mut self, outer: Node<'p>) -> Result<(ColumnSide, usize), Reason> {
+        match shippable::column_side(outer, self.relation) {
+            Some(side) => Ok((side, self.column(side.attribute)?.0)),
+            None => {
+                let computed = self.computed(outer).map_err(|reason| format!("a key of a join: {reason}"))?;
+                Ok((ColumnSide::PLAIN, computed.position))
+            }
+        }
+    }
+
+    /// A copy of an expression in which dimensions' columns are columns of the datasource.
+    pub fn localize(&mut self, node: Node<'p>) -> Result<Node<'p>, Reason> {
+        if self.dimensions.is_empty() {
+            return Ok(node);
+        }
+        let mut reason = None;
+        let local = node.rewrite(&mut |n| match n.view() {
+            View::Var(v) if v.levels_up == 0 && v.relation != self.relation => match self.attribute(n, v) {
+                Ok(column) => Some(column),
+                Err(why) => {
+                    reason = Some(why);
+                    Some(n)
+                }
+            },
+            View::Other if n.tag() == pg_sys::NodeTag::T_PlaceHolderVar => {
+                reason = Some("it uses an expression that an outer join may make NULL".to_owned());
+                Some(n)
+            }
+            _ => None,
+        });
+        reason.map_or(Ok(local), Err)
+    }
+
+    fn attribute(&mut self, node: Node<'p>, v: VarView) -> Result<Node<'p>, Reason> {
+        let dimension = self
+            .dimensions
+            .iter()
+            .position(|d| d.relation == Some(v.relation))
+            .ok_or_else(|| "it refers to another table".to_owned())?;
+        if v.attribute <= 0 {
+            return Err("it uses a system column or the whole row of a joined table".into());
+        }
+        let attributes = &mut self.dimensions[dimension].attributes;
+        let at = attributes.iter().position(|a| a.equals(node)).unwrap_or_else(|| {
+            attributes.push(node);
+            attributes.len() - 1
+        });
+        let known = self.attributes.iter().position(|a| *a == (dimension, at));
+        let nth = known.unwrap_or_else(|| {
+            self.attributes.push((dimension, at));
+            self.attributes.len() - 1
+        });
+        let number = i16::try_from(self.datasource.attributes.len() + nth + 1)
+            .map_err(|_| "the joined tables have too many columns".to_owned())?;
+        Ok(node.as_column(self.relation, number))
+    }
+
+    /// The reverse of [`Builder::localize`], for people to read.
+    fn restore(&self, node: Node<'p>) -> Node<'p> {
+        if self.dimensions.is_empty() {
+            return node;
+        }
+        node.rewrite(&mut |n| match n.view() {
+            View::Var(v) if v.relation == self.relation => self.looked_up(v.attribute),
+            _ => None,
+        })
+    }
+
+    /// An expression as SQL. `text`: of the query's columns.
+    pub fn sql(&self, node: Node<'p>, text: &dyn Fn(Node<'p>) -> String) -> String {
+        text(self.restore(node))
+    }
+
+    /// Which of the dimensions' columns an attribute number stands for.
+    pub(super) fn nth_attribute(&self, attribute: i16) -> Option<usize> {
+        let nth = usize::try_from(attribute).ok()?.checked_sub(self.datasource.attributes.len() + 1)?;
+        (nth < self.attributes.len()).then_some(nth)
+    }
+
+    fn looked_up(&self, attribute: i16) -> Option<Node<'p>> {
+        self.nth_attribute(attribute).map(|nth| self.attribute_node(nth))
+    }
+
+    pub(super) fn attribute_node(&self, nth: usize) -> Node<'p> {
+        let (dimension, at) = self.attributes[nth];
+        self.dimensions[dimension].attributes[at]
+    }
+
+    pub(super) fn attribute_type(&self, nth: usize) -> LogicalType {
+        let node = self.attribute_node(nth);
+        match types::logical_type(node.ty(), node.typmod()) {
+            // As computed decimals, they are held in 128 bits.
+            LogicalType::Numeric { precision, scale } => LogicalType::Numeric { precision: precision.max(19), scale },
+            ty => ty,
+        }
+    }
+
+    /// Limits of decimals by their declared precision.
+    pub(super) fn attribute_limits(&self, nth: usize) -> Limits {
+        let node = self.attribute_node(nth);
+        match types::logical_type(node.ty(), node.typmod()) {
+            LogicalType::Numeric { precision, .. } => {
+                let most = power_of_ten(precision) - 1;
+                Some((-most, most))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn attribute_rows(&self, nth: usize) -> u64 {
+        self.dimensions[self.attributes[nth].0].rows as u64
+    }
+
+    /// Position of the column of a dimension's attribute, added if need be.
+    pub(super) fn attribute_column(&mut self, nth: usize) -> Result<usize, Reason> {
+        let lookup = self.lookup_column(self.attributes[nth].0)?;
+        let known = self.columns.iter().position(|c| matches!(c, Planned::Attribute { nth: n, .. } if *n == nth));
+        Ok(known.unwrap_or_else(|| {
+            self.columns.push(Planned::Attribute { lookup, nth });
+            self.columns.len() - 1
+        }))
+    }
+
+    /// Position of the column of a dimension's row numbers, added if need be.
+    fn lookup_column(&mut self, dimension: usize) -> Result<usize, Reason> {
+        let known = |c: &Planned<'p>| matches!(c, Planned::Lookup { dimension: d, .. } if *d == dimension);
+        if let Some(known) = self.columns.iter().position(known) {
+            return Ok(known);
+        }
+        let (_, key) = self.key_side(self.dimensions[dimension].outer)?;
+        self.columns.push(Planned::Lookup { key, dimension });
+        Ok(self.columns.len() - 1)
+    }
+
+    /// The plan's dimensions. All of them are looked up, as rows may have to be found.
+    pub fn dimension_templates(&mut self, text: &dyn Fn(Node<'p>) -> String) -> Result<Vec<DimensionTemplate>, Reason> {
+        let mut templates = Vec::with_capacity(self.dimensions.len());
+        for nth in 0..self.dimensions.len() {
+            let lookup = self.lookup_column(nth)?;
+            let Some(Planned::Lookup { key, .. }) = self.columns.get(lookup) else { continue };
+            let (key, dimension) = (*key, &self.dimensions[nth]);
+            templates.push(DimensionTemplate {
+                name: dimension.name.clone(),
+                join: dimension.join,
+                condition: text(dimension.condition),
+                lookup,
+                key,
+                key_type: self.ty(key).ok_or("a key of a join has no type")?,
+                domain: dimension.domain,
+                attributes: Vec::new(),
+            });
+        }
+        for (nth, (dimension, at)) in self.attributes.iter().enumerate() {
+            let node = self.attribute_node(nth);
+            let attributes = &mut templates[*dimension].attributes;
+            debug_assert_eq!(attributes.len(), *at);
+            attributes.push(AttributeTemplate {
+                ty: self.attribute_type(nth),
+                declared: node.ty().to_u32(),
+                typmod: node.typmod(),
+            });
+        }
+        Ok(templates)
+    }
+}
