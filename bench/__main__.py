@@ -13,14 +13,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pg_test"))
 from harness import prefix as prefixes  # noqa: E402
 from harness.cluster import Cluster  # noqa: E402
 
-from . import data, ingestion, measure, queries, tenancy  # noqa: E402
+from . import data, ingestion, interrupts, measure, queries, startup, tenancy  # noqa: E402
 from .systems import DuckDB, Postgres  # noqa: E402
 
 TABLES = ["lineitem", "flights", "hits"]
-PARTS = [*TABLES, "tenancy", "ingestion"]
+PARTS = [*TABLES, "tenancy", "startup", "interrupts", "ingestion"]
 SERVER = {
     "fsync": "on", "shared_buffers": "4GB", "work_mem": "256MB", "maintenance_work_mem": "512MB", "max_wal_size": "8GB", "random_page_cost": "1.1",
-    "effective_cache_size": "12GB", "checkpoint_timeout": "30min", "autovacuum": "on",
+    "effective_cache_size": "12GB", "checkpoint_timeout": "30min", "autovacuum": "on", "basalt.maintenance": "off",
 }
 
 
@@ -35,7 +35,7 @@ def open_cluster(options):
     else:
         prefix = prefixes.build_and_install(prefixes.default_directory().with_name(prefixes.default_directory().name + "-release"), "release")
     config = dict(SERVER)
-    if "basalt" not in options.systems and not {"tenancy", "ingestion"} & set(options.only):
+    if "basalt" not in options.systems and not set(options.only) - set(TABLES):
         config["shared_preload_libraries"] = ""
     directory = options.directory
     if directory is None:
@@ -124,6 +124,10 @@ def main():
             good = summary(options, result)
         if "tenancy" in options.only:
             result["tenancy"] = tenancy.run(cluster, folder, options, say)
+        if "startup" in options.only:
+            result["startup"] = startup.run(cluster, options, say)
+        if "interrupts" in options.only:
+            result["interrupts"] = interrupts.run(cluster, options, say)
         if "ingestion" in options.only:
             result["ingestion"] = ingestion.run(cluster, options, say)
     finally:

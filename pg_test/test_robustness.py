@@ -84,6 +84,7 @@ class Client(threading.Thread):
         timer = None
         settings = {"statement_timeout": "0", "basalt.query_memory_limit": "'1GB'", "basalt.insert_memory_limit": "'256MB'"}
         settings["basalt.max_threads"] = str(self.random.choice([1, 2, 4]))
+        settings["basalt.query_class"] = self.random.choice(["interactive", "interactive", "reporting"])
         if kind == "timeout":
             settings["statement_timeout"] = str(max(1, int(moment * 1000)))
         elif kind == "memory":

@@ -324,3 +324,24 @@ def test_analyze(both):
         assert answers[0] is not None and answers[0] == answers[1]
     assert both.execute("SELECT reltuples FROM pg_class WHERE oid = 'store.t'::regclass").fetchone() == (5000,)
     assert 200 <= rows_of(both, "SELECT * FROM {t} WHERE n < 5") <= 300
+
+
+def test_a_repeated_scan_reads_segments_once(both):
+    """Of rows and of groups: what filters ask PostgreSQL about is asked once, however often the scan is repeated."""
+    connection = both.connection
+    connection.execute("CREATE SEQUENCE IF NOT EXISTS seen")
+    connection.execute("CREATE FUNCTION pg_temp.noted(value text) RETURNS bool LANGUAGE plpgsql IMMUTABLE STRICT AS $$ BEGIN PERFORM nextval('seen'); RETURN true; END $$")
+    for setting in ("material", "hashjoin", "mergejoin", "memoize"):
+        connection.execute(f"SET enable_{setting} = off")
+    try:
+        for inner in ("SELECT n AS value FROM store.t WHERE pg_temp.noted(city)", "SELECT n AS value, count(*) FROM store.t WHERE pg_temp.noted(city) GROUP BY 1"):
+            asked, answers = [], []
+            for times in (1, 7):
+                connection.execute("SELECT setval('seen', 1)")
+                sql = f"SELECT count(*), sum(value) FROM generate_series(1, {times}) AS g LEFT JOIN ({inner} OFFSET 0) AS s ON s.value <> g * 1000000"
+                answers.append(connection.execute(sql).fetchone())
+                asked.append(connection.execute("SELECT last_value FROM seen").fetchone()[0])
+            assert asked[0] > 1 and asked[1] == asked[0], inner
+            assert answers[1] == tuple(value * 7 for value in answers[0])
+    finally:
+        connection.execute("RESET ALL")

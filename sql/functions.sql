@@ -36,3 +36,11 @@ CREATE FUNCTION basalt.sweep(OUT segments bigint, OUT datasources bigint, OUT fi
 REVOKE ALL ON FUNCTION basalt.sweep() FROM PUBLIC;
 COMMENT ON FUNCTION basalt.sweep() IS
     'Removes retired segments past basalt.segment_retention, data of tables that are gone, and cache files without a segment.';
+
+CREATE FUNCTION basalt.thread_counts() RETURNS bigint[]
+    LANGUAGE c AS 'MODULE_PATHNAME', 'basalt_thread_counts';
+CREATE FUNCTION basalt.threads(OUT total bigint, OUT interactive bigint, OUT reporting bigint, OUT waiting_reports bigint)
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
+    AS 'SELECT c[1], c[2], c[3], c[4] FROM basalt.thread_counts() AS c';
+COMMENT ON FUNCTION basalt.threads IS
+    'Threads that queries may use in all sessions together, those that interactive and reporting queries use now, and reports that wait for a turn.';

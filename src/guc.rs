@@ -2,12 +2,23 @@
 
 use std::ffi::CString;
 
-use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+
+/// Whose threads give way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+pub enum QueryClass {
+    #[name = c"interactive"]
+    Interactive,
+    #[name = c"reporting"]
+    Reporting,
+}
 
 pub static CACHE_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"pgsql_tmp_basalt"));
 pub static CACHE_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(-1);
 pub static CACHE_RESERVE: GucSetting<i32> = GucSetting::<i32>::new(1024);
 pub static MAX_THREADS: GucSetting<i32> = GucSetting::<i32>::new(2);
+pub static MAX_TOTAL_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
+pub static QUERY_CLASS: GucSetting<QueryClass> = GucSetting::<QueryClass>::new(QueryClass::Interactive);
 pub static QUERY_MEMORY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(1 << 20);
 pub static INSERT_MEMORY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(256 << 10);
 pub static REQUIRE_PUSHDOWN: GucSetting<bool> = GucSetting::<bool>::new(false);
@@ -17,7 +28,28 @@ pub static MAINTENANCE: GucSetting<bool> = GucSetting::<bool>::new(true);
 pub static HANDOFF_DELAY: GucSetting<i32> = GucSetting::<i32>::new(15 * 60);
 pub static MAX_OPEN_SEGMENTS: GucSetting<i32> = GucSetting::<i32>::new(4096);
 
-pub fn define() {
+/// `preloading`: the postmaster loads the library.
+pub fn define(preloading: bool) {
+    if preloading {
+        GucRegistry::define_int_guc(
+            c"basalt.max_total_threads",
+            c"Threads that the queries of all sessions scan segments with.",
+            c"Every interactive query has one of its own besides. 0: as many as there are processors.",
+            &MAX_TOTAL_THREADS,
+            0,
+            1024,
+            GucContext::Postmaster,
+            GucFlags::default(),
+        );
+    }
+    GucRegistry::define_enum_guc(
+        c"basalt.query_class",
+        c"Whether queries are interactive or reports, which give way to interactive ones.",
+        c"Reports share the threads that interactive queries leave over, at least one, in turns. Needs basalt in shared_preload_libraries.",
+        &QUERY_CLASS,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
     GucRegistry::define_string_guc(
         c"basalt.cache_directory",
         c"Directory of the local segment files.",
@@ -48,8 +80,8 @@ pub fn define() {
     );
     GucRegistry::define_int_guc(
         c"basalt.max_threads",
-        c"Threads that one query scans segments with.",
-        c"",
+        c"Threads that one query scans segments with, at most.",
+        c"Those besides the first are subject to basalt.max_total_threads.",
         &MAX_THREADS,
         1,
         256,

@@ -16,7 +16,7 @@ use pgrx::pg_guard;
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     pg::leave_backtraces_out();
-    guc::define();
+    guc::define(pg::is_preloading());
     catalog::register_callbacks();
     fdw::register();
     worker::register();

@@ -69,6 +69,7 @@ impl HandoffPolicy {
         let finals = cuts.windows(2).map(|w| TimeInterval::new(w[0], w[1])).filter_map(|window| {
             let sources: Vec<Id> = candidates
                 .iter()
+                .filter(|c| c.time.is_some_and(|(min, max)| min < window.end && max >= window.start))
                 .filter(|c| visible_span(c, window.end).is_some_and(|(_, high)| high >= window.start))
                 .map(|c| c.id.clone())
                 .collect();
@@ -86,19 +87,34 @@ impl HandoffPolicy {
         window: TimeInterval,
         interval_of: impl Fn(i64) -> TimeInterval,
     ) -> Vec<i64> {
+        // Where the number of rows by time bends, and by how many rows a microsecond.
+        let slope = |c: &Candidate<Id>, span: (i64, i64)| {
+            rows_before(c, span, i64::MAX) / (span.1.abs_diff(span.0) as f64 + 1.0)
+        };
+        let mut bends: Vec<(i64, f64)> = sources
+            .iter()
+            .flat_map(|(c, span)| [(span.0, slope(c, *span)), (span.1.saturating_add(1), -slope(c, *span))])
+            .collect();
+        bends.sort_by_key(|(time, _)| *time);
+        let mut bends = bends.into_iter();
+        let (mut at, mut passed, mut slope) = (window.start, 0.0, 0.0);
+        let (mut bend, mut change) = bends.next().unwrap_or((window.end, 0.0));
         let mut cuts = vec![window.start];
         let pieces = rows.div_ceil(self.target_rows.max(1));
         for piece in 1..pieces {
             let wanted = rows as f64 * piece as f64 / pieces as f64;
-            // The time before which `wanted` rows lie, by bisection.
-            let (mut low, mut high) = (window.start, window.end);
-            while low < high {
-                // Towards `low`, also before 2000: `midpoint` rounds towards zero and might stay at `high` for ever.
-                let middle = low + (high.abs_diff(low) / 2) as i64;
-                let before: f64 = sources.iter().map(|(c, span)| rows_before(c, *span, middle)).sum();
-                if before < wanted { low = middle + 1 } else { high = middle }
+            // The time before which `wanted` rows lie.
+            while at < window.end {
+                let more = slope * bend.abs_diff(at) as f64;
+                if passed + more >= wanted {
+                    break;
+                }
+                passed += more;
+                (at, slope) = (bend, slope + change);
+                (bend, change) = bends.next().unwrap_or((window.end, 0.0));
             }
-            let cut = interval_of(low).start;
+            let time = at.saturating_add(((wanted - passed) / slope).ceil() as i64).clamp(at, bend.max(at));
+            let cut = interval_of(time).start;
             if cut > *cuts.last().expect("never empty") && cut < window.end {
                 cuts.push(cut);
             }

@@ -81,6 +81,10 @@ impl TimeRanges {
         after > 0 && self.0[after - 1].contains(min) && self.0[after - 1].contains(max)
     }
 
+    pub fn overlaps(&self, other: &TimeInterval) -> bool {
+        self.0.iter().any(|i| i.overlaps(other))
+    }
+
     pub fn intersection(&self, other: &TimeInterval) -> TimeRanges {
         TimeRanges::new(self.0.iter().map(|i| i.intersection(other)).collect())
     }

@@ -11,7 +11,7 @@ use crate::catalog::{compact, datasource, replace, restore, sweep};
 use crate::error::{Error, Result};
 use crate::pg::function::{Arguments, function};
 use crate::pg::session::require_writes;
-use crate::pg::{cast, types};
+use crate::pg::{cast, slots, types};
 
 function!(pg_finfo_basalt_replace, basalt_replace, |arguments| {
     require_writes(c"basalt.replace()");
@@ -78,6 +78,16 @@ function!(pg_finfo_basalt_restore_version, basalt_restore_version, |arguments| {
         .i64(1)
         .ok_or_else(|| Error::new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, "the version must not be NULL"))?;
     Ok(pg_sys::Datum::from(restore::restore(relation, version)?))
+});
+
+// Returns `{limit, interactive, reporting, waiting}`.
+function!(pg_finfo_basalt_thread_counts, basalt_thread_counts, |_arguments| {
+    let counts = slots::counts().ok_or_else(|| {
+        Error::new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "threads are not counted")
+            .detail("The library basalt was not loaded when the server started.")
+            .hint("Add basalt to shared_preload_libraries and restart the server.")
+    })?;
+    Ok(cast::int8_array(&counts.map(i64::from)))
 });
 
 // Returns `{segments, datasources, files}`.

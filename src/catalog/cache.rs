@@ -10,7 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
 use basalt_engine::segment::{Segment, SegmentBytes};
@@ -57,11 +57,10 @@ pub fn open(entry: &SegmentEntry) -> Result<Arc<Segment>> {
     if let Some(known) = OPEN.with_borrow_mut(|open| open.get_mut(&entry.id).map(Mapped::take)) {
         return Ok(known);
     }
-    let directory = directory()?;
-    let path = directory.join(file_name(&entry.id, entry.checksum));
+    let path = current_directory().join(file_name(&entry.id, entry.checksum));
     let segment = match pending::bytes_of(&entry.id) {
         Some(bytes) => Segment::open(bytes)?,
-        None => open_file(entry, &directory, &path)?,
+        None => open_file(entry, &path)?,
     };
     let segment = Arc::new(segment);
     let limit = usize::try_from(guc::MAX_OPEN_SEGMENTS.get()).unwrap_or(16);
@@ -104,12 +103,12 @@ pub fn forget(id: &[u8; 16]) {
     OPEN.with_borrow_mut(|open| open.remove(id));
 }
 
-fn open_file(entry: &SegmentEntry, directory: &Path, path: &Path) -> Result<Segment> {
+fn open_file(entry: &SegmentEntry, path: &Path) -> Result<Segment> {
     if let Ok(segment) = map(path, entry.bytes).and_then(|bytes| Ok(Segment::open(bytes)?)) {
         return Ok(segment);
     }
     // Missing, of another length, or damaged: whatever it is, the home has the bytes.
-    Ok(Segment::open(recreate(entry, directory)?)?)
+    Ok(Segment::open(recreate(entry, &directory()?)?)?)
 }
 
 /// After damage was found in a segment: verifies those that this session has mapped, and removes the files of damaged
@@ -244,9 +243,14 @@ pub fn database_directory() -> PathBuf {
     root().join(u32::from(session::database()).to_string())
 }
 
-/// Directory of this database's files under this boot of the operating system; made if it is missing.
+/// Directory of this database's files under this boot of the operating system, which may be missing.
+fn current_directory() -> PathBuf {
+    database_directory().join(boot_id())
+}
+
+/// The same; made if it is missing.
 pub fn directory() -> Result<PathBuf> {
-    let directory = database_directory().join(boot_id());
+    let directory = current_directory();
     if !directory.is_dir() {
         use std::os::unix::fs::DirBuilderExt;
         fs::DirBuilder::new()
@@ -270,10 +274,13 @@ pub fn files(of: &Path) -> Vec<PathBuf> {
     entries.map(|e| e.path()).filter(|p| p.is_file()).collect()
 }
 
-fn boot_id() -> String {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let id: String = id.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
-    if id.is_empty() { "unknown".to_owned() } else { id }
+fn boot_id() -> &'static str {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    BOOT.get_or_init(|| {
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let id: String = id.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        if id.is_empty() { "unknown".to_owned() } else { id }
+    })
 }
 
 /// A segment file in the making, under a temporary name; removed unless persisted. Usable from any thread.

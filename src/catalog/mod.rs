@@ -12,6 +12,7 @@ pub mod handoff;
 pub mod identity;
 pub mod ingestion;
 pub mod ingestion_options;
+pub mod list;
 pub mod options;
 pub mod origin;
 pub mod pending;

@@ -11,10 +11,8 @@ use roaring::RoaringBitmap;
 
 use super::{pending, tables};
 use crate::error::{OrRaise, Result};
-use crate::pg::lru::Lru;
 use crate::pg::multirange;
 use crate::pg::scan::{IndexScan, Under};
-use crate::pg::snapshot::Contents;
 use crate::pg::spi::Rows;
 use crate::pg::values::with_varlena;
 
@@ -107,28 +105,6 @@ thread_local! {
     static STATISTICS: RefCell<Statistics> = RefCell::new(Statistics::default());
 }
 
-/// A datasource's segments as some snapshot saw them.
-type List = (Contents, Arc<[SegmentEntry]>);
-
-/// Lists of segments that one session keeps.
-const CACHED_LISTS: usize = 16;
-
-thread_local! {
-    static LISTS: RefCell<Lru<[u8; 16], List>> = RefCell::new(Lru::new());
-}
-
-/// All of [`visible`], for planning and executing queries: read once for both, and again only when some transaction has ended.
-pub fn list(datasource: &[u8; 16]) -> Arc<[SegmentEntry]> {
-    let Some(contents) = Contents::active() else { return visible(datasource, None).into() };
-    let known =
-        LISTS.with_borrow_mut(|lists| lists.get(datasource).filter(|(of, _)| *of == contents).map(|(_, l)| l.clone()));
-    known.unwrap_or_else(|| {
-        let list: Arc<[SegmentEntry]> = visible(datasource, None).into();
-        LISTS.with_borrow_mut(|lists| lists.insert(*datasource, (contents, list.clone()), CACHED_LISTS));
-        list
-    })
-}
-
 /// Used segments of a datasource under the active snapshot, those that cannot hold a visible row in `within` left out.
 /// Rows of this transaction that were flushed for the current statement are among them ([`pending::flush`]).
 pub fn visible(datasource: &[u8; 16], within: Option<&TimeInterval>) -> Vec<SegmentEntry> {
@@ -150,7 +126,7 @@ pub fn visible(datasource: &[u8; 16], within: Option<&TimeInterval>) -> Vec<Segm
         }
     }
     // The order of rows without ORDER BY, and of float sums, should not depend on the catalog's physical order.
-    entries.sort_by_key(|e| (e.statistics.time, e.id));
+    entries.sort_by_cached_key(|e| (e.statistics.time, e.id));
     entries
 }
 

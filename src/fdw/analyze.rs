@@ -13,7 +13,7 @@ use pgrx::prelude::*;
 use super::chunk::Column;
 use super::rows::Output;
 use crate::catalog::datasource::{self, Datasource};
-use crate::catalog::{cache, pending, segment};
+use crate::catalog::{cache, list as segments, pending};
 use crate::error::{OrRaise, Result};
 use crate::guc;
 use crate::pg::interrupts::{self, SignalsBlocked};
@@ -28,7 +28,7 @@ pub unsafe extern "C-unwind" fn analyze_foreign_table(
     // SAFETY: PostgreSQL's out parameters and an open relation.
     unsafe {
         let datasource = datasource::open((*relation).rd_id).or_raise();
-        let bytes: u64 = segment::list(&datasource.id).iter().map(|s| s.bytes).sum();
+        let bytes: u64 = segments::visible(&datasource.id).iter().map(|s| s.bytes).sum();
         *pages = u32::try_from(bytes.div_ceil(u64::from(pg_sys::BLCKSZ))).unwrap_or(u32::MAX);
         *function = Some(acquire_sample_rows);
         true
@@ -62,8 +62,8 @@ unsafe extern "C-unwind" fn acquire_sample_rows(
 /// Hands at most `wanted` rows to `take`, as values and NULLs by attribute; returns how many rows there are.
 fn sample(datasource: &Datasource, wanted: usize, take: &mut dyn FnMut(&mut [Datum], &mut [bool])) -> Result<u64> {
     pending::flush(&datasource.id)?;
-    let segments = segment::list(&datasource.id);
-    let known: u64 = segments.iter().map(|s| s.rows).sum();
+    let segments = segments::visible(&datasource.id);
+    let known = segments.rows();
     let step = known.div_ceil(wanted.max(1) as u64).max(1);
     let columns: Vec<ColumnRef> = datasource
         .schema

@@ -13,7 +13,7 @@ use pgrx::pg_sys::{self, Datum};
 use pgrx::prelude::*;
 
 use super::plan::{self, RelationState};
-use crate::catalog::segment::SegmentEntry;
+use crate::catalog::list::SegmentList;
 use crate::pg::list;
 use crate::pg::memory::InContext;
 use crate::pg::values::Codec;
@@ -100,7 +100,8 @@ impl RelationState {
             return Some(*known);
         }
         let column = &self.datasource.schema.columns[position];
-        let summary = Summary::of(self.segments.iter().map(|s| &*s.statistics), column.id);
+        let summary =
+            self.segments.facts(column.id, |segments| Summary::of(segments.iter().map(|s| &*s.statistics), column.id));
         let (declared, typmod) = self.datasource.types[position];
         // SAFETY: the state's memory context is the planner's and lives as long as the state.
         let tuple = unsafe {
@@ -117,11 +118,7 @@ impl RelationState {
 ///
 /// # Safety
 /// `root` and `relation` are the planner's.
-pub unsafe fn floor(
-    root: *mut pg_sys::PlannerInfo,
-    relation: *mut pg_sys::RelOptInfo,
-    segments: &[SegmentEntry],
-) -> f64 {
+pub unsafe fn floor(root: *mut pg_sys::PlannerInfo, relation: *mut pg_sys::RelOptInfo, segments: &SegmentList) -> f64 {
     /// PostgreSQL's DEFAULT_RANGE_INEQ_SEL.
     const RANGE: f64 = 0.005;
     // SAFETY: the caller's contract.
@@ -139,7 +136,7 @@ pub unsafe fn floor(
         }
         let inner = pg_sys::JoinType::JOIN_INNER;
         let share = pg_sys::clauselist_selectivity(root, others, 0, inner, std::ptr::null_mut());
-        let largest = segments.iter().map(|s| s.rows).max().unwrap_or(0) as f64;
+        let largest = segments.largest() as f64;
         (largest * share * RANGE).floor()
     }
 }

@@ -1,7 +1,7 @@
 //! What a pushed aggregation is made of, collected while it is planned.
 
 use crate::catalog::datasource::Datasource;
-use crate::catalog::segment::SegmentEntry;
+use crate::catalog::list::SegmentList;
 use crate::pg::node::{AggregateView, Node, View, Walk};
 use crate::translate::aggregate;
 use crate::translate::filter::Builder;
@@ -43,7 +43,7 @@ pub struct Fold<'p> {
 }
 
 impl<'p, 'd> Grouping<'p, 'd> {
-    pub fn new(relation: u32, datasource: &'d Datasource, segments: &'d [SegmentEntry]) -> Self {
+    pub fn new(relation: u32, datasource: &'d Datasource, segments: &'d SegmentList) -> Self {
         Grouping {
             builder: Builder::new(relation, datasource, segments),
             keys: Vec::new(),

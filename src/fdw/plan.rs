@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::CString;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use pgrx::prelude::*;
@@ -10,7 +11,7 @@ use pgrx::{PgMemoryContexts, pg_sys};
 
 use super::{estimate, order, upper};
 use crate::catalog::datasource::{self, Datasource};
-use crate::catalog::segment::{self, SegmentEntry};
+use crate::catalog::list::{self as segments, SegmentList};
 use crate::error::{Error, OrRaise};
 use crate::pg::list;
 use crate::pg::node::{self, Node};
@@ -22,7 +23,7 @@ use crate::translate::template::{self, ColumnTemplate, DimensionTemplate, Filter
 /// What planning knows of a datasource: `fdw_private` of its `RelOptInfo`.
 pub struct RelationState {
     pub datasource: Arc<Datasource>,
-    pub segments: Arc<[SegmentEntry]>,
+    pub segments: Rc<SegmentList>,
     /// Clauses of `baserestrictinfo` that PostgreSQL has to evaluate, with the reasons.
     pub local: Vec<String>,
     /// Why aggregates above were not pushed down.
@@ -48,7 +49,7 @@ impl RelationState {
     }
 
     pub fn rows(&self) -> u64 {
-        self.segments.iter().map(|s| s.rows).sum()
+        self.segments.rows()
     }
 }
 
@@ -72,7 +73,7 @@ pub unsafe extern "C-unwind" fn get_foreign_rel_size(
     let datasource = datasource::open(table).or_raise();
     // SAFETY: PostgreSQL reads the flag set by this backend.
     let snapshot = (!unsafe { pg_sys::ActiveSnapshotSet() }).then(ActiveSnapshot::transaction);
-    let segments = segment::list(&datasource.id);
+    let segments = segments::visible(&datasource.id);
     drop(snapshot);
     // SAFETY: the planner's own structures, alive during the callback; the state is dropped with the planner's memory.
     unsafe {
@@ -83,7 +84,7 @@ pub unsafe extern "C-unwind" fn get_foreign_rel_size(
                 local.push(reason);
             }
         }
-        (*relation).tuples = segments.iter().map(|s| s.rows as f64).sum();
+        (*relation).tuples = segments.rows() as f64;
         let state = RelationState {
             datasource,
             segments: segments.clone(),

@@ -1,10 +1,13 @@
 //! Which of the visible segments a query has to read.
 
+use std::rc::Rc;
+
 use basalt_engine::TimeInterval;
-use basalt_engine::plan::{self, ColumnRef, Filter};
+use basalt_engine::plan::{self, Bound, ColumnRef, Filter, Test};
 use basalt_engine::segment::SegmentStatistics;
 use basalt_engine::types::{ColumnId, LogicalType, MICROS_PER_DAY, Value};
 
+use crate::catalog::list::SegmentList;
 use crate::catalog::segment::SegmentEntry;
 
 /// How segments were left out.
@@ -16,28 +19,134 @@ pub struct Pruned {
 }
 
 /// The segments that may hold rows which `filter` selects. `time`: position of the time column in the plan's columns, if it reads it.
-pub fn prune<'s>(
-    segments: &'s [SegmentEntry],
+pub fn prune(
+    segments: &SegmentList,
     filter: &Filter,
     columns: &[ColumnRef],
     time: Option<usize>,
-) -> (Vec<&'s SegmentEntry>, Pruned) {
+) -> (Vec<SegmentEntry>, Pruned) {
     let mut pruned = Pruned { considered: segments.len() as u64, ..Pruned::default() };
     let Some(within) = time_limits(filter, columns, time) else {
         pruned.by_time = pruned.considered;
         return (Vec::new(), pruned);
     };
+    let windows = windows(filter, columns, segments);
     let mut kept = Vec::new();
-    for segment in segments {
+    let (mut looked_at, mut by_time) = (0, 0);
+    for at in segments.timeless().chain(segments.around(&within)) {
+        looked_at += 1;
+        if !windows.iter().all(|window| window.may_hold(at)) {
+            continue;
+        }
+        let segment = &segments[at];
         if !holds_time(segment, &within) {
-            pruned.by_time += 1;
-        } else if !plan::may_select(filter, columns, &segment.statistics) {
-            pruned.by_statistics += 1;
-        } else {
-            kept.push(segment);
+            by_time += 1;
+        } else if plan::may_select(filter, columns, &segment.statistics) {
+            kept.push(segment.clone());
         }
     }
+    pruned.by_time = pruned.considered - looked_at + by_time;
+    pruned.by_statistics = looked_at - by_time - kept.len() as u64;
     (kept, pruned)
+}
+
+/// Ranks of a column's least and greatest values, segment by segment: numbers in the order of the values, so that most segments are
+/// left out without touching their statistics. `None`: the values are not all of one kind.
+struct Ranks(Option<Kind>, Vec<(i64, i64)>);
+
+type Kind = std::mem::Discriminant<Value>;
+
+/// A conjunct of the filter: what a segment's ranks must overlap.
+struct Window {
+    ranks: Rc<Ranks>,
+    low: i64,
+    high: i64,
+}
+
+impl Window {
+    fn may_hold(&self, at: usize) -> bool {
+        let (low, high) = self.ranks.1[at];
+        low <= self.high && high >= self.low
+    }
+}
+
+/// Ascends with the value: as `plan::may_select` compares them.
+fn rank(value: &Value) -> Option<i64> {
+    Some(match value {
+        Value::Null => return None,
+        Value::I64(v) => *v,
+        Value::I128(v) => (*v).clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64,
+        Value::F64(v) if v.is_nan() => i64::MAX,
+        Value::F64(v) => {
+            let bits = if *v == 0.0 { 0 } else { v.to_bits() as i64 };
+            bits ^ (((bits >> 63) as u64) >> 1) as i64
+        }
+        Value::Bytes(v) => {
+            let mut first = [0; 8];
+            let length = v.len().min(8);
+            first[..length].copy_from_slice(&v[..length]);
+            (u64::from_be_bytes(first) ^ 1 << 63) as i64
+        }
+    })
+}
+
+impl Ranks {
+    fn of(segments: &[SegmentEntry], id: ColumnId) -> Ranks {
+        let mut kind = None;
+        let mut ranks = Vec::with_capacity(segments.len());
+        for segment in segments {
+            let known = segment.statistics.columns.iter().find(|c| c.id == id);
+            let limits = known.and_then(|c| Some((c, rank(&c.min)?, rank(&c.max)?)));
+            let Some((column, low, high)) = limits else {
+                ranks.push((i64::MIN, i64::MAX));
+                continue;
+            };
+            let this = std::mem::discriminant(&column.min);
+            if *kind.get_or_insert(this) != this || std::mem::discriminant(&column.max) != this {
+                return Ranks(None, Vec::new());
+            }
+            ranks.push((low, high));
+        }
+        Ranks(kind, ranks)
+    }
+}
+
+fn windows(filter: &Filter, columns: &[ColumnRef], segments: &SegmentList) -> Vec<Window> {
+    let parts = match filter {
+        Filter::And(parts) => parts.as_slice(),
+        other => std::slice::from_ref(other),
+    };
+    parts.iter().filter_map(|part| window(part, columns, segments)).collect()
+}
+
+fn window(part: &Filter, columns: &[ColumnRef], segments: &SegmentList) -> Option<Window> {
+    let Filter::Test(predicate) = part else { return None };
+    let column = columns.get(predicate.column).filter(|c| c.computed.is_none())?;
+    let operands: Vec<&Value> = match &predicate.test {
+        Test::In(values) => values.iter().collect(),
+        Test::Range { low, high } => [low, high]
+            .into_iter()
+            .filter_map(|bound| match bound {
+                Bound::Unbounded => None,
+                Bound::Included(value) | Bound::Excluded(value) => Some(value),
+            })
+            .collect(),
+        _ => return None,
+    };
+    let ranks = segments.facts(column.id, |segments| Ranks::of(segments, column.id));
+    let kind = ranks.0?;
+    if operands.is_empty() || operands.iter().any(|v| std::mem::discriminant(*v) != kind) {
+        return None;
+    }
+    let (least, greatest) =
+        operands.iter().filter_map(|v| rank(v)).fold((i64::MAX, i64::MIN), |(l, h), r| (l.min(r), h.max(r)));
+    let (low, high) = match &predicate.test {
+        Test::Range { low: Bound::Unbounded, .. } => (i64::MIN, greatest),
+        Test::Range { high: Bound::Unbounded, .. } => (least, i64::MAX),
+        // Both bounds, perhaps the wrong way round, which selects nothing: left to the statistics.
+        _ => (least, greatest),
+    };
+    Some(Window { ranks, low, high })
 }
 
 /// The times that the filter lets through; `None`: no row at all.
@@ -67,7 +176,7 @@ fn holds_time(segment: &SegmentEntry, within: &TimeInterval) -> bool {
     // Without times in it, NULLs are all there is: left to the column's statistics.
     let Some((min, max)) = segment.statistics.time else { return true };
     let rows = TimeInterval::new(min, max.saturating_add(1));
-    rows.overlaps(within) && !segment.visibility.intersection(within).is_empty()
+    rows.overlaps(within) && segment.visibility.overlaps(within)
 }
 
 /// Smallest and largest stored value of an I64 column in a segment.

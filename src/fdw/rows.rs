@@ -6,6 +6,7 @@ use basalt_engine::exec::{BatchColumn, ExecStatistics, RowBatch, RowExecution, S
 use basalt_engine::plan::RowQuery;
 use basalt_engine::segment::BytesBlock;
 use basalt_engine::types::LogicalType;
+use basalt_engine::{Budget, Reservation};
 use pgrx::pg_sys::{self, Datum};
 
 use super::chunk::{CHUNK_ROWS, Chunk, Column};
@@ -27,10 +28,47 @@ pub struct Rows {
     execution: RowExecution,
     segments: std::vec::IntoIter<SegmentEntry>,
     started: bool,
-    batch: Option<RowBatch>,
+    batch: Option<Arc<RowBatch>>,
     /// Rows of the batch that were converted.
     done: usize,
     outputs: Vec<Output>,
+    kept: Option<Kept>,
+}
+
+/// What was handed out, for scans that are repeated.
+struct Kept {
+    batches: Vec<Arc<RowBatch>>,
+    memory: Reservation,
+    most: usize,
+    /// The next batch to hand out; behind the last one more are read, unless all are here.
+    next: usize,
+    whole: bool,
+}
+
+impl Kept {
+    /// Share of the query's memory.
+    const SHARE: usize = 4;
+
+    fn new(budget: &Budget) -> Result<Kept> {
+        Ok(Kept {
+            batches: Vec::new(),
+            memory: budget.reserve(0)?,
+            most: budget.limit() / Self::SHARE,
+            next: 0,
+            whole: false,
+        })
+    }
+
+    /// False: there is no room for it.
+    fn add(&mut self, batch: &Arc<RowBatch>) -> bool {
+        let bytes = batch.bytes(self.batches.last().map(|b| &**b));
+        let fits = self.memory.bytes() + bytes <= self.most && self.memory.grow(bytes).is_ok();
+        if fits {
+            self.batches.push(batch.clone());
+            self.next = self.batches.len();
+        }
+        fits
+    }
 }
 
 /// Converts one column's batches.
@@ -47,8 +85,10 @@ struct ConvertedDictionary {
 }
 
 impl Rows {
+    /// `keep`: its rows may be wanted again.
     pub fn new(
         mut start: Start,
+        keep: bool,
         output: &[usize],
         top: Option<&RowTopTemplate>,
         inputs: &Inputs,
@@ -66,12 +106,22 @@ impl Rows {
         }
         chunk.set_columns(attributes);
         let query = RowQuery { columns: inputs.columns.clone(), filter: start.filter, output: output.to_vec() };
+        let kept = keep.then(|| Kept::new(&start.options.budget)).transpose()?;
         let mut execution = RowExecution::new(query, start.options)?;
         if let Some(top) = top.map(|top| order::bind_rows(top, inputs)).transpose()?.flatten() {
             execution = execution.with_top(top)?;
             start.segments.sort_by_key(|entry| execution.rank(&entry.statistics));
         }
-        Ok(Rows { execution, segments: start.segments.into_iter(), started: false, batch: None, done: 0, outputs })
+        let segments = start.segments.into_iter();
+        Ok(Rows { execution, segments, started: false, batch: None, done: 0, outputs, kept })
+    }
+
+    /// Lets the same rows come again, if they were kept.
+    pub fn rewind(&mut self) -> bool {
+        let Some(kept) = &mut self.kept else { return false };
+        kept.next = 0;
+        self.batch = None;
+        true
     }
 
     pub fn statistics(&self) -> ExecStatistics {
@@ -102,21 +152,38 @@ impl Rows {
 
     /// Gets the next batch; false when all segments are exhausted.
     fn advance(&mut self, host: &mut PgHost) -> Result<bool> {
+        self.done = 0;
+        if let Some(Kept { batches, next, whole, .. }) = &mut self.kept
+            && (*next < batches.len() || *whole)
+        {
+            self.batch = batches.get(*next).cloned();
+            *next += 1;
+            return Ok(self.batch.is_some());
+        }
+        self.batch = self.read(host)?.map(Arc::new);
+        if let Some(mut kept) = self.kept.take() {
+            kept.whole = self.batch.is_none();
+            let fits = self.batch.as_ref().is_none_or(|batch| kept.add(batch));
+            self.kept = fits.then_some(kept);
+        }
+        Ok(self.batch.is_some())
+    }
+
+    /// Reads the next batch.
+    fn read(&mut self, host: &mut PgHost) -> Result<Option<RowBatch>> {
         loop {
             crate::pg::interrupts::check();
             if self.started {
                 let batch = self.execution.next(host);
                 if let Some(batch) = host.conclude(batch)? {
-                    self.batch = Some(batch);
-                    self.done = 0;
-                    return Ok(true);
+                    return Ok(Some(batch));
                 }
                 self.started = false;
             }
-            let Some(entry) = self.segments.next() else { return Ok(false) };
+            let Some(entry) = self.segments.next() else { return Ok(None) };
             // Those that follow come later in the order.
             if self.execution.rank(&entry.statistics).is_some_and(|rank| !self.execution.admits(rank)) {
-                return Ok(false);
+                return Ok(None);
             }
             let scan = SegmentScan {
                 segment: cache::open(&entry)?,

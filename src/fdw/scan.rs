@@ -1,9 +1,10 @@
 //! Executing a scan, of rows or of groups.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use basalt_engine::exec::{ExecOptions, ExecStatistics};
-use basalt_engine::plan::{ColumnRef, Computed, Expr, Filter};
+use basalt_engine::plan::{ColumnRef, Computed, Expr, Filter, Host};
 use basalt_engine::types::{ColumnId, LogicalType};
 use basalt_engine::{Budget, Cancel};
 use pgrx::prelude::*;
@@ -16,13 +17,15 @@ use super::plan;
 use super::prune::{self, Pruned};
 use super::rows::Rows;
 use crate::catalog::datasource::{self, Datasource};
+use crate::catalog::list::{self as segments, SegmentList};
 use crate::catalog::pending;
-use crate::catalog::segment::{self, SegmentEntry};
+use crate::catalog::segment::SegmentEntry;
 use crate::error::{Error, OrRaise, Result};
 use crate::guc;
 use crate::pg::eval::{Evaluator, Expressions};
 use crate::pg::list;
 use crate::pg::node::{self, Node, View};
+use crate::pg::slots::Running;
 use crate::translate::bind::{self, BoundColumn};
 use crate::translate::host::PgHost;
 use crate::translate::template::{ColumnTemplate, PlanTemplate, Shape};
@@ -32,6 +35,8 @@ pub struct Scan {
     pub inputs: Inputs,
     host: PgHost,
     source: Option<Source>,
+    /// Whether the scan is, or was, to be repeated: its rows may be wanted once more.
+    repeated: bool,
     chunk: Chunk,
     pub pruned: Pruned,
     pub statistics: ExecStatistics,
@@ -47,7 +52,7 @@ pub struct Inputs {
     /// What the plan's tuple consists of, of a pushed aggregation.
     pub targets: Vec<Node<'static>>,
     /// The segments of the execution's snapshot, once they were read.
-    segments: Option<Arc<[SegmentEntry]>>,
+    segments: Option<Rc<SegmentList>>,
     pub dimensions: Dimensions,
 }
 
@@ -97,6 +102,7 @@ impl Scan {
                 },
                 host: PgHost::new(evaluator, orders),
                 source: None,
+                repeated: false,
                 chunk,
                 pruned: Pruned::default(),
                 statistics: ExecStatistics::default(),
@@ -147,7 +153,7 @@ impl Scan {
         if !joined.is_empty() {
             filter = Filter::And(joined.into_iter().chain([filter]).collect());
         }
-        let segments = inputs.segments.get_or_insert_with(|| segment::list(&inputs.datasource.id));
+        let segments = inputs.segments.get_or_insert_with(|| segments::visible(&inputs.datasource.id));
         let time = inputs.datasource.schema.time.and_then(|position| {
             let id = inputs.datasource.schema.columns[position].id;
             inputs.columns.iter().position(|c| c.id == id && c.computed.is_none())
@@ -160,7 +166,7 @@ impl Scan {
             budget: Budget::new(guc::query_memory_limit().saturating_sub(inputs.dimensions.bytes())),
             cancel: Cancel::new(),
         };
-        Ok(Start { filter, segments: kept.into_iter().cloned().collect(), options })
+        Ok(Start { filter, segments: kept, options })
     }
 
     /// Makes the slot hold the next tuple; false at the end.
@@ -169,11 +175,22 @@ impl Scan {
             if self.chunk.emit() {
                 return Ok(true);
             }
+            let _running = Running::begin();
+            let turn = self.host.poll();
+            self.host.conclude(turn)?;
             if self.source.is_none() {
                 let start = self.start()?;
                 let source = match &self.inputs.template.shape {
                     Shape::Rows { output, top } => {
-                        Source::Rows(Box::new(Rows::new(start, output, top.as_ref(), &self.inputs, &mut self.chunk)?))
+                        let keep = self.repeated;
+                        Source::Rows(Box::new(Rows::new(
+                            start,
+                            keep,
+                            output,
+                            top.as_ref(),
+                            &self.inputs,
+                            &mut self.chunk,
+                        )?))
                     }
                     Shape::Groups(groups) => {
                         let computed = Groups::compute(start, groups, &self.inputs, &mut self.chunk, &mut self.host)?;
@@ -202,10 +219,18 @@ impl Scan {
 
     fn rescan(&mut self, changed: bool) {
         self.chunk.clear();
-        match &mut self.source {
-            // The same groups once more.
-            Some(Source::Groups(groups)) if !changed => groups.rewind(),
-            _ => self.close(),
+        let same = !changed
+            && match &mut self.source {
+                Some(Source::Groups(groups)) => {
+                    groups.rewind();
+                    true
+                }
+                Some(Source::Rows(rows)) => rows.rewind(),
+                None => false,
+            };
+        if !same {
+            self.repeated = !changed;
+            self.close();
         }
     }
 
@@ -284,7 +309,8 @@ pub unsafe extern "C-unwind" fn begin_foreign_scan(node: *mut pg_sys::ForeignSca
     // SAFETY: PostgreSQL's executor structures; the state is dropped with the query's memory, also after an error.
     unsafe {
         pending::flush(&datasource::open(relation_of(node).1).or_raise().id).or_raise();
-        let scan = Scan::begin(node).or_raise();
+        let mut scan = Scan::begin(node).or_raise();
+        scan.repeated = flags & pg_sys::EXEC_FLAG_REWIND as i32 != 0;
         let context = (*(*node).ss.ps.state).es_query_cxt;
         (*node).fdw_state = PgMemoryContexts::For(context).leak_and_drop_on_delete(scan).cast();
     }

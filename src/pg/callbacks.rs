@@ -1,6 +1,6 @@
-//! Callbacks of transactions, of cache invalidation and of a process's end, as safe functions. Each kind has one receiver, registered once a process.
+//! Callbacks of transactions, of cache invalidation and of a process's end, as safe functions. Each kind but the last has one receiver, registered once a process.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use pgrx::{pg_guard, pg_sys};
 
@@ -8,12 +8,9 @@ thread_local! {
     static TRANSACTION: Cell<Option<fn(pg_sys::XactEvent::Type)>> = const { Cell::new(None) };
     static SUBTRANSACTION: Cell<Option<Subtransaction>> = const { Cell::new(None) };
     static RELATION: Cell<Option<fn(pg_sys::Oid)>> = const { Cell::new(None) };
-    /// With the process that registered it: a child of the postmaster starts without its parent's callbacks.
-    static EXIT: Cell<Option<AtExit>> = const { Cell::new(None) };
+    /// What runs at the end of a process. A child of the postmaster starts without its parent's callbacks.
+    static EXIT: RefCell<(u32, Vec<fn()>)> = const { RefCell::new((0, Vec::new())) };
 }
-
-/// The process that registered it, and what runs at its end.
-type AtExit = (u32, fn());
 
 /// Told of an event, the subtransaction and its parent.
 pub type Subtransaction = fn(pg_sys::SubXactEvent::Type, pg_sys::SubTransactionId, pg_sys::SubTransactionId);
@@ -38,18 +35,26 @@ pub fn at_relation_change(receiver: fn(pg_sys::Oid)) {
     }
 }
 
-/// Calls `receiver` when the process ends, also by a FATAL error, which runs no destructors. Main thread only.
+/// Calls each `receiver` once when the process ends, also by a FATAL error, which runs no destructors. Main thread only.
 pub fn at_exit(receiver: fn()) {
-    let process = std::process::id();
-    if EXIT.replace(Some((process, receiver))).is_none_or(|(registered, _)| registered != process) {
-        // SAFETY: the function is static; registered once a process.
-        unsafe { pg_sys::on_proc_exit(Some(on_exit), pg_sys::Datum::from(0usize)) }
-    }
+    EXIT.with_borrow_mut(|(process, receivers)| {
+        // SAFETY: a plain global of the server; the function is static, and registered once a process.
+        unsafe {
+            let this = pg_sys::MyProcPid as u32;
+            if std::mem::replace(process, this) != this {
+                receivers.clear();
+                pg_sys::on_proc_exit(Some(on_exit), pg_sys::Datum::from(0usize));
+            }
+        }
+        if !receivers.iter().any(|known| std::ptr::fn_addr_eq(*known, receiver)) {
+            receivers.push(receiver);
+        }
+    });
 }
 
 #[pg_guard]
 unsafe extern "C-unwind" fn on_exit(_code: i32, _argument: pg_sys::Datum) {
-    if let Some((_, receiver)) = EXIT.get() {
+    for receiver in EXIT.take().1 {
         receiver();
     }
 }

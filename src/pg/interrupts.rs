@@ -21,6 +21,20 @@ pub fn poll() -> engine::Result<()> {
     if stop_requested() { Err(engine::Error::Canceled) } else { Ok(()) }
 }
 
+/// Waits for a signal or the end of the time, which shows as wait event `Extension`. True: the postmaster is gone.
+pub fn wait(milliseconds: i64) -> bool {
+    let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_POSTMASTER_DEATH;
+    // SAFETY: the process's own latch. Who else waits for it looks at what it waits for after each wake-up.
+    unsafe {
+        let happened =
+            pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, milliseconds, pg_sys::PG_WAIT_EXTENSION) as u32;
+        if happened & pg_sys::WL_LATCH_SET != 0 {
+            pg_sys::ResetLatch(pg_sys::MyLatch);
+        }
+        happened & pg_sys::WL_POSTMASTER_DEATH != 0
+    }
+}
+
 /// `CHECK_FOR_INTERRUPTS()`: raises the pending cancel or termination. No engine thread may run.
 pub fn check() {
     pgrx::check_for_interrupts!();

@@ -5,14 +5,21 @@ use std::hash::Hash;
 
 /// Least-recently-used cache; its limit is given at each insertion, since settings change.
 pub struct Lru<K, V> {
-    entries: HashMap<K, (u64, V)>,
-    order: BTreeMap<u64, K>,
+    entries: HashMap<K, Entry<V>>,
+    /// By time of use as it was when an entry was queued; uses since then count when it is its turn.
+    queue: BTreeMap<u64, K>,
     clock: u64,
+}
+
+struct Entry<V> {
+    used: u64,
+    queued: u64,
+    value: V,
 }
 
 impl<K: Hash + Eq + Clone, V> Lru<K, V> {
     pub fn new() -> Self {
-        Lru { entries: HashMap::new(), order: BTreeMap::new(), clock: 0 }
+        Lru { entries: HashMap::new(), queue: BTreeMap::new(), clock: 0 }
     }
 
     pub fn get(&mut self, key: &K) -> Option<&V> {
@@ -20,20 +27,18 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
     }
 
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        let (used, value) = self.entries.get_mut(key)?;
-        self.order.remove(used);
+        let entry = self.entries.get_mut(key)?;
         self.clock += 1;
-        *used = self.clock;
-        self.order.insert(self.clock, key.clone());
-        Some(value)
+        entry.used = self.clock;
+        Some(&mut entry.value)
     }
 
     /// Inserts, then drops the oldest entries until `limit` are left.
     pub fn insert(&mut self, key: K, value: V, limit: usize) {
         self.remove(&key);
         self.clock += 1;
-        self.order.insert(self.clock, key.clone());
-        self.entries.insert(key, (self.clock, value));
+        self.queue.insert(self.clock, key.clone());
+        self.entries.insert(key, Entry { used: self.clock, queued: self.clock, value });
         while self.entries.len() > limit.max(1) {
             self.pop();
         }
@@ -41,18 +46,25 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
 
     /// Removes what was not used for longest.
     pub fn pop(&mut self) -> Option<V> {
-        let (_, oldest) = self.order.pop_first()?;
-        self.entries.remove(&oldest).map(|(_, value)| value)
+        loop {
+            let (queued, oldest) = self.queue.pop_first()?;
+            let entry = self.entries.get_mut(&oldest)?;
+            if entry.used == queued {
+                return self.entries.remove(&oldest).map(|entry| entry.value);
+            }
+            entry.queued = entry.used;
+            self.queue.insert(entry.used, oldest);
+        }
     }
 
     /// All entries, in no particular order; that does not count as use.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.entries.iter().map(|(key, (_, value))| (key, value))
+        self.entries.iter().map(|(key, entry)| (key, &entry.value))
     }
 
     pub fn remove(&mut self, key: &K) {
-        if let Some((used, _)) = self.entries.remove(key) {
-            self.order.remove(&used);
+        if let Some(entry) = self.entries.remove(key) {
+            self.queue.remove(&entry.queued);
         }
     }
 }
@@ -71,5 +83,11 @@ mod tests {
         assert_eq!(cache.get(&1), Some(&"a"));
         assert_eq!(cache.get(&2), None);
         assert_eq!(cache.get(&3), Some(&"c"));
+        cache.get(&1);
+        cache.remove(&3);
+        cache.insert(4, "d", 2);
+        cache.insert(5, "e", 2);
+        assert_eq!(cache.get(&1), None);
+        assert_eq!((cache.pop(), cache.pop(), cache.pop()), (Some("d"), Some("e"), None));
     }
 }

@@ -26,6 +26,7 @@ pub mod relation;
 pub mod scan;
 pub mod session;
 pub mod settings;
+pub mod slots;
 pub mod snapshot;
 pub mod spi;
 pub mod spill;
@@ -89,4 +90,10 @@ pub fn parse_uuid(text: &str) -> Option<[u8; 16]> {
         *byte = pair[0] << 4 | pair[1];
     }
     Some(id)
+}
+
+/// Whether the postmaster loads the library, from shared_preload_libraries.
+pub fn is_preloading() -> bool {
+    // SAFETY: a plain global of the server.
+    unsafe { pg_sys::process_shared_preload_libraries_in_progress }
 }

@@ -10,6 +10,7 @@ use super::template::{
     AttributeColumn, ClassTemplate, ColumnTemplate, ComputedTemplate, ExprTemplate, LookupColumn, MappedTemplate,
 };
 use crate::catalog::datasource::Datasource;
+use crate::catalog::list::SegmentList;
 use crate::catalog::segment::SegmentEntry;
 use crate::pg::node::{Node, View};
 
@@ -18,7 +19,7 @@ pub struct Builder<'p, 'd> {
     pub relation: u32,
     pub datasource: &'d Datasource,
     /// What is there now: it tells how large numbers are.
-    segments: &'d [SegmentEntry],
+    segments: &'d SegmentList,
     pub(super) columns: Vec<Planned<'p>>,
     /// Relations that are looked up, each by a key of the datasource or of one before it.
     pub dimensions: Vec<Dimension<'p>>,
@@ -57,6 +58,12 @@ pub(super) enum Planned<'p> {
     },
 }
 
+/// The most distinct values that a segment has of a column.
+struct MostDistinct(u64);
+
+/// Between which numbers a column's values are.
+struct ValuesNow(Limits);
+
 /// A column that PostgreSQL makes of another one's distinct values.
 #[derive(Clone, Copy)]
 pub struct Mapped<'p> {
@@ -69,7 +76,7 @@ pub struct Mapped<'p> {
 }
 
 impl<'p, 'd> Builder<'p, 'd> {
-    pub fn new(relation: u32, datasource: &'d Datasource, segments: &'d [SegmentEntry]) -> Self {
+    pub fn new(relation: u32, datasource: &'d Datasource, segments: &'d SegmentList) -> Self {
         Builder {
             relation,
             datasource,
@@ -175,7 +182,7 @@ impl<'p, 'd> Builder<'p, 'd> {
         let Some(position) = self.stored(column) else { return u64::MAX };
         let id = self.datasource.schema.columns[position].id;
         let of = |s: &SegmentEntry| s.statistics.columns.iter().find(|c| c.id == id).map_or(1, |c| c.distinct);
-        self.segments.iter().map(of).max().unwrap_or(0)
+        self.segments.facts(id, |segments| MostDistinct(segments.iter().map(of).max().unwrap_or(0))).0
     }
 
     pub fn find_computed(&self, expr: &ExprTemplate) -> Option<usize> {
@@ -199,6 +206,11 @@ impl<'p, 'd> Builder<'p, 'd> {
             return self.attribute_limits(*nth);
         }
         let position = self.stored(column)?;
+        let id = self.datasource.schema.columns[position].id;
+        self.segments.facts(id, |segments| ValuesNow(self.find_limits(position, segments))).0
+    }
+
+    fn find_limits(&self, position: usize, segments: &[SegmentEntry]) -> Limits {
         let of = &self.datasource.schema.columns[position];
         let wide = |v: &Value| match v {
             Value::I64(LogicalType::NUMERIC_NAN_I64) if matches!(of.ty, LogicalType::Numeric { .. }) => None,
@@ -215,7 +227,7 @@ impl<'p, 'd> Builder<'p, 'd> {
             _ => None,
         };
         let mut found: Limits = Some((0, 0));
-        for segment in self.segments {
+        for segment in segments {
             let known = segment.statistics.columns.iter().find(|c| c.id == of.id);
             let (min, max) = match known {
                 Some(c) if c.nulls >= segment.rows => continue,

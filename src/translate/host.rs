@@ -4,9 +4,10 @@
 use std::any::Any;
 use std::cmp::Ordering;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 
 use basalt_engine as engine;
-use basalt_engine::plan::{Host, HostFunction, HostPredicate, OrderId, Wake};
+use basalt_engine::plan::{Host, HostFunction, HostPredicate, OrderId, ThreadPool, Wake};
 use basalt_engine::segment::BytesBlock;
 use basalt_engine::types::{Physical, Value};
 use pgrx::pg_sys::{Datum, Oid};
@@ -17,9 +18,9 @@ use crate::error::{Error, Result};
 use crate::pg::classes::Classes;
 use crate::pg::eval::{Compiled, Evaluator};
 use crate::pg::interrupts::{self, SignalsBlocked};
-use crate::pg::lookup;
 use crate::pg::settings::FixedSettings;
 use crate::pg::values::Codec;
+use crate::pg::{lookup, slots, workers};
 
 /// Values converted and evaluated before memory is given back.
 const CHUNK: usize = 1024;
@@ -196,7 +197,14 @@ impl Host for PgHost {
         if interrupts::other_pending() {
             Self::guarded(&mut self.failure, interrupts::check)?;
         }
+        if slots::must_wait() {
+            Self::guarded(&mut self.failure, slots::wait_for_turn)??;
+        }
         Ok(())
+    }
+
+    fn pool(&self) -> Option<Arc<dyn ThreadPool>> {
+        workers::is_preloaded().then(|| Arc::new(slots::Pool) as _)
     }
 
     fn before_spawn(&mut self) -> Wake {

@@ -9,15 +9,13 @@ mod process;
 mod publish;
 mod task;
 
-use pgrx::pg_sys;
-
-use crate::pg::workers;
+use crate::pg::{is_preloading, slots, workers};
 
 /// Called from `_PG_init`: registers the launcher when preloaded.
 pub fn register() {
-    // SAFETY: a plain global; set only while the postmaster loads libraries.
-    if unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
+    if is_preloading() {
         workers::reserve();
+        slots::reserve();
         launcher::register();
     }
 }

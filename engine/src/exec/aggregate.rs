@@ -101,26 +101,8 @@ impl AggregateExecution {
         drop(scratch);
         self.unify(&mut drafts, host)?;
         let tasks = self.plan(drafts)?;
-        let blocks: usize = tasks.iter().map(|t| t.rows.blocks.len()).sum();
         let Some(global) = &mut self.global else { return Err(Error::invalid("aggregation was not begun")) };
-        let threads = self.options.threads.clamp(1, blocks.max(1));
-        if threads == 1 || !parallel::run(&tasks, threads, &self.options, global, host, &mut self.statistics)? {
-            let mut worker = Worker::new(&self.options.budget, global.spilled.is_some())?;
-            for (nth, task) in tasks.iter().enumerate() {
-                for &block in &task.rows.blocks {
-                    host.poll()?;
-                    self.options.cancel.check()?;
-                    worker.caught(task, block, &mut OwnRoom { global, task, host })?;
-                }
-                // Segments that are grouped alike go into one partial.
-                let ends = tasks.get(nth + 1).is_none_or(|next| !task.grouped_like(next));
-                if let Some(partial) = ends.then(|| worker.take()).flatten() {
-                    global.add(task.segment, &task.rows.view, partial, host)?;
-                }
-            }
-            add_statistics(&mut self.statistics, &worker.statistics);
-        }
-        Ok(())
+        parallel::run(&tasks, &self.options, global, host, &mut self.statistics)
     }
 
     fn begin(&mut self, segments: &[SegmentScan]) -> Result<()> {
@@ -415,25 +397,6 @@ pub(super) trait Room {
     fn ask(&mut self) -> Result<bool>;
 }
 
-/// Of the calling thread, working alone.
-struct OwnRoom<'r, 'a, 'h> {
-    global: &'r mut Global,
-    task: &'r Task<'a>,
-    host: &'h mut dyn Host,
-}
-
-impl Room for OwnRoom<'_, '_, '_> {
-    fn spill(&mut self, partial: Partial) -> Result<()> {
-        self.global.spill(&self.task.rows.view, partial, self.host).map(drop)
-    }
-    fn is_asked(&self) -> bool {
-        false
-    }
-    fn ask(&mut self) -> Result<bool> {
-        self.global.spill_held(self.host)
-    }
-}
-
 /// Rows looked at together where memory is short: a multiple of 64.
 const SLICE: usize = 1024;
 /// How often one asks for memory until that is an error.
@@ -463,6 +426,14 @@ impl Worker {
             .unwrap_or_else(|panic| Err(Error::Panic(panic_message(&*panic))))
     }
 
+    /// Lets what was made go if another thread needs memory.
+    pub fn make_room(&mut self, room: &mut dyn Room) -> Result<()> {
+        match self.partial.take_if(|p| room.is_asked() && p.has_rows()) {
+            Some(partial) => room.spill(partial),
+            None => Ok(()),
+        }
+    }
+
     fn block(&mut self, task: &Task<'_>, block: usize, room: &mut dyn Room) -> Result<()> {
         let SelectedRows { view, filter, .. } = &task.rows;
         self.scratch.begin(view, block);
@@ -471,11 +442,7 @@ impl Worker {
         self.statistics.rows_selected += selection.count(rows) as u64;
         let (mut at, mut asked) = (0, 0);
         while at < rows && !selection.is_none() {
-            if room.is_asked()
-                && let Some(partial) = self.partial.take_if(|p| p.has_rows())
-            {
-                room.spill(partial)?;
-            }
+            self.make_room(room)?;
             let end = rows.min(at + self.slice);
             let part = if at == 0 && end == rows { selection.clone() } else { selection.within(at..end, rows) };
             if part.is_none() || self.step(task, part, rows)? {

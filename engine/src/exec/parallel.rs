@@ -1,19 +1,26 @@
-//! Blocks shared out to threads. The calling thread waits in short steps, polls the host, and merges.
+//! Blocks shared out to threads. The calling thread works alone while no other is to be had; else it waits in short steps, polls the
+//! host, and merges.
+//!
+//! Threads besides the first are taken from the host's pool, if it has one, and given back as soon as others need them. Such a thread keeps
+//! what it has made and stands by until there is a place again or nothing is left to do: merging half-made groups would cost more.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread;
+use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use super::aggregate::{Room, Task, Worker, add_statistics};
 use super::global::{Global, Partial};
 use super::{ExecOptions, ExecStatistics, panic_message};
-use crate::plan::Host;
+use crate::plan::{Host, ThreadPool};
 use crate::{Error, Result};
 
 /// The longest that the host is not polled.
 const STEP: Duration = Duration::from_millis(5);
+/// How often a thread that stands by looks around.
+const STAND: Duration = Duration::from_millis(2);
 
 enum Message {
     Partial(usize, Box<Partial>),
@@ -26,17 +33,66 @@ enum Message {
 struct Shared<'t, 'a> {
     tasks: &'t [Task<'a>],
     /// (task, block) in order.
-    items: Vec<(u32, u32)>,
+    items: &'t [(u32, u32)],
     next: AtomicUsize,
     stop: AtomicBool,
     options: &'t ExecOptions,
+    pool: Option<Arc<dyn ThreadPool>>,
     spills: bool,
     /// Whether a thread without memory asks the others to let something go, how many wait for that, and how often something went.
     asked: AtomicBool,
     waiting: AtomicUsize,
     gone: AtomicUsize,
-    /// Threads that take blocks.
+    /// Threads that take blocks, all but one of which were taken from the pool.
     running: AtomicUsize,
+    /// Threads that gave their place back and stand by for another.
+    standing: AtomicUsize,
+}
+
+impl Shared<'_, '_> {
+    fn left(&self) -> usize {
+        self.items.len().saturating_sub(self.next.load(Ordering::Relaxed))
+    }
+
+    /// A thread takes no more blocks.
+    fn end(&self) {
+        let before = self.running.fetch_sub(1, Ordering::Relaxed);
+        if let (Some(pool), true) = (&self.pool, before > 1) {
+            pool.give();
+        }
+    }
+
+    /// Gives a thread back that others need, unless it is the last one.
+    fn yields(&self) -> bool {
+        let Some(pool) = self.pool.as_ref().filter(|pool| pool.is_short()) else { return false };
+        let order = Ordering::Relaxed;
+        let fewer = self.running.fetch_update(order, order, |running| (running > 1).then(|| running - 1)).is_ok();
+        if fewer {
+            pool.give();
+        }
+        fewer
+    }
+
+    /// Takes one more thread, if there is one and it has something to do.
+    fn grows(&self) -> bool {
+        let Some(pool) = &self.pool else { return false };
+        if self.left() <= self.running.load(Ordering::Relaxed) || !pool.take() {
+            return false;
+        }
+        let order = Ordering::Relaxed;
+        let more = self.running.fetch_update(order, order, |running| (running > 0).then_some(running + 1)).is_ok();
+        if !more {
+            pool.give();
+        }
+        more
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::Canceled);
+        }
+        self.options.cancel.check()
+    }
 }
 
 struct SharedRoom<'s, 't, 'a> {
@@ -99,68 +155,174 @@ impl Room for SharedRoom<'_, '_, '_> {
     }
 }
 
-/// Runs all blocks of `tasks`. `Ok(false)`: no thread could be started, and nothing was done.
+/// Of the calling thread, working alone.
+struct OwnRoom<'r, 'a, 'h> {
+    global: &'r mut Global,
+    task: &'r Task<'a>,
+    host: &'h mut dyn Host,
+}
+
+impl Room for OwnRoom<'_, '_, '_> {
+    fn spill(&mut self, partial: Partial) -> Result<()> {
+        self.global.spill(&self.task.rows.view, partial, self.host).map(drop)
+    }
+    fn is_asked(&self) -> bool {
+        false
+    }
+    fn ask(&mut self) -> Result<bool> {
+        self.global.spill_held(self.host)
+    }
+}
+
+/// Runs all blocks of `tasks`.
 pub(super) fn run(
     tasks: &[Task<'_>],
-    threads: usize,
+    options: &ExecOptions,
+    global: &mut Global,
+    host: &mut dyn Host,
+    statistics: &mut ExecStatistics,
+) -> Result<()> {
+    let items: Vec<(u32, u32)> = tasks
+        .iter()
+        .enumerate()
+        .flat_map(|(t, task)| task.rows.blocks.iter().map(move |block| (t as u32, *block)))
+        .collect();
+    let most = options.threads.clamp(1, items.len().max(1));
+    let pool = host.pool();
+    let mut threads = 1;
+    while threads < most && pool.as_ref().is_none_or(|pool| pool.take()) {
+        threads += 1;
+    }
+    let mut at = 0;
+    if threads == 1 {
+        let pool = pool.as_ref().filter(|_| most > 1);
+        at = alone(tasks, &items, pool, options, global, host, statistics)?;
+        threads += 1;
+    }
+    if at < items.len() && !together(tasks, &items[at..], (threads, most), options, global, host, statistics)? {
+        alone(tasks, &items[at..], None, options, global, host, statistics)?;
+    }
+    Ok(())
+}
+
+/// Works on the calling thread until nothing is left or a thread could be taken from `pool`; returns how many items are done.
+fn alone(
+    tasks: &[Task<'_>],
+    items: &[(u32, u32)],
+    pool: Option<&Arc<dyn ThreadPool>>,
+    options: &ExecOptions,
+    global: &mut Global,
+    host: &mut dyn Host,
+    statistics: &mut ExecStatistics,
+) -> Result<usize> {
+    let mut worker = Worker::new(&options.budget, global.spilled.is_some())?;
+    let mut done = 0;
+    while let Some(&(task, block)) = items.get(done) {
+        host.poll()?;
+        options.cancel.check()?;
+        let task = &tasks[task as usize];
+        worker.caught(task, block, &mut OwnRoom { global, task, host })?;
+        done += 1;
+        // Segments that are grouped alike go into one partial.
+        let next = items.get(done).map(|(next, _)| &tasks[*next as usize]);
+        let joined = items.len() - done > 1 && pool.is_some_and(|pool| pool.take());
+        if joined || next.is_none_or(|next| !task.grouped_like(next)) {
+            let added =
+                worker.take().map_or(Ok(()), |partial| global.add(task.segment, &task.rows.view, partial, host));
+            if let (Err(_), true, Some(pool)) = (&added, joined, pool) {
+                pool.give();
+            }
+            added?;
+        }
+        if joined {
+            break;
+        }
+    }
+    add_statistics(statistics, &worker.statistics);
+    Ok(done)
+}
+
+/// Works on threads: `most` at most, and at first one and those that were taken from the pool. `Ok(false)`: none could be started, and
+/// nothing was done.
+fn together(
+    tasks: &[Task<'_>],
+    items: &[(u32, u32)],
+    (threads, most): (usize, usize),
     options: &ExecOptions,
     global: &mut Global,
     host: &mut dyn Host,
     statistics: &mut ExecStatistics,
 ) -> Result<bool> {
-    let items = tasks
-        .iter()
-        .enumerate()
-        .flat_map(|(t, task)| task.rows.blocks.iter().map(move |block| (t as u32, *block)))
-        .collect();
-    let spills = global.spilled.is_some();
     let shared = Shared {
         tasks,
         items,
         next: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
         options,
-        spills,
+        pool: host.pool(),
+        spills: global.spilled.is_some(),
         asked: AtomicBool::new(false),
         waiting: AtomicUsize::new(0),
         gone: AtomicUsize::new(0),
         running: AtomicUsize::new(threads),
+        standing: AtomicUsize::new(0),
     };
     thread::scope(|scope| {
-        let (sender, receiver) = sync_channel(threads * 2);
-        let mut running = 0;
+        let (sender, receiver) = sync_channel(most * 2);
+        let mut crew = Crew { scope, shared: &shared, sender, started: Vec::new(), most };
         let wake = host.before_spawn();
         for _ in 0..threads {
-            let (sender, shared) = (sender.clone(), &shared);
-            let spawned = thread::Builder::new().name("basalt scan".into()).spawn_scoped(scope, move || {
-                let result = catch_unwind(AssertUnwindSafe(|| work(shared, &sender)))
-                    .unwrap_or_else(|panic| Err(Error::Panic(panic_message(&*panic))));
-                shared.running.fetch_sub(1, Ordering::Relaxed);
-                let message = match result {
-                    Ok(statistics) => Message::Done(statistics),
-                    Err(error) => Message::Failed(error),
-                };
-                // Nobody listens any more once the calling thread has failed.
-                sender.send(message).ok();
-            });
-            running += usize::from(spawned.is_ok());
-            if spawned.is_err() {
-                shared.running.fetch_sub(1, Ordering::Relaxed);
-            }
+            crew.start();
         }
         drop(wake);
-        drop(sender);
-        if running == 0 {
+        if crew.started.is_empty() {
             return Ok(false);
         }
-        let result = collect(&shared, receiver, running, global, host, statistics);
+        let result = collect(&mut crew, receiver, global, host, statistics);
         shared.stop.store(true, Ordering::Relaxed);
+        // The scope's end would wait for their work only, not for the threads to be gone.
+        crew.started.into_iter().for_each(|thread| drop(thread.join()));
         result.map(|()| true)
     })
 }
 
-/// One thread: takes blocks in turn; what it made of a segment is sent when it turns to one that is grouped otherwise.
-fn work(shared: &Shared<'_, '_>, sender: &SyncSender<Message>) -> Result<ExecStatistics> {
+/// The threads that were started.
+struct Crew<'s, 'e, 't, 'a> {
+    scope: &'s Scope<'s, 'e>,
+    shared: &'s Shared<'t, 'a>,
+    sender: SyncSender<Message>,
+    started: Vec<ScopedJoinHandle<'s, ()>>,
+    most: usize,
+}
+
+impl Crew<'_, '_, '_, '_> {
+    /// Starts one of the running threads.
+    fn start(&mut self) {
+        let (sender, shared) = (self.sender.clone(), self.shared);
+        let spawned = thread::Builder::new().name("basalt scan".into()).spawn_scoped(self.scope, move || {
+            let mut running = true;
+            let result = catch_unwind(AssertUnwindSafe(|| work(shared, &sender, &mut running)))
+                .unwrap_or_else(|panic| Err(Error::Panic(panic_message(&*panic))));
+            if running {
+                shared.end();
+            }
+            let message = match result {
+                Ok(statistics) => Message::Done(statistics),
+                Err(error) => Message::Failed(error),
+            };
+            // Nobody listens any more once the calling thread has failed.
+            sender.send(message).ok();
+        });
+        match spawned {
+            Ok(thread) => self.started.push(thread),
+            Err(_) => self.shared.end(),
+        }
+    }
+}
+
+/// One thread: takes blocks in turn; what it made of a segment is sent when it turns to one that is grouped otherwise. `running`: whether
+/// it is among those that take blocks.
+fn work(shared: &Shared<'_, '_>, sender: &SyncSender<Message>, running: &mut bool) -> Result<ExecStatistics> {
     let mut worker = Worker::new(&shared.options.budget, shared.spills)?;
     let mut current = usize::MAX;
     let flush = |worker: &mut Worker, task: usize| match worker.take() {
@@ -168,12 +330,24 @@ fn work(shared: &Shared<'_, '_>, sender: &SyncSender<Message>) -> Result<ExecSta
         None => Ok(()),
     };
     loop {
+        shared.check()?;
+        if shared.yields() {
+            *running = false;
+            shared.standing.fetch_add(1, Ordering::Relaxed);
+            while !*running && shared.left() > 0 {
+                thread::sleep(STAND);
+                shared.check()?;
+                worker.make_room(&mut SharedRoom { shared, sender, task: current })?;
+                *running = shared.grows();
+            }
+            shared.standing.fetch_sub(1, Ordering::Relaxed);
+        }
+        while shared.pool.as_ref().is_some_and(|pool| pool.is_paused()) {
+            thread::sleep(STAND);
+            shared.check()?;
+        }
         let nth = shared.next.fetch_add(1, Ordering::Relaxed);
         let Some(&(task, block)) = shared.items.get(nth) else { break };
-        if shared.stop.load(Ordering::Relaxed) {
-            return Err(Error::Canceled);
-        }
-        shared.options.cancel.check()?;
         if current != task as usize {
             let alike = shared.tasks.get(current).is_some_and(|c| c.grouped_like(&shared.tasks[task as usize]));
             if !alike {
@@ -187,17 +361,18 @@ fn work(shared: &Shared<'_, '_>, sender: &SyncSender<Message>) -> Result<ExecSta
     Ok(worker.statistics)
 }
 
-/// Merges what the threads send until all are done. The receiver is dropped on return, so that no sender stays blocked.
+/// Merges what the threads send until all are done, and starts more when there is a place for them. The receiver is dropped on return,
+/// so that no sender stays blocked.
 fn collect(
-    shared: &Shared<'_, '_>,
+    crew: &mut Crew<'_, '_, '_, '_>,
     receiver: Receiver<Message>,
-    threads: usize,
     global: &mut Global,
     host: &mut dyn Host,
     statistics: &mut ExecStatistics,
 ) -> Result<()> {
+    let shared = crew.shared;
     let mut done = 0;
-    while done < threads {
+    while done < crew.started.len() {
         match receiver.recv_timeout(STEP) {
             Ok(Message::Partial(task, partial)) => {
                 let task = &shared.tasks[task];
@@ -221,6 +396,13 @@ fn collect(
         }
         host.poll()?;
         shared.options.cancel.check()?;
+        // Those that stand by come back by themselves.
+        let short = crew.started.len() < crew.most && shared.standing.load(Ordering::Relaxed) == 0;
+        if short && shared.grows() {
+            let wake = host.before_spawn();
+            crew.start();
+            drop(wake);
+        }
     }
     Ok(())
 }

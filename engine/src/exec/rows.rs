@@ -172,6 +172,29 @@ pub struct RowBatch {
     pub columns: Vec<BatchColumn>,
 }
 
+impl RowBatch {
+    /// Memory that it takes beside `before`, whose dictionaries it may share.
+    pub fn bytes(&self, before: Option<&RowBatch>) -> usize {
+        let block = |block: &BytesBlock| block.data.capacity() + block.ends.capacity() * 4;
+        let column = |(nth, column): (usize, &BatchColumn)| match column {
+            BatchColumn::Constant(_) => 0,
+            BatchColumn::I64 { values, nulls } => values.capacity() * 8 + nulls.capacity(),
+            BatchColumn::I128 { values, nulls } => values.capacity() * 16 + nulls.capacity(),
+            BatchColumn::F64 { values, nulls } => values.capacity() * 8 + nulls.capacity(),
+            BatchColumn::Bytes { values, nulls } => block(values) + nulls.capacity(),
+            BatchColumn::Dictionary { codes, dictionary } => {
+                let shared = match before.and_then(|b| b.columns.get(nth)) {
+                    Some(BatchColumn::Dictionary { dictionary: other, .. }) => Arc::ptr_eq(dictionary, other),
+                    _ => false,
+                };
+                codes.capacity() * 4 + if shared { 0 } else { block(dictionary) }
+            }
+        };
+        let columns: usize = self.columns.iter().enumerate().map(column).sum();
+        self.row_numbers.capacity() * 4 + columns + self.columns.len() * size_of::<BatchColumn>()
+    }
+}
+
 /// Dense values of the selected rows; where `nulls` is not empty, `nulls[i]` says that row `i` is NULL.
 pub enum BatchColumn {
     Constant(Value),

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::HostFunction;
 use crate::segment::BytesBlock;
@@ -18,6 +19,18 @@ pub struct OrderId(pub u32);
 
 /// Held while threads are spawned; what it restores, it restores when dropped.
 pub type Wake = Box<dyn Any>;
+
+/// Threads that executions share, perhaps with those of other processes. Asked from any thread, between blocks; nothing here waits.
+pub trait ThreadPool: Send + Sync {
+    /// Takes a thread besides the execution's first. `false`: none is free.
+    fn take(&self) -> bool;
+    /// Gives one that was taken back.
+    fn give(&self);
+    /// Whether a thread that was taken should be given back, as others need it.
+    fn is_short(&self) -> bool;
+    /// Whether all threads of the execution have to stand still, as the calling one does in [`Host::poll`].
+    fn is_paused(&self) -> bool;
+}
 
 pub trait Host {
     /// For each value whether the predicate is true of it (false or NULL: not). Only values that occur in
@@ -39,9 +52,14 @@ pub trait Host {
     /// Total order of two byte strings; ties of a collation are broken by bytes.
     fn compare(&mut self, order: OrderId, left: &[u8], right: &[u8]) -> Ordering;
 
-    /// Called at least every 10 ms by the calling thread; `Err` cancels the query.
+    /// Called at least every 10 ms by the calling thread, which may have to wait in it; `Err` cancels the query.
     fn poll(&mut self) -> Result<()>;
 
     /// Called right before threads are spawned (to block signals); the guard is dropped right after.
     fn before_spawn(&mut self) -> Wake;
+
+    /// Where threads besides the first come from; `None`: there are always as many as the options say.
+    fn pool(&self) -> Option<Arc<dyn ThreadPool>> {
+        None
+    }
 }

@@ -1,8 +1,9 @@
 //! A host whose predicates and orders are simple functions of bytes, and which remembers what it was asked.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
-use basalt_engine::plan::{Host, HostFunction, HostPredicate, OrderId, Wake};
+use basalt_engine::plan::{Host, HostFunction, HostPredicate, OrderId, ThreadPool, Wake};
 use basalt_engine::segment::BytesBlock;
 use basalt_engine::types::Value;
 use basalt_engine::{Error, Result};
@@ -16,6 +17,7 @@ pub struct TestHost {
     pub fail_at: Option<usize>,
     /// `test` fails on this value.
     pub poison: Option<Vec<u8>>,
+    pub pool: Option<Arc<dyn ThreadPool>>,
 }
 
 /// What predicate `number` says of a value.
@@ -87,5 +89,9 @@ impl Host for TestHost {
 
     fn before_spawn(&mut self) -> Wake {
         Box::new(())
+    }
+
+    fn pool(&self) -> Option<Arc<dyn ThreadPool>> {
+        self.pool.clone()
     }
 }

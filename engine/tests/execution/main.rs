@@ -4,6 +4,7 @@ mod expressions;
 mod generate;
 mod host;
 mod oracle;
+mod pools;
 mod properties;
 mod scenarios;
 mod spills;

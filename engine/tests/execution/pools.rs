@@ -1,0 +1,88 @@
+//! Threads that come and go while a query runs: the answer is the same, and each is given back once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use basalt_engine::exec::AggregateExecution;
+use basalt_engine::plan::{AggregateQuery, ThreadPool};
+use basalt_engine::{Error, Result};
+use proptest::prelude::*;
+
+use crate::generate::{Random, Table, options, query};
+use crate::host::TestHost;
+use crate::oracle;
+
+/// Decides by chance, a few times out of sixteen each.
+struct Chance {
+    state: AtomicU64,
+    takes: u64,
+    shortages: u64,
+    pauses: u64,
+    taken: AtomicI64,
+    given: AtomicI64,
+}
+
+impl Chance {
+    fn new(seed: u64, takes: u64, shortages: u64, pauses: u64) -> Arc<Chance> {
+        let state = AtomicU64::new(seed);
+        Arc::new(Chance { state, takes, shortages, pauses, taken: AtomicI64::new(0), given: AtomicI64::new(0) })
+    }
+
+    fn happens(&self, often: u64) -> bool {
+        // splitmix64 (G. Steele, D. Lea, C. Flood, "Fast Splittable Pseudorandom Number Generators", 2014)
+        let mut z = self.state.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % 16 < often
+    }
+}
+
+impl ThreadPool for Chance {
+    fn take(&self) -> bool {
+        let taken = self.happens(self.takes);
+        self.taken.fetch_add(i64::from(taken), Ordering::Relaxed);
+        taken
+    }
+
+    fn give(&self) {
+        self.given.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn is_short(&self) -> bool {
+        self.happens(self.shortages)
+    }
+
+    fn is_paused(&self) -> bool {
+        self.happens(self.pauses)
+    }
+}
+
+fn run(query: &AggregateQuery, table: &Table, pool: &Arc<Chance>, fail_at: Option<usize>) -> Result<oracle::Answer> {
+    let mut host = TestHost { pool: Some(pool.clone()), fail_at, ..TestHost::default() };
+    let mut execution = AggregateExecution::new(query.clone(), options(4))?;
+    execution.scan(&table.scans, &mut host)?;
+    Ok(oracle::texts(&execution.finish(&mut host)?))
+}
+
+proptest! {
+    #![proptest_config(crate::properties::cases(100))]
+
+    #[test]
+    fn threads_that_come_and_go_change_no_answer(seed in any::<u64>(), segments in 1..60usize, rows in 0..30usize) {
+        let mut r = Random::new(seed);
+        let table = Table::new(segments, rows, &mut r);
+        for (takes, shortages, pauses) in [(0, 0, 0), (4, 0, 0), (4, 8, 2), (16, 12, 0)] {
+            let query = query(&table, true, &mut r);
+            let pool = Chance::new(seed, takes, shortages, pauses);
+            prop_assert_eq!(run(&query, &table, &pool, None).unwrap(), oracle::answer(&query, &table.rows));
+            let (taken, given) = (pool.taken.load(Ordering::Relaxed), pool.given.load(Ordering::Relaxed));
+            prop_assert_eq!(taken, given, "{} took, {} short, {} paused", takes, shortages, pauses);
+            match run(&query, &table, &pool, Some(r.below(200))) {
+                Ok(answer) => prop_assert_eq!(answer, oracle::answer(&query, &table.rows)),
+                Err(error) => prop_assert!(matches!(error, Error::Canceled), "{}", error),
+            }
+            let (taken, given) = (pool.taken.load(Ordering::Relaxed), pool.given.load(Ordering::Relaxed));
+            prop_assert_eq!(taken, given, "after an interruption");
+        }
+    }
+}
