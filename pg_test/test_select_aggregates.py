@@ -147,6 +147,8 @@ def test_buckets_of_time_in_any_zone(times, zone):
         if unit not in ("minute", "hour"):
             times.pushed(f"SELECT date_trunc('{unit}', d), count(*) FROM {{t}} GROUP BY 1")
         times.pushed(f"SELECT date_trunc('{unit}', tl), count(*) FROM {{t}} GROUP BY 1")
+        times.pushed(f"SELECT date_trunc('{unit}', tl), count(*) FROM {{t}} WHERE tl < 'infinity' GROUP BY 1")
+        times.pushed(f"SELECT date_trunc('{unit}', d), count(*) FROM {{t}} WHERE d > '-infinity' GROUP BY 1")
     for field in FIELDS:
         times.pushed(f"SELECT extract({field} FROM ts), count(*) FROM {{t}} GROUP BY 1")
         times.pushed(f"SELECT date_part('{field}', ts), count(*) FROM {{t}} GROUP BY 1")
