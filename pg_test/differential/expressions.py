@@ -67,8 +67,39 @@ def boolean(rng, table, alias=""):
     return rng.choice(choices)()
 
 
+def combined(rng, table, alias=""):
+    """SQL of a string of two to four columns, that fails for no row."""
+    c = lambda x: alias + x.sql
+    shown = lambda x: f"{c(x)}::text"
+    texts = [x for x in columns_of(table, "text") if x.kind.name in ("text", "text_c", "varchar")] or [table.column("k")]
+    others = [x for x in columns_of(table, "int", "bool", "date", "numeric", "enum", "inet", "jsonb", "text_array") if x.kind.name != "domain"]
+    one, other = rng.choice(texts), rng.choice(others)
+    made = rng.choice([
+        lambda: f"{shown(one)} || {shown(other)}", lambda: f"concat({shown(one)}, '-', {shown(other)}, {alias}k)", lambda: f"{alias}k::text || ':' || {shown(one)}",
+        lambda: f"COALESCE({shown(other)}, {shown(one)})", lambda: f"left({shown(one)}, length({shown(other)}) % 3)", lambda: f"replace({shown(one)}, left({shown(other)}, 1), '_')",
+        lambda: f"CASE WHEN {shown(one)} LIKE '%a%' THEN {shown(other)} ELSE lower({shown(one)}) END", lambda: f"GREATEST({shown(one)}, {shown(other)})",
+        lambda: f"format('%s %s %s', {shown(one)}, {shown(other)}, {alias}k)", lambda: f"NULLIF({shown(one)}, {shown(other)})",
+    ])()
+    return f"({made}) COLLATE \"C\""
+
+
+def several(rng, table, alias=""):
+    """A condition on several columns that only PostgreSQL knows, and that fails for no row."""
+    made = combined(rng, table, alias)
+    texts = [x for x in columns_of(table, "text") if x.kind.name in ("text", "text_c", "varchar")] or [table.column("k")]
+    one = f"{alias}{rng.choice(texts).sql}::text COLLATE \"C\""
+    return sql(rng.choice([
+        f"{made} {rng.choice(['<', '>=', '=', '<>'])} {one}", f"starts_with({made}, left({one}, 1))", f"{made} LIKE '%' || left({alias}k::text, 1) || '%'",
+        f"strpos({made}, {one}) {rng.choice(['>', '='])} 0", f"length({made}) {rng.choice(['>', '<='])} length({one}) + 2", f"({made} = {one}) IS NOT TRUE",
+        f"{made} IN ('a', {one}, '1')", f"({alias}k, {one}) {rng.choice(['<', '>='])} (40, {made})",
+    ]))
+
+
 def aggregate(rng, table, alias=""):
     """An aggregate call of an expression, and how it is compared."""
+    if rng.random() < 0.12:
+        made = combined(rng, table, alias)
+        return sql(rng.choice([f"min({made})", f"max({made})", f"count({made})", f"count(DISTINCT {made})", f"sum(length({made}))", f"string_agg(DISTINCT left({made}, 2), ',')"])), "exact"
     r = rng.random()
     if r < 0.12:
         return sql(f"count({text(rng, table, alias) or alias + 'k'})"), "exact"
@@ -94,6 +125,8 @@ def text(rng, table, alias=""):
 
 def key(rng, table, alias=""):
     """A grouping expression, and how it is compared."""
+    if rng.random() < 0.15:
+        return sql(combined(rng, table, alias)), "exact"
     r = rng.random()
     if r < 0.35:
         made = text(rng, table, alias)

@@ -303,6 +303,8 @@ def tree(rng, table, alias="", depth=None):
             return time_range(rng, table.time, alias)
         if rng.random() < 0.1:
             return expressions.comparison(rng, table, alias)
+        if rng.random() < 0.05:
+            return expressions.several(rng, table, alias)
         return leaf(rng, alias, rng.choice(table.columns), table)
     op = rng.choice(["AND", "AND", "OR", "OR", "NOT"])
     children = [tree(rng, table, alias, depth - 1) for _ in range(1 if op == "NOT" else rng.choice([2, 2, 3]))]

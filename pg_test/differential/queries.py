@@ -36,7 +36,7 @@ def make_query(seed, number, tables):
     mode = rng.choices(["plain", "generic", "custom", "extended", "cursor", "hold", "insert"], weights=[46, 20, 10, 8, 6, 2, 8], k=1)[0]
     if table.big and mode == "insert":
         mode = "plain"
-    settings = {"TimeZone": rng.choice(TIME_ZONES), "basalt.max_threads": str(rng.choice([1, 2, 4]))}
+    settings = {"TimeZone": rng.choice(TIME_ZONES), "basalt.max_threads": str(rng.choice([1, 2, 8]))}
     if rng.random() < 0.1:
         settings["DateStyle"] = rng.choice(["SQL, DMY", "German", "Postgres, MDY"])
     if rng.random() < 0.1 and all(i.compare != "loose" for i in select.items):

@@ -88,6 +88,11 @@ def run(dsn, queries=2000, seed=1, tables=4, segments=200, against=BASALT, stop_
                 report.aggregates += 1
                 report.pushed += is_pushed(plan)
                 report.reasons.update(reason(plan))
+        if against == BASALT and query.select.aggregate and number % 5 == 0 and not found and not any(a.sqlstate for a in right):
+            differs = threads_differ(sides[1], query)
+            if differs:
+                report.differences.append((query.seed, differs, query.select.sql(Render())))
+                say(f"\nDIFFERENCE in query {query.seed} by threads: {differs}\n{query.select.sql(Render())}")
         if number % 10 == 0 and not found and not any(a.sqlstate for a in left):
             # What EXPLAIN adds runs too and may fail on its own.
             failed = sides[1].explain_failure(query)
@@ -117,6 +122,17 @@ def compare_all(left, right, query):
         if found:
             return found
     return None
+
+
+def threads_differ(side, query):
+    """None if 1, 2 and 8 threads give the same answer, floats to the last bit; else a sentence."""
+    answers = []
+    for threads in (1, 2, 8):
+        side.statement(f"SET basalt.max_threads = {threads}")
+        answers.append(side.statement(query.select.sql(Render())))
+    side.statement(f"SET basalt.max_threads = {query.settings['basalt.max_threads']}")
+    compares = ["exact" if i.compare.startswith("approx") else i.compare for i in query.select.items]
+    return next(filter(None, (difference(answers[0], other, compares, query.select.ordered) for other in answers[1:])), None)
 
 
 def reason(plan):

@@ -1,7 +1,9 @@
 //! EXPLAIN of a scan.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString, c_char};
+use std::time::Duration;
 
+use basalt_engine::exec::{FilterUse, Way};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -70,9 +72,7 @@ pub unsafe extern "C-unwind" fn explain_foreign_scan(
             explain.list(c"Pushed Order", &[deparser.row_order(top)]);
             explain.text(c"Pushed Limit", &deparser.limit(top.limit, top.offset));
         }
-        for reason in &template.reasons {
-            explain.text(c"Not Pushed", reason);
-        }
+        explain.reasons(&template.reasons);
         let pruned = match scan::state(node) {
             Some(scan) => Some(scan.pruned),
             None => Scan::foresee(node).or_raise(),
@@ -83,13 +83,7 @@ pub unsafe extern "C-unwind" fn explain_foreign_scan(
             explain.count(c"Segments Pruned by Statistics", pruned.by_statistics);
         }
         if let (true, Some(scan)) = ((*state).analyze, scan::state(node)) {
-            let done = scan.statistics;
-            explain.count(c"Segments Scanned", done.segments_scanned);
-            explain.count(c"Blocks", done.blocks_total);
-            explain.count(c"Blocks Skipped", done.blocks_skipped);
-            explain.count(c"Blocks Answered from Headers", done.blocks_from_headers);
-            explain.count(c"Rows Scanned", done.rows_scanned);
-            explain.count(c"Rows Selected", done.rows_selected);
+            explain.execution(scan, &deparser);
         }
     }
 }
@@ -100,13 +94,13 @@ struct Explain {
 }
 
 impl Explain {
-    fn text(&self, label: &'static std::ffi::CStr, value: &str) {
+    fn text(&self, label: &'static CStr, value: &str) {
         let value = CString::new(value).unwrap_or_default();
         // SAFETY: both strings live during the call, which copies them.
         unsafe { pg_sys::ExplainPropertyText(label.as_ptr(), value.as_ptr(), self.state) }
     }
 
-    fn list(&self, label: &'static std::ffi::CStr, values: &[String]) {
+    fn list(&self, label: &'static CStr, values: &[String]) {
         let mut list = std::ptr::null_mut();
         for value in values {
             let value = CString::new(value.as_str()).unwrap_or_default();
@@ -117,16 +111,103 @@ impl Explain {
         unsafe { pg_sys::ExplainPropertyList(label.as_ptr(), list, self.state) }
     }
 
-    fn count(&self, label: &'static std::ffi::CStr, value: u64) {
+    fn count(&self, label: &'static CStr, value: u64) {
+        self.number(label, std::ptr::null(), value);
+    }
+
+    fn bytes(&self, label: &'static CStr, value: u64) {
+        self.number(label, c"bytes".as_ptr(), value);
+    }
+
+    fn number(&self, label: &'static CStr, unit: *const c_char, value: u64) {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        // SAFETY: the strings live during the call.
+        unsafe { pg_sys::ExplainPropertyInteger(label.as_ptr(), unit, value, self.state) }
+    }
+
+    /// In milliseconds, as PostgreSQL shows times.
+    fn time(&self, label: &'static CStr, value: Duration) {
         // SAFETY: the strings live during the call.
         unsafe {
-            pg_sys::ExplainPropertyInteger(
-                label.as_ptr(),
-                std::ptr::null(),
-                i64::try_from(value).unwrap_or(i64::MAX),
-                self.state,
-            )
+            let unit = c"ms".as_ptr();
+            pg_sys::ExplainPropertyFloat(label.as_ptr(), unit, value.as_secs_f64() * 1e3, 3, self.state);
         }
+    }
+
+    fn is_text(&self) -> bool {
+        // SAFETY: PostgreSQL's EXPLAIN structure.
+        unsafe { (*self.state).format == pg_sys::ExplainFormat::EXPLAIN_FORMAT_TEXT }
+    }
+
+    /// Each on a line of its own; one list where labels must differ.
+    fn reasons(&self, reasons: &[String]) {
+        if self.is_text() {
+            reasons.iter().for_each(|reason| self.text(c"Not Pushed", reason));
+        } else if !reasons.is_empty() {
+            self.list(c"Not Pushed", reasons);
+        }
+    }
+
+    fn execution(&self, scan: &Scan, deparser: &Deparser) {
+        let done = scan.statistics();
+        self.count(c"Segments Scanned", done.segments_scanned);
+        self.count(c"Blocks", done.blocks_total);
+        self.count(c"Blocks Skipped", done.blocks_skipped);
+        self.count(c"Blocks Answered from Headers", done.blocks_from_headers);
+        self.count(c"Rows Scanned", done.rows_scanned);
+        self.count(c"Rows Selected", done.rows_selected);
+        self.filters(&done.filters, deparser);
+        self.count(c"Threads", done.threads);
+        // SAFETY: PostgreSQL's EXPLAIN structure.
+        let (buffers, timing) = unsafe { ((*self.state).buffers, (*self.state).timing) };
+        if buffers {
+            self.bytes(c"Bytes Touched", done.bytes_touched);
+        }
+        if timing {
+            self.time(c"Engine Time", scan.times.engine);
+            self.time(c"Merge Time", scan.times.merge);
+            self.time(c"Output Time", scan.times.output);
+        }
+    }
+
+    /// How the tests of each column were decided, and in how many segments.
+    fn filters(&self, filters: &[FilterUse], deparser: &Deparser) {
+        if filters.is_empty() {
+            return;
+        }
+        let mut filters: Vec<(String, &FilterUse)> = filters.iter().map(|f| (deparser.name(f.column), f)).collect();
+        filters.sort_by(|a, b| (&a.0, a.1.way).cmp(&(&b.0, b.1.way)));
+        let label = c"Filter Methods";
+        if self.is_text() {
+            let text = |(name, used): &(String, &FilterUse)| {
+                format!("{name} by {} in {} segments", describe_way(used.way), used.segments)
+            };
+            return self.list(label, &filters.iter().map(text).collect::<Vec<_>>());
+        }
+        // SAFETY: the strings live during the calls, and every group is closed.
+        unsafe {
+            pg_sys::ExplainOpenGroup(label.as_ptr(), label.as_ptr(), false, self.state);
+            for (name, used) in &filters {
+                let group = c"Filter Method".as_ptr();
+                pg_sys::ExplainOpenGroup(group, std::ptr::null(), true, self.state);
+                self.text(c"Column", name);
+                self.text(c"Method", describe_way(used.way));
+                self.count(c"Segments", used.segments);
+                pg_sys::ExplainCloseGroup(group, std::ptr::null(), true, self.state);
+            }
+            pg_sys::ExplainCloseGroup(label.as_ptr(), label.as_ptr(), false, self.state);
+        }
+    }
+}
+
+fn describe_way(way: Way) -> &'static str {
+    match way {
+        Way::Whole => "dictionary",
+        Way::Bitmap => "bitmap",
+        Way::BlockList => "block list",
+        Way::Codes => "scan of codes",
+        Way::Values => "scan of values",
+        Way::Computed => "computation",
     }
 }
 
@@ -238,6 +319,15 @@ impl Deparser {
         }
     }
 
+    /// The name of one of the plan's columns, or what it computes.
+    fn name(&self, column: usize) -> String {
+        if let Some(sql) = self.computed.get(column).and_then(Option::as_ref) {
+            return sql.clone();
+        }
+        let attribute = self.attributes.get(column).copied().unwrap_or(0);
+        lookup::attribute_name(self.table, attribute).unwrap_or_default()
+    }
+
     fn column_name(&self, expression: Node<'static>, attribute: i16) -> String {
         let mut found = None;
         expression.any(&mut |n| {
@@ -259,8 +349,7 @@ impl Deparser {
     }
 
     fn row_order(&self, top: &RowTopTemplate) -> String {
-        let name = self.attributes.get(top.column).and_then(|a| lookup::attribute_name(self.table, *a));
-        name.unwrap_or_default() + direction(top.descending, top.nulls_first)
+        self.name(top.column) + direction(top.descending, top.nulls_first)
     }
 
     fn limit(&self, limit: usize, offset: Option<usize>) -> String {

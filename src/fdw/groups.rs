@@ -1,7 +1,7 @@
 //! Pushed aggregation: computed whole when the first group is asked for.
 
 use basalt_engine::exec::{AggregateExecution, AggregateResult, ExecStatistics, Parts};
-use basalt_engine::plan::{AggregateCall, AggregateFunction, AggregateQuery, Filter, Key, OrderId};
+use basalt_engine::plan::{AggregateCall, AggregateFunction, AggregateQuery, Filter, Host, Key, OrderId};
 use basalt_engine::segment::SegmentStatistics;
 use basalt_engine::types::{ColumnId, Value};
 use pgrx::pg_sys::Datum;
@@ -150,7 +150,13 @@ impl Groups {
         let done = keys::scan(&mut executions, &start, host);
         file.iter().for_each(TemporaryFile::conclude);
         done?;
-        let statistics = executions.first().map(AggregateExecution::statistics).unwrap_or_default();
+        let mut statistics = executions.first().map(AggregateExecution::statistics).cloned().unwrap_or_default();
+        // Those of other grouping sets, and for folds, read the same rows.
+        for more in executions.iter().skip(1).map(AggregateExecution::statistics) {
+            statistics.bytes_touched += more.bytes_touched;
+            statistics.merging += more.merging;
+        }
+        let merging = host.clock();
         let counting = executions.split_off(layout.roots.len());
         let mut counted = Vec::with_capacity(counting.len());
         for execution in counting {
@@ -172,6 +178,7 @@ impl Groups {
                 (layout.finish(executions, keys, top.as_ref(), host)?, None)
             }
         };
+        statistics.merging += merging.and_then(|begin| host.clock()?.checked_sub(begin)).unwrap_or_default();
         let mut folds = Vec::new();
         let mut counted = counted.into_iter();
         for (number, fold) in groups.folds.iter().enumerate() {
@@ -209,14 +216,22 @@ impl Groups {
         self.folds.into_iter().for_each(Folded::end);
     }
 
-    /// Fills the chunk with the next groups; false at the end.
-    pub fn fill(&mut self, chunk: &mut Chunk, host: &mut PgHost) -> Result<bool> {
+    /// Gets groups to fill a chunk with, if there are any.
+    pub fn prepare(&mut self, host: &mut PgHost) -> Result<()> {
         while self.done >= self.count {
             let Some(part) = self.spilled.as_mut().map(|s| s.next(host)).transpose()?.flatten() else {
-                return Ok(false);
+                break;
             };
             (self.done, self.count) = (0, part.result.groups);
             self.groups = part;
+        }
+        Ok(())
+    }
+
+    /// Fills the chunk with the groups that were prepared; false at the end.
+    pub fn fill(&mut self, chunk: &mut Chunk) -> Result<bool> {
+        if self.done >= self.count {
+            return Ok(false);
         }
         let range = self.done..self.count.min(self.done + CHUNK_ROWS);
         let Groups { groups, folds, outputs, scanned, .. } = self;

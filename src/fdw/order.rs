@@ -196,7 +196,7 @@ fn cannot_fail(target: Node<'_>, is_given: &dyn Fn(Node<'_>) -> bool) -> bool {
             View::Func(f) => never_fails(f.function),
             View::Case { .. } | View::Coalesce(_) => true,
             View::Other => matches!(n.tag(), T_List | T_CaseWhen | T_CollateExpr),
-            View::MinMax { .. } | View::NullIf(_) | View::RowCompare(_) => false,
+            View::MinMax { .. } | View::NullIf(_) | View::RowCompare(_) | View::IoCast(_) => false,
             View::ArrayOp { .. } | View::Aggregate(_) | View::Grouping(_) | View::Var(_) => false,
         };
         if safe { Walk::Descend } else { Walk::Stop }

@@ -124,18 +124,23 @@ impl Rows {
         true
     }
 
-    pub fn statistics(&self) -> ExecStatistics {
+    pub fn statistics(&self) -> &ExecStatistics {
         self.execution.statistics()
     }
 
-    /// Fills the chunk with the next rows; false at the end.
-    pub fn fill(&mut self, chunk: &mut Chunk, host: &mut PgHost) -> Result<bool> {
+    /// Gets rows to fill a chunk with, if there are any.
+    pub fn prepare(&mut self, host: &mut PgHost) -> Result<()> {
         while self.batch.as_ref().is_none_or(|b| self.done >= b.rows) {
             self.batch = None;
             if !self.advance(host)? {
-                return Ok(false);
+                break;
             }
         }
+        Ok(())
+    }
+
+    /// Fills the chunk with the rows that were prepared; false at the end.
+    pub fn fill(&mut self, chunk: &mut Chunk) -> Result<bool> {
         let Some(batch) = &self.batch else { return Ok(false) };
         let range = self.done..batch.rows.min(self.done + CHUNK_ROWS);
         let (outputs, rows) = (&mut self.outputs, range.len());

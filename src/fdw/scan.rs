@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use basalt_engine::exec::{ExecOptions, ExecStatistics};
 use basalt_engine::plan::{ColumnRef, Computed, Expr, Filter, Host};
@@ -39,7 +40,20 @@ pub struct Scan {
     repeated: bool,
     chunk: Chunk,
     pub pruned: Pruned,
-    pub statistics: ExecStatistics,
+    /// Of sources that were closed.
+    done: ExecStatistics,
+    pub times: Times,
+}
+
+/// What parts of a scan took, if it is timed.
+#[derive(Clone, Copy, Default)]
+pub struct Times {
+    /// Reading, filtering, aggregating.
+    pub engine: Duration,
+    /// Merging what threads and segments made.
+    pub merge: Duration,
+    /// Making tuples.
+    pub output: Duration,
 }
 
 /// What stays the same through rescans.
@@ -89,6 +103,7 @@ impl Scan {
             };
             let slot = (*node).ss.ss_ScanTupleSlot;
             let chunk = Chunk::new(slot);
+            let timed = (*(*node).ss.ps.state).es_instrument & pg_sys::InstrumentOption::INSTRUMENT_TIMER as i32 != 0;
             Ok(Scan {
                 inputs: Inputs {
                     dimensions: Dimensions::new((*node).ss.ps.state, plan::places((*plan).fdw_private).1),
@@ -100,12 +115,13 @@ impl Scan {
                     targets,
                     segments: None,
                 },
-                host: PgHost::new(evaluator, orders),
+                host: PgHost::new(evaluator, orders, timed),
                 source: None,
                 repeated: false,
                 chunk,
                 pruned: Pruned::default(),
-                statistics: ExecStatistics::default(),
+                done: ExecStatistics::default(),
+                times: Times::default(),
             })
         }
     }
@@ -180,34 +196,34 @@ impl Scan {
             self.host.conclude(turn)?;
             if self.source.is_none() {
                 let start = self.start()?;
-                let source = match &self.inputs.template.shape {
+                let Scan { host, inputs, chunk, times, repeated, .. } = self;
+                let inputs = &*inputs;
+                let source = match &inputs.template.shape {
                     Shape::Rows { output, top } => {
-                        let keep = self.repeated;
-                        Source::Rows(Box::new(Rows::new(
-                            start,
-                            keep,
-                            output,
-                            top.as_ref(),
-                            &self.inputs,
-                            &mut self.chunk,
-                        )?))
+                        let keep = *repeated;
+                        Source::Rows(Box::new(Rows::new(start, keep, output, top.as_ref(), inputs, chunk)?))
                     }
                     Shape::Groups(groups) => {
-                        let computed = Groups::compute(start, groups, &self.inputs, &mut self.chunk, &mut self.host)?;
+                        let mut all = Duration::ZERO;
+                        let computed =
+                            host.timed(&mut all, |host| Groups::compute(start, groups, inputs, chunk, host))?;
+                        let merging = computed.statistics.merging;
+                        times.engine += all.saturating_sub(merging);
+                        times.merge += merging;
                         Source::Groups(Box::new(computed))
                     }
                 };
                 self.source = Some(source);
             }
-            let more = match &mut self.source {
+            let Scan { host, source, chunk, times, .. } = self;
+            let more = match source {
                 Some(Source::Rows(rows)) => {
-                    let more = rows.fill(&mut self.chunk, &mut self.host);
-                    self.statistics = rows.statistics();
-                    more?
+                    host.timed(&mut times.engine, |host| rows.prepare(host))?;
+                    host.timed(&mut times.output, |_| rows.fill(chunk))?
                 }
                 Some(Source::Groups(groups)) => {
-                    self.statistics = groups.statistics;
-                    groups.fill(&mut self.chunk, &mut self.host)?
+                    host.timed(&mut times.merge, |host| groups.prepare(host))?;
+                    host.timed(&mut times.output, |_| groups.fill(chunk))?
                 }
                 None => false,
             };
@@ -236,9 +252,21 @@ impl Scan {
 
     /// Ends what produced tuples.
     fn close(&mut self) {
+        self.done = self.statistics();
         if let Some(Source::Groups(groups)) = self.source.take() {
             groups.end();
         }
+    }
+
+    /// Of all that was executed.
+    pub fn statistics(&self) -> ExecStatistics {
+        let mut all = self.done.clone();
+        match &self.source {
+            Some(Source::Rows(rows)) => all.add(rows.statistics()),
+            Some(Source::Groups(groups)) => all.add(&groups.statistics),
+            None => {}
+        }
+        all
     }
 }
 

@@ -1,6 +1,7 @@
 //! Numbering of values so that those which are equal in SQL share a number.
 
-use std::collections::HashMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
@@ -17,13 +18,48 @@ pub struct Classes {
     collation: Oid,
     by_value: bool,
     length: i16,
-    /// Null where the type has no hash function; then every value is compared with every other.
-    hash: *mut pg_sys::FmgrInfo,
+    search: Search,
     equal: *mut pg_sys::FmgrInfo,
     values: Vec<(Datum, bool)>,
-    by_hash: HashMap<u32, Vec<u32>>,
     null: Option<u32>,
 }
+
+/// How a class is found, by what functions the type has.
+enum Search {
+    Hash(*mut pg_sys::FmgrInfo, HashMap<u32, Vec<u32>>),
+    Order(*mut pg_sys::FmgrInfo, BTreeMap<Ordered, u32>),
+    /// Every value is compared with every other.
+    All,
+}
+
+/// A non-NULL value in its type's order.
+struct Ordered {
+    value: Datum,
+    compare: *mut pg_sys::FmgrInfo,
+    collation: Oid,
+}
+
+impl Ord for Ordered {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // SAFETY: both are values of the type whose btree comparison this is.
+        let order = unsafe { pg_sys::FunctionCall2Coll(self.compare, self.collation, self.value, other.value) };
+        (order.value() as i32).cmp(&0)
+    }
+}
+
+impl PartialOrd for Ordered {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Ordered {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Ordered {}
 
 impl Classes {
     pub fn new(ty: Oid, collation: Oid) -> Self {
@@ -31,19 +67,20 @@ impl Classes {
         // SAFETY: raises for unknown types; type cache entries live for ever.
         unsafe {
             pg_sys::get_typlenbyval(ty, &mut length, &mut by_value);
-            let flags = pg_sys::TYPECACHE_HASH_PROC_FINFO | pg_sys::TYPECACHE_EQ_OPR_FINFO;
+            let flags =
+                pg_sys::TYPECACHE_HASH_PROC_FINFO | pg_sys::TYPECACHE_EQ_OPR_FINFO | pg_sys::TYPECACHE_CMP_PROC_FINFO;
             let entry = pg_sys::lookup_type_cache(ty, flags as i32);
-            let known = |info: *mut pg_sys::FmgrInfo| {
-                if (*info).fn_oid == pg_sys::InvalidOid { std::ptr::null_mut() } else { info }
-            };
+            let known = |info: *mut pg_sys::FmgrInfo| ((*info).fn_oid != pg_sys::InvalidOid).then_some(info);
+            let hash = known(&raw mut (*entry).hash_proc_finfo).map(|hash| Search::Hash(hash, HashMap::new()));
+            let order =
+                || known(&raw mut (*entry).cmp_proc_finfo).map(|compare| Search::Order(compare, BTreeMap::new()));
             Classes {
                 collation,
                 by_value,
                 length,
-                hash: known(&raw mut (*entry).hash_proc_finfo),
-                equal: known(&raw mut (*entry).eq_opr_finfo),
+                search: hash.or_else(order).unwrap_or(Search::All),
+                equal: known(&raw mut (*entry).eq_opr_finfo).unwrap_or(std::ptr::null_mut()),
                 values: Vec::new(),
-                by_hash: HashMap::new(),
                 null: None,
             }
         }
@@ -65,19 +102,24 @@ impl Classes {
         {
             return Ok((self.values.len() - 1) as u32);
         }
-        let hash = self.hash(value);
-        if let Some(candidates) = self.by_hash.get(&hash) {
-            for number in candidates {
-                if self.equals(self.values[*number as usize].0, value) {
-                    return Ok(*number);
-                }
-            }
+        if let Some(number) = self.find(value) {
+            return Ok(number);
         }
         // SAFETY: the datum is of this type.
         let copy =
             unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| datumCopy(value, self.by_value, i32::from(self.length))) };
         let number = self.push(copy, false);
-        self.by_hash.entry(hash).or_default().push(number);
+        match &mut self.search {
+            // SAFETY: the type's own hash function.
+            Search::Hash(hash, known) => unsafe {
+                let hash = pg_sys::FunctionCall1Coll(*hash, self.collation, copy).value() as u32;
+                known.entry(hash).or_default().push(number);
+            },
+            Search::Order(compare, known) => {
+                known.insert(Ordered { value: copy, compare: *compare, collation: self.collation }, number);
+            }
+            Search::All => {}
+        }
         Ok(number)
     }
 
@@ -86,12 +128,22 @@ impl Classes {
         (self.values.len() - 1) as u32
     }
 
-    fn hash(&self, value: Datum) -> u32 {
-        if self.hash.is_null() {
-            return 0;
+    fn find(&self, value: Datum) -> Option<u32> {
+        let same = |number: &u32| {
+            let (known, null) = self.values[*number as usize];
+            !null && self.equals(known, value)
+        };
+        match &self.search {
+            Search::Hash(hash, known) => {
+                // SAFETY: the type's own hash function.
+                let hash = unsafe { pg_sys::FunctionCall1Coll(*hash, self.collation, value).value() as u32 };
+                known.get(&hash)?.iter().copied().find(same)
+            }
+            Search::Order(compare, known) => {
+                known.get(&Ordered { value, compare: *compare, collation: self.collation }).copied()
+            }
+            Search::All => (0..self.values.len() as u32).find(same),
         }
-        // SAFETY: the type's own hash function.
-        unsafe { pg_sys::FunctionCall1Coll(self.hash, self.collation, value).value() as u32 }
     }
 
     fn equals(&self, a: Datum, b: Datum) -> bool {

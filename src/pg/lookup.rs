@@ -49,6 +49,25 @@ pub fn equality(ty: Oid) -> Option<Oid> {
     (operator != pg_sys::InvalidOid).then_some(operator)
 }
 
+/// Whether an operator is one of an order, or the negation of its equality.
+pub fn is_comparison(operator: Oid) -> bool {
+    // SAFETY: a list of catalog entries.
+    unsafe { !pg_sys::get_op_btree_interpretation(operator).is_null() }
+}
+
+/// Whether a type is built in (or an enum, or an array of such), and no row: its values are compared and shown without an error.
+pub fn has_text_form(ty: Oid) -> bool {
+    // SAFETY: syscache lookups.
+    unsafe {
+        let base = pg_sys::getBaseType(ty);
+        let element = pg_sys::get_base_element_type(base);
+        let of = if element == pg_sys::InvalidOid { base } else { element };
+        let plain =
+            pg_sys::get_typtype(of) as u8 == pg_sys::TYPTYPE_BASE && of.to_u32() < pg_sys::FirstUnpinnedObjectId;
+        plain || pg_sys::type_is_enum(of)
+    }
+}
+
 pub fn is_enum(ty: Oid) -> bool {
     // SAFETY: syscache lookup.
     unsafe { pg_sys::type_is_enum(ty) }

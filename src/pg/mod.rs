@@ -23,6 +23,7 @@ pub mod numeric;
 pub mod numeric_division;
 pub mod owner;
 pub mod relation;
+pub mod row;
 pub mod scan;
 pub mod session;
 pub mod settings;

@@ -44,6 +44,8 @@ pub struct OpView<'p> {
 
 pub struct FuncView<'p> {
     pub function: Oid,
+    /// The collation that the function uses.
+    pub collation: Oid,
     pub args: Vec<Node<'p>>,
 }
 
@@ -81,6 +83,8 @@ pub enum View<'p> {
     /// The place of a column in an expression that is evaluated per distinct value.
     Placeholder,
     Relabel(Node<'p>),
+    /// A cast by a type's text form.
+    IoCast(Node<'p>),
     Op(OpView<'p>),
     Distinct(OpView<'p>),
     ArrayOp {
@@ -248,22 +252,6 @@ impl<'p> Node<'p> {
         unsafe { pg_sys::contain_nonstrict_functions(self.as_ptr()) || self.any(&mut searches_nothing) }
     }
 
-    /// Whether evaluating it might raise an error: only leakproof functions surely don't.
-    pub fn may_fail(self) -> bool {
-        use NodeTag::*;
-        self.any(&mut |n| match n.view() {
-            View::Op(op) | View::Distinct(op) | View::ArrayOp { op, .. } => {
-                !lookup::is_leakproof(lookup::operator_function(op.operator))
-            }
-            View::Func(f) => !lookup::is_leakproof(f.function),
-            View::Other => {
-                !matches!(n.tag(), T_List | T_CaseExpr | T_CaseWhen | T_CoalesceExpr | T_ArrayExpr | T_CollateExpr)
-            }
-            View::Aggregate(_) | View::MinMax { .. } | View::NullIf(_) | View::RowCompare(_) => true,
-            _ => false,
-        })
-    }
-
     pub fn returns_set(self) -> bool {
         // SAFETY: as above.
         unsafe { pg_sys::expression_returns_set(self.as_ptr()) }
@@ -288,6 +276,10 @@ impl<'p> Node<'p> {
                     Some(arg) => View::Relabel(arg),
                     None => View::Other,
                 },
+                NodeTag::T_CoerceViaIO => match Node::from_ptr((*node.cast::<pg_sys::CoerceViaIO>()).arg) {
+                    Some(arg) => View::IoCast(arg),
+                    None => View::Other,
+                },
                 NodeTag::T_OpExpr => View::Op(op_view(node.cast())),
                 NodeTag::T_DistinctExpr => View::Distinct(op_view(node.cast())),
                 NodeTag::T_ScalarArrayOpExpr => {
@@ -297,7 +289,7 @@ impl<'p> Node<'p> {
                 }
                 NodeTag::T_FuncExpr => {
                     let f = &*node.cast::<pg_sys::FuncExpr>();
-                    View::Func(FuncView { function: f.funcid, args: list(f.args) })
+                    View::Func(FuncView { function: f.funcid, collation: f.inputcollid, args: list(f.args) })
                 }
                 NodeTag::T_BoolExpr => {
                     let b = &*node.cast::<pg_sys::BoolExpr>();
@@ -484,6 +476,27 @@ impl<'p> Node<'p> {
         })
     }
 
+    /// A copy with the columns `attributes` of `relation` replaced by the fields of the placeholder, which stands for a row of them.
+    pub fn with_row_placeholder(self, relation: u32, attributes: &[i16]) -> Node<'p> {
+        self.rewrite(&mut |node| match node.view() {
+            View::Var(v) if v.relation == relation && v.levels_up == 0 => {
+                let place = attributes.iter().position(|a| *a == v.attribute)?;
+                // SAFETY: palloc0 returns zeroed memory of the sizes asked for, or raises an error.
+                unsafe {
+                    let field = pg_sys::palloc0(size_of::<pg_sys::FieldSelect>()).cast::<pg_sys::FieldSelect>();
+                    (*field).xpr.type_ = NodeTag::T_FieldSelect;
+                    (*field).arg = placeholder_of(pg_sys::RECORDOID, -1, pg_sys::InvalidOid).as_ptr().cast();
+                    (*field).fieldnum = place as i16 + 1;
+                    (*field).resulttype = node.ty();
+                    (*field).resulttypmod = node.typmod();
+                    (*field).resultcollid = node.collation();
+                    Some(Node(NonNull::new_unchecked(field.cast()), PhantomData))
+                }
+            }
+            _ => None,
+        })
+    }
+
     /// The reverse, for people to read: column `attribute` of `relation` in place of the placeholder.
     pub fn with_column(self, relation: u32, attribute: i16) -> Node<'p> {
         self.rewrite(&mut |node| match node.view() {
@@ -501,13 +514,17 @@ impl<'p> Node<'p> {
 }
 
 fn placeholder<'p>(var: Node<'p>) -> Node<'p> {
+    placeholder_of(var.ty(), var.typmod(), var.collation())
+}
+
+fn placeholder_of<'p>(ty: Oid, typmod: i32, collation: Oid) -> Node<'p> {
     // SAFETY: palloc0 returns zeroed memory of the size asked for, or raises an error.
     unsafe {
         let p = pg_sys::palloc0(size_of::<pg_sys::CaseTestExpr>()).cast::<pg_sys::CaseTestExpr>();
         (*p).xpr.type_ = NodeTag::T_CaseTestExpr;
-        (*p).typeId = var.ty();
-        (*p).typeMod = var.typmod();
-        (*p).collation = var.collation();
+        (*p).typeId = ty;
+        (*p).typeMod = typmod;
+        (*p).collation = collation;
         Node(NonNull::new_unchecked(p.cast()), PhantomData)
     }
 }

@@ -304,11 +304,10 @@ pub fn key<'p>(builder: &mut Builder<'p, '_>, expression: Node<'p>) -> Result<Op
     if let View::Var(_) = expression.view() {
         let declared = builder.declared(attribute);
         let (column, ty) = builder.column(attribute)?;
-        if ty == LogicalType::BpChar {
-            return class_key(builder, expression).map(Some);
-        }
-        shippable::equality(ty, declared, expression.collation())?;
-        return Ok(Some(KeyTemplate::Column(column)));
+        return match shippable::equality(ty, declared, expression.collation()) {
+            Ok(()) => Ok(Some(KeyTemplate::Column(column))),
+            Err(reason) => class_key(builder, expression).map(Some).map_err(|more| format!("{reason}; {more}")),
+        };
     }
     computed_key(builder, expression).map(Some)
 }

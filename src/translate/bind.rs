@@ -92,15 +92,16 @@ pub fn mapped(
     host: &mut PgHost,
 ) -> Result<Computed> {
     let compiled = expressions.whole(template.expression).ok_or_else(malformed)?;
-    let input = *columns.get(template.column).ok_or_else(malformed)?;
+    let inputs = template.columns.iter().map(|c| columns.get(*c).copied().ok_or_else(malformed));
+    let inputs = inputs.collect::<Result<Vec<_>>>()?;
     let declared = Oid::from(template.declared);
     let result = match template.class {
         Some(class) => Made::Class(class),
         None => Made::Value(BoundColumn { ty: template.ty, declared, typmod: template.typmod }),
     };
     Ok(Computed::Mapped(plan::Mapped {
-        column: template.column,
-        function: host.add_function(compiled, input, result),
+        columns: template.columns.clone(),
+        function: host.add_function(compiled, &inputs, result),
         of_null: template.of_null,
         infallible: template.infallible,
     }))
@@ -193,19 +194,7 @@ fn bind_leaf(leaf: &Leaf, column: BoundColumn, expressions: &Expressions, host: 
                 }
             }
         }
-        LeafTest::Host { null_too } => {
-            let selected = host_test(leaf, column, expressions, host)?;
-            if !null_too {
-                return Ok(selected);
-            }
-            let compiled = expressions.whole(leaf.expression).ok_or_else(malformed)?;
-            let of_null = expressions.evaluator().evaluate(compiled, None);
-            if of_null.is_some_and(|v| (v.value() as u8 != 0) != leaf.negated) {
-                Filter::Or(vec![selected, test(Test::IsNull)])
-            } else {
-                selected
-            }
-        }
+        LeafTest::Host { null_too } => host_test(leaf, column, null_too, expressions, host)?,
     })
 }
 
@@ -225,16 +214,23 @@ fn compare(
     if let (Comparison::Like | Comparison::NotLike, Point::Exactly(Value::Bytes(pattern))) = (op, &point) {
         // A pattern that ends in its escape character is an error once a value is compared with it: PostgreSQL's to raise.
         if pattern.iter().rev().take_while(|b| **b == b'\\').count() % 2 == 1 {
-            return host_test(leaf, column, expressions, host);
+            return host_test(leaf, column, false, expressions, host);
         }
     }
     Ok(plan::select(leaf.column, op, point))
 }
 
-fn host_test(leaf: &Leaf, column: BoundColumn, expressions: &Expressions, host: &mut PgHost) -> Result<Filter> {
+fn host_test(
+    leaf: &Leaf,
+    column: BoundColumn,
+    of_null: bool,
+    expressions: &Expressions,
+    host: &mut PgHost,
+) -> Result<Filter> {
     let compiled = expressions.whole(leaf.expression).ok_or_else(malformed)?;
     let predicate = host.add_predicate(compiled, leaf.negated, column);
-    Ok(Filter::Test(Predicate { column: leaf.column, test: Test::Host(predicate) }))
+    let test = if of_null { Test::HostOfNull(predicate) } else { Test::Host(predicate) };
+    Ok(Filter::Test(Predicate { column: leaf.column, test }))
 }
 
 /// Where an operand stands among the values of a column.

@@ -35,6 +35,9 @@ pub struct Builder<'p, 'd> {
     pub expressions: Vec<Node<'p>>,
 }
 
+/// Why an expression is not one of a single column.
+pub const SEVERAL_COLUMNS: &str = "it uses more than one column";
+
 /// A column that the plan reads or computes.
 pub(super) enum Planned<'p> {
     /// Position in the schema.
@@ -64,10 +67,10 @@ struct MostDistinct(u64);
 /// Between which numbers a column's values are.
 struct ValuesNow(Limits);
 
-/// A column that PostgreSQL makes of another one's distinct values.
-#[derive(Clone, Copy)]
+/// A column that PostgreSQL makes of other ones' distinct values.
+#[derive(Clone)]
 pub struct Mapped<'p> {
-    pub column: usize,
+    pub columns: Vec<usize>,
     pub node: Node<'p>,
     pub class: Option<usize>,
     pub ty: LogicalType,
@@ -159,7 +162,13 @@ impl<'p, 'd> Builder<'p, 'd> {
         if let Some(known) = self.columns.iter().position(alike) {
             return known;
         }
-        let expression = self.expression(mapped.node);
+        let expression = match self.columns_of(mapped.node) {
+            Ok(attributes) if mapped.columns.len() > 1 => {
+                self.expressions.push(mapped.node.with_row_placeholder(self.relation, &attributes));
+                self.expressions.len() - 1
+            }
+            _ => self.expression(mapped.node),
+        };
         self.columns.push(Planned::Mapped(mapped, expression));
         self.columns.len() - 1
     }
@@ -174,7 +183,12 @@ impl<'p, 'd> Builder<'p, 'd> {
         self.classes.iter().map(of).collect()
     }
 
-    /// How many distinct values a stored column may have.
+    /// How many rows there are now.
+    pub fn rows(&self) -> u64 {
+        self.segments.iter().map(|s| s.rows).sum()
+    }
+
+    /// How many distinct values a stored column may have in a segment.
     pub fn distinct(&self, column: usize) -> u64 {
         if let Some(Planned::Attribute { nth, .. }) = self.columns.get(column) {
             return self.attribute_rows(*nth);
@@ -251,7 +265,7 @@ impl<'p, 'd> Builder<'p, 'd> {
         match self.columns_of(node)?.as_slice() {
             [] => Ok(None),
             [attribute] => Ok(Some(*attribute)),
-            _ => Err("it uses more than one column".into()),
+            _ => Err(SEVERAL_COLUMNS.into()),
         }
     }
 
@@ -261,7 +275,7 @@ impl<'p, 'd> Builder<'p, 'd> {
     }
 
     /// The attributes that `node` uses.
-    fn columns_of(&self, node: Node<'p>) -> Result<Vec<i16>, Reason> {
+    pub fn columns_of(&self, node: Node<'p>) -> Result<Vec<i16>, Reason> {
         let mut found: Vec<i16> = Vec::new();
         let mut reason: Option<Reason> = None;
         node.any(&mut |n| {
@@ -295,7 +309,7 @@ impl<'p, 'd> Builder<'p, 'd> {
                 })
             }
             Planned::Mapped(mapped, expression) => ColumnTemplate::Mapped(MappedTemplate {
-                column: mapped.column,
+                columns: mapped.columns.clone(),
                 expression: *expression,
                 class: mapped.class,
                 ty: mapped.ty,

@@ -4,7 +4,7 @@ use basalt_engine::plan::{Expr, Function, Lane, Limits, Number, Operator, Roundi
 use basalt_engine::types::{LogicalType, Physical};
 use pgrx::pg_sys::{self, Oid};
 
-use super::builder::Builder;
+use super::builder::{Builder, SEVERAL_COLUMNS};
 use super::shippable::{self, Reason};
 use super::template::{ConstantTemplate, ExprTemplate, FilterTemplate, Leaf, LeafTest};
 use crate::pg::node::{FuncView, Node, OpView, View};
@@ -107,7 +107,7 @@ impl<'p> Builder<'p, '_> {
     /// A column of the plan that holds a boolean of several columns.
     pub fn computed_boolean(&mut self, node: Node<'p>) -> Result<usize, Reason> {
         let typed = match node.view() {
-            View::Op(op) => self.comparison(&op)?.ok_or("it uses more than one column")?,
+            View::Op(op) => self.comparison(&op)?.ok_or(SEVERAL_COLUMNS)?,
             _ => self.native(node)?,
         };
         self.add_computed(node, typed).map(|column| column.position)
@@ -149,7 +149,17 @@ impl<'p> Builder<'p, '_> {
             View::Var(_) => None,
             _ => self.single_column(node).ok().flatten(),
         };
-        let Some(attribute) = single else { return self.operation(node) };
+        let Some(attribute) = single else {
+            let mark = self.mark();
+            let made = self.operation(node);
+            return match made {
+                Err(reason) if self.single_column(node).is_err() => {
+                    self.reset(mark);
+                    self.mapped_number(node).map_err(|_| reason)
+                }
+                made => made,
+            };
+        };
         // Fewer distinct values than rows: PostgreSQL's own function.
         if self.column(attribute)?.1.physical() == Physical::Bytes {
             return self.mapped_number(node);
@@ -189,7 +199,8 @@ impl<'p> Builder<'p, '_> {
                 Some(compared) => compared,
                 None if node.ty() == pg_sys::BOOLOID => self.truth(node)?,
                 None => {
-                    let call = FuncView { function: lookup::operator_function(op.operator), args: op.args };
+                    let function = lookup::operator_function(op.operator);
+                    let call = FuncView { function, collation: op.collation, args: op.args };
                     let name = lookup::operator_name(op.operator);
                     self.function(&call).map_err(|reason| format!("operator {name}: {reason}"))?
                 }
@@ -291,7 +302,7 @@ impl<'p> Builder<'p, '_> {
     /// IS DISTINCT FROM, or not, between two numbers or times with columns.
     pub fn distinct_test(&mut self, node: Node<'p>, op: &OpView<'p>, negated: bool) -> Result<FilterTemplate, Reason> {
         let [left, right] = op.args.as_slice() else { return Err(malformed()) };
-        let equal = self.comparison(op)?.ok_or("it uses more than one column")?;
+        let equal = self.comparison(op)?.ok_or(SEVERAL_COLUMNS)?;
         let column = self.add_computed(node, equal)?.position;
         let expression = self.expression(node.as_placeholder());
         let test = LeafTest::Bool { value: negated, or_null: false };
@@ -333,6 +344,18 @@ impl<'p> Builder<'p, '_> {
         Ok(Some(Typed { expr, kind: Kind::Bool, limits: Some((0, 1)), decimals: None }))
     }
 
+    /// Condition `nth` of a CASE, which is evaluated where those before it are not true.
+    pub fn case_condition(
+        &mut self,
+        nth: usize,
+        arg: Option<Node<'p>>,
+        when: Node<'p>,
+    ) -> Result<FilterTemplate, Reason> {
+        let when = arg.map_or(when, |arg| when.with_case_value(arg));
+        let condition = if nth == 0 { self.filter(when) } else { self.conditionally(|b| b.filter(when)) };
+        condition.map_err(|reason| format!("a condition of CASE: {reason}"))
+    }
+
     fn case(
         &mut self,
         arg: Option<Node<'p>>,
@@ -340,9 +363,8 @@ impl<'p> Builder<'p, '_> {
         otherwise: Option<Node<'p>>,
     ) -> Result<Typed, Reason> {
         let mut conditions = Vec::with_capacity(whens.len());
-        for (when, _) in &whens {
-            let when = arg.map_or(*when, |arg| when.with_case_value(arg));
-            conditions.push(self.filter(when).map_err(|reason| format!("a condition of CASE: {reason}"))?);
+        for (nth, (when, _)) in whens.iter().enumerate() {
+            conditions.push(self.case_condition(nth, arg, *when)?);
         }
         let mut results: Vec<Node<'p>> = whens.iter().map(|(_, result)| *result).collect();
         results.extend(otherwise);

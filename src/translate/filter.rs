@@ -22,15 +22,32 @@ impl<'p> Builder<'p, '_> {
         result
     }
 
-    /// `negated`: selects what makes `node` false; NOT thus ends in the leaves and NULL is never selected by mistake.
+    /// `negated`: selects what makes `node` false; NOT thus ends in the leaves and NULL is never selected by mistake. Of several columns:
+    /// where the parts can't be pushed, PostgreSQL evaluates the whole for each combination of values.
     pub fn test(&mut self, node: Node<'p>, negated: bool) -> Result<FilterTemplate, Reason> {
+        let mark = self.mark();
+        self.test_parts(node, negated).or_else(|reason| {
+            self.reset(mark);
+            let several = self.columns_of(node).is_ok_and(|columns| columns.len() > 1);
+            if several { self.mapped_test(node, negated).map_err(|more| prefer(reason, more)) } else { Err(reason) }
+        })
+    }
+
+    fn test_parts(&mut self, node: Node<'p>, negated: bool) -> Result<FilterTemplate, Reason> {
         match node.view() {
             View::Bool(BoolKind::Not, args) => match args.first() {
                 Some(arg) => self.test(*arg, !negated),
                 None => Err("the expression is malformed".into()),
             },
             View::Bool(kind, args) => {
-                let parts = args.into_iter().map(|a| self.test(a, negated)).collect::<Result<Vec<_>, _>>()?;
+                // All but the first are evaluated in some rows only.
+                let mut parts = Vec::with_capacity(args.len());
+                for (nth, arg) in args.into_iter().enumerate() {
+                    parts.push(match nth {
+                        0 => self.test(arg, negated)?,
+                        _ => self.conditionally(|b| b.test(arg, negated))?,
+                    });
+                }
                 Ok(if (kind == BoolKind::And) != negated {
                     FilterTemplate::And(parts)
                 } else {
@@ -246,6 +263,11 @@ impl<'p> Builder<'p, '_> {
         let plain = self.single_column(other).ok()?.is_none() && shippable::evaluable(other).is_ok();
         plain.then_some((side, operand))
     }
+}
+
+/// Of two reasons the one that says more.
+fn prefer(parts: Reason, whole: Reason) -> Reason {
+    if parts.ends_with(super::builder::SEVERAL_COLUMNS) { whole } else { parts }
 }
 
 /// IS [NOT] TRUE, FALSE, UNKNOWN of a boolean column.

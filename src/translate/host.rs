@@ -5,9 +5,10 @@ use std::any::Any;
 use std::cmp::Ordering;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use basalt_engine as engine;
-use basalt_engine::plan::{Host, HostFunction, HostPredicate, OrderId, ThreadPool, Wake};
+use basalt_engine::plan::{Combination, Host, HostFunction, HostPredicate, OrderId, ThreadPool, Wake};
 use basalt_engine::segment::BytesBlock;
 use basalt_engine::types::{Physical, Value};
 use pgrx::pg_sys::{Datum, Oid};
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::pg::classes::Classes;
 use crate::pg::eval::{Compiled, Evaluator};
 use crate::pg::interrupts::{self, SignalsBlocked};
+use crate::pg::row::RowForm;
 use crate::pg::settings::FixedSettings;
 use crate::pg::values::Codec;
 use crate::pg::{lookup, slots, workers};
@@ -31,6 +33,8 @@ pub struct PgHost {
     functions: Vec<HostedFunction>,
     classes: Vec<Classes>,
     orders: Vec<Oid>,
+    /// When the scan began, if it is timed.
+    begun: Option<Instant>,
     failure: Option<Box<dyn Any + Send>>,
 }
 
@@ -44,8 +48,14 @@ pub enum Made {
 
 struct HostedFunction {
     function: Compiled,
-    input: Codec,
+    input: FunctionInput,
     result: FunctionResult,
+}
+
+enum FunctionInput {
+    Value(Codec),
+    /// Columns of a row.
+    Row(Vec<Codec>, RowForm),
 }
 
 enum FunctionResult {
@@ -61,8 +71,16 @@ struct HostedTest {
 
 impl PgHost {
     /// `orders`: the collations that `OrderId`s count through.
-    pub fn new(evaluator: Evaluator, orders: Vec<Oid>) -> Self {
-        PgHost { evaluator, predicates: Vec::new(), functions: Vec::new(), classes: Vec::new(), orders, failure: None }
+    pub fn new(evaluator: Evaluator, orders: Vec<Oid>, timed: bool) -> Self {
+        PgHost {
+            evaluator,
+            predicates: Vec::new(),
+            functions: Vec::new(),
+            classes: Vec::new(),
+            orders,
+            begun: timed.then(Instant::now),
+            failure: None,
+        }
     }
 
     /// Forgets predicates and functions, before plans are bound anew.
@@ -73,15 +91,31 @@ impl PgHost {
         self.classes = classes.iter().map(class).collect();
     }
 
-    /// Registers a function over the placeholder of a column.
-    pub fn add_function(&mut self, function: Compiled, column: BoundColumn, made: Made) -> HostFunction {
+    /// Does something, and adds what it took to `total`.
+    pub fn timed<T>(&mut self, total: &mut Duration, work: impl FnOnce(&mut Self) -> T) -> T {
+        let begin = self.clock();
+        let result = work(self);
+        let took = begin.and_then(|begin| self.clock()?.checked_sub(begin));
+        *total += took.unwrap_or_default();
+        result
+    }
+
+    /// Registers a function over the placeholder of a column, or of several: then of a row.
+    pub fn add_function(&mut self, function: Compiled, columns: &[BoundColumn], made: Made) -> HostFunction {
         let _guard = self.evaluator.in_query_context();
         let codec = |of: BoundColumn| Codec::with_type(of.ty, of.declared, of.typmod);
         let result = match made {
             Made::Class(class) => FunctionResult::Class(class),
             Made::Value(of) => FunctionResult::Value(Box::new(codec(of))),
         };
-        self.functions.push(HostedFunction { function, input: codec(column), result });
+        let input = match columns {
+            [column] => FunctionInput::Value(codec(*column)),
+            _ => {
+                let types: Vec<(Oid, i32)> = columns.iter().map(|c| (c.declared, c.typmod)).collect();
+                FunctionInput::Row(columns.iter().map(|c| codec(*c)).collect(), RowForm::new(&types))
+            }
+        };
+        self.functions.push(HostedFunction { function, input, result });
         HostFunction((self.functions.len() - 1) as u32)
     }
 
@@ -154,6 +188,17 @@ impl Host for PgHost {
         Ok(selected)
     }
 
+    fn test_null(&mut self, predicate: HostPredicate) -> engine::Result<bool> {
+        let evaluator = self.evaluator;
+        let unknown = || engine::Error::invalid("unknown host predicate");
+        let hosted = self.predicates.get(predicate.0 as usize).ok_or_else(unknown)?;
+        Self::guarded(&mut self.failure, || {
+            let value = evaluator.evaluate(hosted.test, None);
+            evaluator.reset();
+            value.is_some_and(|v| (v.value() as u8 != 0) != hosted.negated)
+        })
+    }
+
     fn map(&mut self, function: HostFunction, values: &BytesBlock) -> engine::Result<Vec<Value>> {
         let (evaluator, classes) = (self.evaluator, &mut self.classes);
         let unknown = || engine::Error::invalid("unknown host function");
@@ -207,6 +252,10 @@ impl Host for PgHost {
         workers::is_preloaded().then(|| Arc::new(slots::Pool) as _)
     }
 
+    fn clock(&mut self) -> Option<Duration> {
+        self.begun.map(|begun| begun.elapsed())
+    }
+
     fn before_spawn(&mut self) -> Wake {
         Box::new(SignalsBlocked::new())
     }
@@ -244,7 +293,10 @@ impl HostedFunction {
         results: &mut Vec<Value>,
     ) -> engine::Result<()> {
         let context = evaluator.in_result_context();
-        let datums = datums(&mut self.input, data, start, ends)?;
+        let datums = match &mut self.input {
+            FunctionInput::Value(codec) => datums(codec, data, start, ends)?,
+            FunctionInput::Row(codecs, form) => rows(codecs, form, data, start, ends)?,
+        };
         for datum in datums {
             let value = evaluator.evaluate(self.function, Some(datum));
             results.push(self.result.value(evaluator, classes, value)?);
@@ -283,6 +335,30 @@ fn datums(codec: &mut Codec, data: &[u8], start: &mut usize, ends: &[u32]) -> en
         datums.push(datum(codec, bytes)?);
     }
     Ok(datums)
+}
+
+/// Rows of the combinations that the engine shows, in the current memory context.
+fn rows(
+    codecs: &mut [Codec],
+    form: &mut RowForm,
+    data: &[u8],
+    start: &mut usize,
+    ends: &[u32],
+) -> engine::Result<Vec<Datum>> {
+    let _fixed = codecs.iter().any(Codec::needs_fixed_settings).then(FixedSettings::new);
+    let mut rows = Vec::with_capacity(ends.len());
+    for end in ends {
+        let end = *end as usize;
+        let bytes = data.get(*start..end).ok_or_else(|| engine::Error::corrupt("offsets of byte strings"))?;
+        *start = end;
+        let mut values = Combination::new(bytes);
+        for (at, codec) in codecs.iter_mut().enumerate() {
+            let value = values.next().ok_or_else(|| engine::Error::invalid("a combination of too few values"))?;
+            form.set(at, value.map(|v| datum(codec, v)).transpose()?);
+        }
+        rows.push(form.row());
+    }
+    Ok(rows)
 }
 
 fn datum(codec: &mut Codec, bytes: &[u8]) -> engine::Result<Datum> {

@@ -1,9 +1,12 @@
-//! Expressions that PostgreSQL evaluates once for each distinct value of one column: into values, or into numbers of classes of equal values.
+//! Expressions that PostgreSQL evaluates once for each distinct value of a column, or combination of values of a few: into values, or into
+//! numbers of classes of equal values.
 
+use basalt_engine::exec::MAX_SOURCES;
 use basalt_engine::plan::{Expr, Lane};
 use basalt_engine::types::{LogicalType, Physical};
 
-use super::builder::{Builder, Mapped};
+use super::builder::{Builder, Mapped, SEVERAL_COLUMNS};
+use super::infallible::never_fails;
 use super::shippable::{self, Reason};
 use super::template::{ConstantTemplate, ExprTemplate, FilterTemplate, Leaf, LeafTest};
 use crate::pg::node::{Node, View};
@@ -11,6 +14,8 @@ use crate::pg::types;
 
 /// Distinct values of which PostgreSQL makes classes: each is kept.
 const MAX_CLASSES: u64 = 2_000_000;
+/// Combinations of several columns' values: with more of them, evaluating each row is as good.
+const MAX_COMBINATIONS: u64 = 2_000_000;
 
 impl<'p> Builder<'p, '_> {
     /// A column of the values that an expression of one column has, and their type.
@@ -47,20 +52,37 @@ impl<'p> Builder<'p, '_> {
             }
             return Ok(Expr::Constant(ConstantTemplate::Class { expression: self.expression(node), class }));
         }
-        let reason = match self.single_column(node) {
-            Ok(_) => match self.mapped(node, Some(class), LogicalType::Int8) {
-                Ok(column) => return Ok(Expr::Column(column)),
-                Err(reason) => reason,
-            },
-            Err(reason) => reason,
-        };
+        if self.single_column(node).is_ok() {
+            return match self.mapped(node, Some(class), LogicalType::Int8) {
+                Ok(column) => Ok(Expr::Column(column)),
+                Err(reason) => self.class_parts(node, class).unwrap_or(Err(reason)),
+            };
+        }
+        let mark = self.mark();
+        if let Some(Ok(expr)) = self.class_parts(node, class) {
+            return Ok(expr);
+        }
+        self.reset(mark);
+        self.mapped(node, Some(class), LogicalType::Int8).map(Expr::Column)
+    }
+
+    /// The class of what one of several parts is. `None`: it is no such expression.
+    fn class_parts(&mut self, node: Node<'p>, class: usize) -> Option<Result<ExprTemplate, Reason>> {
+        match node.view() {
+            View::Relabel(_) | View::Case { .. } | View::Coalesce(_) | View::NullIf(_) => {
+                Some(self.class_of_parts(node, class))
+            }
+            _ => None,
+        }
+    }
+
+    fn class_of_parts(&mut self, node: Node<'p>, class: usize) -> Result<ExprTemplate, Reason> {
         match node.view() {
             View::Relabel(arg) => self.class_expr(arg, class),
             View::Case { arg, whens, otherwise } => {
                 let mut made = Vec::with_capacity(whens.len());
-                for (when, result) in whens {
-                    let when = arg.map_or(when, |arg| when.with_case_value(arg));
-                    let condition = self.filter(when).map_err(|reason| format!("a condition of CASE: {reason}"))?;
+                for (nth, (when, result)) in whens.into_iter().enumerate() {
+                    let condition = self.case_condition(nth, arg, when)?;
                     made.push((condition, self.conditionally(|b| b.class_expr(result, class))?));
                 }
                 let otherwise = match otherwise {
@@ -85,30 +107,65 @@ impl<'p> Builder<'p, '_> {
                 let whens = vec![(self.filter(node.nullif_comparison())?, Expr::Null)];
                 Ok(Expr::Case { lane: Lane::Int, whens, otherwise: Box::new(value) })
             }
-            _ => Err(self.describe(node, reason)),
+            _ => Err("the expression is malformed".into()),
         }
     }
 
+    /// A column of what PostgreSQL makes of the columns' values. On failure nothing was added.
     fn mapped(&mut self, node: Node<'p>, class: Option<usize>, ty: LogicalType) -> Result<usize, Reason> {
-        let attribute = self.single_column(node)?.ok_or("it has no column")?;
-        shippable::evaluable(node)?;
         let mark = self.mark();
-        let (column, of) = self.column(attribute)?;
-        let infallible = shippable::never_fails(node);
-        let refused = if self.conditional && !infallible {
-            Some("it may fail in rows that a condition leaves out")
-        } else if of.physical() != Physical::Bytes && !self.numbers {
-            Some("the engine does not compute it")
-        } else if class.is_some() && self.distinct(column) > MAX_CLASSES {
-            Some("its column has too many distinct values")
-        } else {
-            None
-        };
-        if let Some(reason) = refused {
+        let result = self.mapped_of(node, class, ty);
+        if result.is_err() {
             self.reset(mark);
-            return Err(reason.into());
         }
-        Ok(self.mapped_column(Mapped { column, node, class, ty, of_null: node.is_nonstrict(), infallible }))
+        result.map_err(|reason| self.describe(node, reason))
+    }
+
+    fn mapped_of(&mut self, node: Node<'p>, class: Option<usize>, ty: LogicalType) -> Result<usize, Reason> {
+        let attributes = self.columns_of(node)?;
+        shippable::evaluable(node)?;
+        let infallible = never_fails(node);
+        if self.conditional && !infallible {
+            return Err("it may fail in rows that a condition leaves out".into());
+        }
+        let mut columns = Vec::with_capacity(attributes.len());
+        let mut numbers = false;
+        for attribute in attributes {
+            let (column, of) = self.column(attribute)?;
+            numbers |= of.physical() != Physical::Bytes;
+            columns.push(column);
+        }
+        match columns.as_slice() {
+            [] => return Err("it has no column".into()),
+            [_] if numbers && !self.numbers => return Err("the engine does not compute it".into()),
+            [column] if class.is_some() && self.distinct(*column) > MAX_CLASSES => {
+                return Err("its column has too many distinct values".into());
+            }
+            [_] => {}
+            _ if !self.numbers => return Err(SEVERAL_COLUMNS.into()),
+            several if several.len() > MAX_SOURCES => {
+                return Err(format!("it uses more than {MAX_SOURCES} columns"));
+            }
+            several => {
+                let rows = self.rows();
+                let combinations = several.iter().fold(1u64, |all, c| all.saturating_mul(self.distinct(*c) + 1));
+                if combinations.min(rows) > MAX_COMBINATIONS {
+                    return Err(format!(
+                        "it uses several columns, whose values have too many combinations (about {})",
+                        combinations.min(rows)
+                    ));
+                }
+            }
+        }
+        Ok(self.mapped_column(Mapped { columns, node, class, ty, of_null: node.is_nonstrict(), infallible }))
+    }
+
+    /// A test of several columns that PostgreSQL evaluates for each combination of their values.
+    pub fn mapped_test(&mut self, node: Node<'p>, negated: bool) -> Result<FilterTemplate, Reason> {
+        let column = self.mapped(node, None, LogicalType::Bool)?;
+        let test = LeafTest::Bool { value: !negated, or_null: false };
+        let expression = self.expression(node.as_placeholder());
+        Ok(FilterTemplate::Leaf(Leaf { column, expression, negated: false, test }))
     }
 
     /// Runs `work` for what is evaluated in some of the selected rows only.

@@ -8,6 +8,7 @@ pub mod dimension;
 pub mod filter;
 pub mod finish;
 pub mod host;
+pub mod infallible;
 pub mod mapped;
 pub mod shippable;
 pub mod template;

@@ -205,14 +205,7 @@ pub fn host_test(node: Node<'_>, ty: LogicalType, numbers: bool) -> Result<bool,
         return Err("the operator is not native to the column's type".into());
     }
     evaluable(node)?;
-    if !node.is_nonstrict() {
-        return Ok(false);
-    }
-    // Whether NULL is selected must be found out before any row is seen: that may not raise an error.
-    if node.may_fail() {
-        return Err("it may be true of NULL, and its functions are not leakproof".into());
-    }
-    Ok(true)
+    Ok(node.is_nonstrict())
 }
 
 /// Whether an expression may be evaluated apart from the row that it belongs to.
@@ -286,58 +279,6 @@ pub fn ignores_repetition(call: &AggregateView<'_>) -> bool {
             lookup::function_name(call.function).as_str(),
             "min" | "max" | "bool_and" | "bool_or" | "every" | "bit_and" | "bit_or"
         ) && lookup::is_built_in(call.function)
-}
-
-/// Whether an expression raises an error for no value of its column (but for results beyond a gigabyte).
-pub fn never_fails(node: Node<'_>) -> bool {
-    use pg_sys::NodeTag::*;
-    let known = |function: Oid, args: &[Node<'_>]| {
-        lookup::is_leakproof(function)
-            || match function.to_u32() {
-                pg_sys::F_LOWER_TEXT
-                | pg_sys::F_UPPER_TEXT
-                | pg_sys::F_INITCAP
-                | pg_sys::F_LENGTH_TEXT
-                | pg_sys::F_CHAR_LENGTH_TEXT
-                | pg_sys::F_CHARACTER_LENGTH_TEXT
-                | pg_sys::F_OCTET_LENGTH_TEXT
-                | pg_sys::F_LEFT
-                | pg_sys::F_RIGHT
-                | pg_sys::F_TEXTCAT
-                | pg_sys::F_BTRIM_TEXT
-                | pg_sys::F_BTRIM_TEXT_TEXT
-                | pg_sys::F_LTRIM_TEXT
-                | pg_sys::F_LTRIM_TEXT_TEXT
-                | pg_sys::F_RTRIM_TEXT
-                | pg_sys::F_RTRIM_TEXT_TEXT
-                | pg_sys::F_REPLACE
-                | pg_sys::F_REVERSE
-                | pg_sys::F_MD5_TEXT
-                | pg_sys::F_STRPOS
-                | pg_sys::F_POSITION_TEXT_TEXT
-                | pg_sys::F_SUBSTR_TEXT_INT4
-                | pg_sys::F_SUBSTRING_TEXT_INT4
-                | pg_sys::F_TEXTLIKE
-                | pg_sys::F_TEXTNLIKE
-                | pg_sys::F_TEXTICLIKE
-                | pg_sys::F_TEXTICNLIKE => true,
-                pg_sys::F_SUBSTR_TEXT_INT4_INT4 | pg_sys::F_SUBSTRING_TEXT_INT4_INT4 => {
-                    matches!(args.get(2).map(|n| n.view()), Some(View::Const { null: false, value }) if value.value() as i32 >= 0)
-                }
-                _ => false,
-            }
-    };
-    !node.any(&mut |n| match n.view() {
-        View::Op(op) | View::Distinct(op) | View::ArrayOp { op, .. } | View::NullIf(op) => {
-            !known(lookup::operator_function(op.operator), &op.args)
-        }
-        View::Func(f) => !known(f.function, &f.args),
-        View::Var(_) | View::Const { .. } | View::Param | View::Relabel(_) | View::Bool(..) => false,
-        View::NullTest { .. } | View::BooleanTest { .. } | View::Case { .. } | View::Coalesce(_) => false,
-        View::Placeholder => false,
-        View::Other => !matches!(n.tag(), T_List | T_CaseWhen | T_ArrayExpr | T_CollateExpr),
-        View::Aggregate(_) | View::Grouping(_) | View::MinMax { .. } | View::RowCompare(_) => true,
-    })
 }
 
 /// Whether equal bytes (or stored numbers) are SQL equality, so that rows may be grouped or told apart by them.

@@ -7,7 +7,7 @@ use basalt_engine::types::LogicalType;
 use serde::{Deserialize, Serialize};
 
 /// Changes whenever an older plan could not be read as what it meant.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
 pub struct PlanTemplate {
@@ -90,11 +90,11 @@ pub struct AttributeColumn {
     pub text: String,
 }
 
-/// What PostgreSQL makes of each distinct value of a stored column.
+/// What PostgreSQL makes of each distinct value of a stored column, or combination of values of several.
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
 pub struct MappedTemplate {
-    pub column: usize,
-    /// With the column as placeholder.
+    pub columns: Vec<usize>,
+    /// With the column as placeholder; of several, the placeholder is a row of the table.
     pub expression: usize,
     /// Numbers of this class in place of values.
     pub class: Option<usize>,

@@ -116,7 +116,7 @@ fn holds(test: &Test, value: &Value) -> bool {
         }
         Test::In(list) => equal(list),
         Test::NotIn(list) => !equal(list),
-        Test::Like { .. } | Test::Host(_) => unreachable!("not asked here"),
+        Test::Like { .. } | Test::Host(_) | Test::HostOfNull(_) => unreachable!("not asked here"),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::bits::Selection;
 use super::columns::{BlockScratch, Kind, SegmentView};
@@ -98,6 +99,7 @@ impl AggregateExecution {
                 drafts.push(draft);
             }
         }
+        self.statistics.bytes_touched += scratch.take_bytes();
         drop(scratch);
         self.unify(&mut drafts, host)?;
         let tasks = self.plan(drafts)?;
@@ -340,8 +342,8 @@ impl AggregateExecution {
         self.global.as_mut().ok_or_else(|| Error::invalid("aggregation was not begun"))
     }
 
-    pub fn statistics(&self) -> ExecStatistics {
-        self.statistics
+    pub fn statistics(&self) -> &ExecStatistics {
+        &self.statistics
     }
 }
 
@@ -462,6 +464,7 @@ impl Worker {
         } else {
             self.statistics.blocks_from_headers += 1;
         }
+        self.statistics.bytes_touched += self.scratch.take_bytes();
         Ok(())
     }
 
@@ -514,11 +517,9 @@ impl Worker {
     }
 }
 
-pub(super) fn add_statistics(total: &mut ExecStatistics, part: &ExecStatistics) {
-    total.segments_scanned += part.segments_scanned;
-    total.blocks_total += part.blocks_total;
-    total.blocks_skipped += part.blocks_skipped;
-    total.blocks_from_headers += part.blocks_from_headers;
-    total.rows_scanned += part.rows_scanned;
-    total.rows_selected += part.rows_selected;
+/// Does what merges, and tells how long it took.
+pub(super) fn host_timed(host: &mut dyn Host, work: impl FnOnce(&mut dyn Host) -> Result<()>) -> Result<Duration> {
+    let begin = host.clock();
+    work(host)?;
+    Ok(begin.and_then(|begin| host.clock()?.checked_sub(begin)).unwrap_or_default())
 }

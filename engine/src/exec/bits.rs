@@ -152,6 +152,11 @@ impl Selection {
         }
     }
 
+    /// Whether it is all of the block or nothing.
+    pub fn is_whole(&self) -> bool {
+        !matches!(self, Selection::Some(_))
+    }
+
     pub fn is_none(&self) -> bool {
         matches!(self, Selection::None)
     }

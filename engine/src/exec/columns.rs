@@ -46,7 +46,7 @@ enum Source<'a> {
 /// A computed column, bound to a segment.
 pub(super) enum Bound {
     Native(Program),
-    Mapped(MapTable),
+    Mapped(Box<MapTable>),
     Lookup(LookupTable),
     Attribute(AttributeTable),
 }
@@ -330,11 +330,15 @@ pub(super) struct BlockScratch {
     block: usize,
     rows: usize,
     touched: bool,
+    /// Encoded bytes of the blocks that were decoded since they were asked for.
+    bytes: u64,
     columns: Vec<ColumnScratch>,
 }
 
 #[derive(Default)]
 struct ColumnScratch {
+    /// Whether its bytes were counted.
+    read: bool,
     header: Option<BlockHeader>,
     validity: Option<Selection>,
     ints: (bool, Vec<i64>),
@@ -363,6 +367,7 @@ impl BlockScratch {
             block: 0,
             rows: 0,
             touched: false,
+            bytes: 0,
             columns: (0..columns).map(|_| ColumnScratch::default()).collect(),
         }
     }
@@ -374,6 +379,7 @@ impl BlockScratch {
         self.touched = false;
         self.columns.resize_with(view.columns.len(), ColumnScratch::default);
         for column in &mut self.columns {
+            column.read = false;
             column.header = None;
             column.validity = None;
             column.ints.0 = false;
@@ -391,6 +397,22 @@ impl BlockScratch {
 
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Notes that a column's block is decoded.
+    fn touch(&mut self, view: &SegmentView<'_>, column: usize) -> Result<()> {
+        self.touched = true;
+        let slot = &mut self.columns[column];
+        if !slot.read {
+            slot.read = true;
+            self.bytes += view.columns[column].stored().map_or(Ok(0), |reader| reader.block_bytes(self.block))?;
+        }
+        Ok(())
+    }
+
+    /// Encoded bytes of what was decoded since the last call.
+    pub fn take_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.bytes)
     }
 
     /// Whether anything of the block was decoded.
@@ -532,7 +554,7 @@ impl BlockScratch {
             } else if nulls == rows {
                 Selection::None
             } else {
-                self.touched = true;
+                self.touch(view, column)?;
                 match view.columns[column].stored() {
                     Some(reader) => match reader.validity(self.block)? {
                         Some(words) => Selection::of(Bits::from_words(words, rows)),
@@ -549,7 +571,7 @@ impl BlockScratch {
     /// Values of an I64 or I64-dictionary column; arbitrary where NULL.
     pub fn ints(&mut self, view: &SegmentView<'_>, column: usize) -> Result<&[i64]> {
         if !self.columns[column].ints.0 {
-            self.touched = true;
+            self.touch(view, column)?;
             let of = &view.columns[column];
             if of.kind == Kind::IntCodes {
                 self.codes(view, column)?;
@@ -577,7 +599,7 @@ impl BlockScratch {
 
     pub fn wide(&mut self, view: &SegmentView<'_>, column: usize) -> Result<&[i128]> {
         if !self.columns[column].wide.0 {
-            self.touched = true;
+            self.touch(view, column)?;
             let of = &view.columns[column];
             let ColumnScratch { wide: slot, ints, computed, .. } = &mut self.columns[column];
             match of.stored() {
@@ -597,7 +619,7 @@ impl BlockScratch {
 
     pub fn floats(&mut self, view: &SegmentView<'_>, column: usize) -> Result<&[f64]> {
         if !self.columns[column].floats.0 {
-            self.touched = true;
+            self.touch(view, column)?;
             let of = &view.columns[column];
             let slot = &mut self.columns[column].floats;
             match of.stored() {
@@ -625,7 +647,7 @@ impl BlockScratch {
 
     pub fn codes(&mut self, view: &SegmentView<'_>, column: usize) -> Result<&[u32]> {
         if !self.columns[column].codes.0 {
-            self.touched = true;
+            self.touch(view, column)?;
             let slot = &mut self.columns[column].codes;
             match view.columns[column].stored() {
                 None if view.columns[column].is_computed() => return Err(not_computed()),
@@ -641,7 +663,7 @@ impl BlockScratch {
 
     pub fn bytes(&mut self, view: &SegmentView<'_>, column: usize) -> Result<&BytesBlock> {
         if !self.columns[column].bytes.0 {
-            self.touched = true;
+            self.touch(view, column)?;
             let slot = &mut self.columns[column].bytes;
             match view.columns[column].stored() {
                 Some(reader) => reader.decode_bytes(self.block, &mut slot.1)?,

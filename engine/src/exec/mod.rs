@@ -24,6 +24,7 @@ mod rows;
 mod rowset;
 mod spill;
 mod states;
+mod statistics;
 mod top;
 mod translation;
 mod unify;
@@ -31,9 +32,11 @@ mod values;
 
 pub use aggregate::{AggregateExecution, AggregateResult, ResultColumn};
 pub(crate) use columns::float_key;
+pub use compute::MAX_SOURCES;
 pub use first::RowRank;
 pub use rows::{BatchColumn, RowBatch, RowExecution};
 pub use spill::{Parts, Spill};
+pub use statistics::{ExecStatistics, FilterUse, Way};
 
 use std::sync::Arc;
 
@@ -58,19 +61,6 @@ pub struct ExecOptions {
     pub threads: usize,
     pub budget: Budget,
     pub cancel: Cancel,
-}
-
-/// Counters for EXPLAIN ANALYZE.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ExecStatistics {
-    pub segments_scanned: u64,
-    pub blocks_total: u64,
-    /// Not touched, because block statistics or bitmaps exclude every row.
-    pub blocks_skipped: u64,
-    /// Answered from block headers alone.
-    pub blocks_from_headers: u64,
-    pub rows_scanned: u64,
-    pub rows_selected: u64,
 }
 
 /// Called every few milliseconds of work on the calling thread; an error ends the work.

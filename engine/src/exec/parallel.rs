@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
-use super::aggregate::{Room, Task, Worker, add_statistics};
+use super::aggregate::{Room, Task, Worker, host_timed};
 use super::global::{Global, Partial};
 use super::{ExecOptions, ExecStatistics, panic_message};
 use crate::plan::{Host, ThreadPool};
@@ -227,18 +227,20 @@ fn alone(
         let next = items.get(done).map(|(next, _)| &tasks[*next as usize]);
         let joined = items.len() - done > 1 && pool.is_some_and(|pool| pool.take());
         if joined || next.is_none_or(|next| !task.grouped_like(next)) {
-            let added =
-                worker.take().map_or(Ok(()), |partial| global.add(task.segment, &task.rows.view, partial, host));
+            let added = worker.take().map_or(Ok(Duration::ZERO), |partial| {
+                host_timed(host, |host| global.add(task.segment, &task.rows.view, partial, host))
+            });
             if let (Err(_), true, Some(pool)) = (&added, joined, pool) {
                 pool.give();
             }
-            added?;
+            statistics.merging += added?;
         }
         if joined {
             break;
         }
     }
-    add_statistics(statistics, &worker.statistics);
+    statistics.threads = statistics.threads.max(u64::from(done > 0));
+    statistics.add(&worker.statistics);
     Ok(done)
 }
 
@@ -279,6 +281,7 @@ fn together(
             return Ok(false);
         }
         let result = collect(&mut crew, receiver, global, host, statistics);
+        statistics.threads = statistics.threads.max(crew.started.len() as u64);
         shared.stop.store(true, Ordering::Relaxed);
         // The scope's end would wait for their work only, not for the threads to be gone.
         crew.started.into_iter().for_each(|thread| drop(thread.join()));
@@ -376,7 +379,8 @@ fn collect(
         match receiver.recv_timeout(STEP) {
             Ok(Message::Partial(task, partial)) => {
                 let task = &shared.tasks[task];
-                global.add(task.segment, &task.rows.view, *partial, host)?;
+                statistics.merging +=
+                    host_timed(host, |host| global.add(task.segment, &task.rows.view, *partial, host))?;
             }
             Ok(Message::Spill(None, gone)) => {
                 gone.send(global.spill_held(host)?).ok();
@@ -387,7 +391,7 @@ fn collect(
                 gone.send(true).ok();
             }
             Ok(Message::Done(part)) => {
-                add_statistics(statistics, &part);
+                statistics.add(&part);
                 done += 1;
             }
             Ok(Message::Failed(error)) => return Err(error),

@@ -45,41 +45,45 @@ impl<'a> SelectedRows<'a> {
         let mut view = SegmentView::new(&scan.segment, &columns)?;
         let mut memory = budget.reserve(0)?;
         let mut unresolved = bind_computed(&columns, &mut view, &mut memory, host)?;
-        let (late, early) = match query_filter {
-            Filter::And(parts) => parts.iter().partition(|p| waits(p, &columns, &unresolved)),
-            filter if waits(filter, &columns, &unresolved) => (vec![filter], Vec::new()),
-            filter => (Vec::new(), vec![filter]),
+        let parts: &[Filter] = match query_filter {
+            Filter::And(parts) => parts,
+            one => std::slice::from_ref(one),
         };
+        let (ordered, plain): (Vec<&Filter>, Vec<&Filter>) = parts.iter().partition(|p| keeps_order(p, &columns));
         let mut conjuncts = Vec::new();
-        for filter in early.into_iter().chain([&visible]) {
-            conjuncts.push(filter::bind(filter, &view, &mut memory, &mut HostPulse(host))?);
+        for filter in plain {
+            let node = filter::bind(filter, &view, &mut memory, &mut HostPulse(host))?;
+            statistics.note(&node, &tested(filter));
+            conjuncts.push(node);
         }
+        conjuncts.push(filter::bind(&visible, &view, &mut memory, &mut HostPulse(host))?);
         if let Some(deleted) = scan.deleted.as_ref().filter(|d| !d.is_empty()) {
             let check = Check::Rows { rows: deleted.clone(), negated: true };
             conjuncts.push(Node::Leaf(Leaf { column: usize::MAX, check, selectivity: 0.95 }));
         }
-        let mut filter = Node::and(conjuncts);
-        if filter::has_host(&filter) {
-            filter = resolve_host(filter, &view, scratch, memo, host, &mut memory)?;
-        }
+        let mut nodes = vec![Node::and(conjuncts)];
         let mut resolution = Resolution { scratch, memo, host, memory: &mut memory };
-        if !late.is_empty() {
-            // Conditions that the host decides must not see rows that the tests before leave out.
-            let candidates = resolution.candidates(&view, &filter)?;
-            let needed = |c: usize| late.iter().any(|f| uses(f, &columns, c));
-            resolution.finish(&mut view, &mut unresolved, &candidates, &needed)?;
-            let mut conjuncts = vec![filter];
-            for part in late {
-                let pulse = &mut HostPulse(resolution.host);
-                let node = filter::bind(part, &view, resolution.memory, pulse)?;
-                conjuncts.push(filter::resolve(node, &candidates, &mut resolution.resolver(&view))?);
+        // What the host decides must not see rows that the tests before leave out: those that the first `known` nodes select.
+        let (mut candidates, mut known) = (Vec::new(), 0);
+        for part in ordered {
+            let asks = asks_host(part) || waits(part, &columns, &unresolved);
+            if asks {
+                resolution.candidates(&view, &nodes[known..], &mut candidates)?;
+                known = nodes.len();
+                resolution.finish(&mut view, &mut unresolved, &candidates, &|c| uses(part, &columns, c))?;
             }
-            filter = Node::and(conjuncts);
+            let mut node = filter::bind(part, &view, resolution.memory, &mut HostPulse(resolution.host))?;
+            if asks {
+                node = filter::resolve(node, &candidates, &mut resolution.resolver(&view))?;
+            }
+            statistics.note(&node, &tested(part));
+            nodes.push(node);
         }
         if !unresolved.is_empty() {
-            let candidates = resolution.candidates(&view, &filter)?;
+            resolution.candidates(&view, &nodes[known..], &mut candidates)?;
             resolution.finish(&mut view, &mut unresolved, &candidates, &|_| true)?;
         }
+        let filter = Node::and(nodes);
         memory.grow(filter.bytes())?;
         let mut blocks = Vec::with_capacity(view.blocks);
         for block in 0..view.blocks {
@@ -172,6 +176,33 @@ fn waits(filter: &Filter, columns: &[ColumnRef], unresolved: &Unresolved) -> boo
     unresolved.iter().any(|(column, _)| uses(filter, columns, *column))
 }
 
+/// The columns that a filter tests.
+fn tested(filter: &Filter) -> Vec<usize> {
+    match filter {
+        Filter::Const(_) => Vec::new(),
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().flat_map(tested).collect(),
+        Filter::Test(p) => vec![p.column],
+    }
+}
+
+/// Whether a filter may fail in rows that others leave out.
+fn keeps_order(filter: &Filter, columns: &[ColumnRef]) -> bool {
+    match filter {
+        Filter::Const(_) => false,
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().any(|p| keeps_order(p, columns)),
+        Filter::Test(p) => asks_host(filter) || columns.get(p.column).is_some_and(|c| c.computed.is_some()),
+    }
+}
+
+/// Whether the host decides a test of a filter.
+fn asks_host(filter: &Filter) -> bool {
+    match filter {
+        Filter::Const(_) => false,
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().any(asks_host),
+        Filter::Test(p) => matches!(p.test, Test::Host(_) | Test::HostOfNull(_)),
+    }
+}
+
 /// Whether a filter tests `column`, by itself or within other computed columns.
 fn uses(filter: &Filter, columns: &[ColumnRef], column: usize) -> bool {
     match filter {
@@ -185,7 +216,7 @@ fn column_uses(of: usize, columns: &[ColumnRef], column: usize) -> bool {
     of == column
         || columns.get(of).and_then(|c| c.computed.as_deref()).is_some_and(|c| match c {
             Computed::Native(expr) => expr_uses(expr, columns, column),
-            other => other.source().is_some_and(|source| column_uses(source, columns, column)),
+            other => other.sources().iter().any(|source| column_uses(*source, columns, column)),
         })
 }
 
@@ -208,12 +239,13 @@ impl Resolution<'_> {
         Resolver { view, scratch: self.scratch, host: self.host, memo: self.memo, memory: self.memory }
     }
 
-    /// The rows that a resolved filter selects, block by block.
-    fn candidates(&mut self, view: &SegmentView<'_>, filter: &Node) -> Result<Vec<Selection>> {
-        self.memory.grow(view.rows / 8)?;
-        let mut candidates = vec![Selection::All; view.blocks];
-        filter::narrow(filter, &mut candidates, &mut self.resolver(view))?;
-        Ok(candidates)
+    /// Narrows candidates, block by block, to the rows that resolved nodes select. None yet: all rows are.
+    fn candidates(&mut self, view: &SegmentView<'_>, nodes: &[Node], candidates: &mut Vec<Selection>) -> Result<()> {
+        if candidates.is_empty() {
+            self.memory.grow(view.rows / 8)?;
+            candidates.resize(view.blocks, Selection::All);
+        }
+        nodes.iter().try_for_each(|node| filter::narrow(node, candidates, &mut self.resolver(view)))
     }
 
     /// Resolves those columns that are needed, and what comes before them.
@@ -231,14 +263,18 @@ impl Resolution<'_> {
                     program.resolve(candidates, &mut self.resolver(view))?;
                     Bound::Native(program)
                 }
-                Pending::Mapped(Mapped { column, function, of_null, infallible }, result) => {
+                Pending::Mapped(mapped, result) => {
                     // Fewer values than rows: asking about all is cheaper than finding out which occur.
-                    let few = view.columns[column].kind == Kind::Codes
-                        && view.columns[column].dictionary_len()? as usize <= view.rows / 16;
+                    let few = match mapped.columns.as_slice() {
+                        [c] if view.columns[*c].kind == Kind::Codes => {
+                            view.columns[*c].dictionary_len()? as usize <= view.rows / 16
+                        }
+                        _ => false,
+                    };
                     let everything = vec![Selection::All; view.blocks];
-                    let candidates = if infallible && few { &everything } else { candidates };
-                    let resolver = &mut self.resolver(view);
-                    Bound::Mapped(MapTable::new(column, function, result, of_null, candidates, resolver)?)
+                    let candidates = if mapped.infallible && few { &everything } else { candidates };
+                    let table = MapTable::new(&mapped, result, candidates, &mut self.resolver(view))?;
+                    Bound::Mapped(Box::new(table))
                 }
                 Pending::Lookup(lookup) => Bound::Lookup(LookupTable::new(&lookup, view, self.memory)?),
             };
@@ -246,19 +282,6 @@ impl Resolution<'_> {
         }
         Ok(())
     }
-}
-
-fn resolve_host(
-    filter: Node,
-    view: &SegmentView<'_>,
-    scratch: &mut BlockScratch,
-    memo: &mut HostMemo,
-    host: &mut dyn Host,
-    memory: &mut Reservation,
-) -> Result<Node> {
-    memory.grow(view.rows / 8)?;
-    let candidates = vec![Selection::All; view.blocks];
-    filter::resolve(filter, &candidates, &mut Resolver { view, scratch, host, memo, memory })
 }
 
 /// The plan's columns, with the time column behind them if rows must be tested for visibility; and the test.

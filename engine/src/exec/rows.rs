@@ -102,6 +102,7 @@ impl RowExecution {
             ranked.sort_unstable();
             blocks = ranked.into_iter().map(|(_, block)| block).collect();
         }
+        self.statistics.threads = 1;
         let computed = view.computed();
         self.current = Some(Current {
             scan: segment,
@@ -148,6 +149,7 @@ impl RowExecution {
                 }
                 batch(&view, scratch, set, block, output, dictionaries, memory).map(Some)
             }));
+            statistics.bytes_touched += scratch.take_bytes();
             let batch = batch.unwrap_or_else(|panic| Err(Error::Panic(panic_message(&*panic))))?;
             if let Some(batch) = batch {
                 self.statistics.rows_selected += batch.rows as u64;
@@ -158,8 +160,8 @@ impl RowExecution {
         Ok(None)
     }
 
-    pub fn statistics(&self) -> ExecStatistics {
-        self.statistics
+    pub fn statistics(&self) -> &ExecStatistics {
+        &self.statistics
     }
 }
 

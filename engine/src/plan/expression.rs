@@ -17,23 +17,24 @@ pub enum Computed {
 }
 
 impl Computed {
-    /// Whether it is made of column `column` directly, conditions aside.
-    pub(crate) fn source(&self) -> Option<usize> {
+    /// The columns that it is made of directly, conditions aside.
+    pub(crate) fn sources(&self) -> &[usize] {
         match self {
-            Computed::Native(_) => None,
-            Computed::Mapped(mapped) => Some(mapped.column),
-            Computed::Lookup(lookup) => Some(lookup.column),
-            Computed::Attribute(attribute) => Some(attribute.column),
+            Computed::Native(_) => &[],
+            Computed::Mapped(mapped) => &mapped.columns,
+            Computed::Lookup(lookup) => std::slice::from_ref(&lookup.column),
+            Computed::Attribute(attribute) => std::slice::from_ref(&attribute.column),
         }
     }
 }
 
-/// The host's function of a stored column or an attribute, called once for each distinct value that selected rows hold.
+/// The host's function of stored columns or attributes, called once for each distinct value, or combination of values, that selected rows hold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mapped {
-    pub column: usize,
+    /// Of several, the host is shown [`crate::plan::Combination`]s.
+    pub columns: Vec<usize>,
     pub function: HostFunction,
-    /// Called for NULL, too; else NULL stays NULL.
+    /// Of one column: called for NULL, too; else NULL stays NULL.
     pub of_null: bool,
     /// Whether it fails for no value, so that it may be asked about any.
     pub infallible: bool,

@@ -27,7 +27,7 @@ pub enum Bound {
 }
 
 /// Selects rows by one column's value in physical order: integers by value, F64 in PostgreSQL's order (NaN is
-/// equal to NaN and greatest, -0 = 0), bytes by `memcmp`. Every test but `IsNull` is false for NULL.
+/// equal to NaN and greatest, -0 = 0), bytes by `memcmp`. Every test but `IsNull` and `HostOfNull` is false for NULL.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Test {
     IsNull,
@@ -47,4 +47,6 @@ pub enum Test {
     },
     /// Evaluated by the host on distinct values (any negation is the host's).
     Host(HostPredicate),
+    /// The same, and on NULL.
+    HostOfNull(HostPredicate),
 }

@@ -23,6 +23,7 @@ fn test(predicate: &Predicate, columns: &[ColumnRef], statistics: &SegmentStatis
         let null = column.missing.is_null();
         return match &predicate.test {
             Test::IsNull => null,
+            Test::HostOfNull(_) => true,
             _ if null => false,
             Test::IsNotNull => true,
             other => may_hold(other, &column.missing, &column.missing),
@@ -30,6 +31,7 @@ fn test(predicate: &Predicate, columns: &[ColumnRef], statistics: &SegmentStatis
     };
     match &predicate.test {
         Test::IsNull => known.nulls > 0,
+        Test::HostOfNull(_) => true,
         _ if known.nulls >= statistics.rows => false,
         Test::IsNotNull => true,
         other => may_hold(other, &known.min, &known.max),
@@ -59,7 +61,7 @@ fn may_hold(test: &Test, min: &Value, max: &Value) -> bool {
             let constant = compare(min, max) == Some(Ordering::Equal);
             !(constant && values.iter().any(|v| compare(v, min) == Some(Ordering::Equal)))
         }
-        Test::IsNull | Test::IsNotNull | Test::Like { .. } | Test::Host(_) => true,
+        Test::IsNull | Test::IsNotNull | Test::Like { .. } | Test::Host(_) | Test::HostOfNull(_) => true,
     }
 }
 
@@ -159,6 +161,11 @@ mod tests {
         assert!(!may_select(&is(1, between(8, 9)), &columns(), &all_null));
         assert!(!may_select(&is(2, Test::IsNotNull), &columns(), &all_null));
         assert!(may_select(&is(2, Test::IsNull), &columns(), &all_null));
+        let host = crate::plan::HostPredicate(0);
+        for column in [0, 2] {
+            assert!(may_select(&is(column, Test::HostOfNull(host)), &columns(), &all_null));
+            assert!(!may_select(&is(column, Test::Host(host)), &columns(), &all_null));
+        }
     }
 
     #[test]

@@ -55,6 +55,10 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
     /// A part of `length` bytes at `*at`, which moves to its end.
     pub fn new(at: &mut u64, length: u64, crc: u32) -> Result<Self> {
         let offset = *at;

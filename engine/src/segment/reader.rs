@@ -221,6 +221,11 @@ impl<'a> ColumnReader<'a> {
         } && !meta.header.min.is_null())
     }
 
+    /// Bytes of a block in the file.
+    pub fn block_bytes(&self, block: usize) -> Result<u64> {
+        Ok(self.block_meta(block)?.body.len())
+    }
+
     /// A block's values, behind its validity.
     fn values(&self, block: usize, kind: ColumnKind) -> Result<(&'a BlockMeta, Cursor<'a>, usize)> {
         if kind != self.entry.kind {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use basalt_engine::exec::AggregateExecution;
 use basalt_engine::plan::{
-    AggregateCall, AggregateFunction, AggregateQuery, Attribute, AttributeValues, Bound, ColumnRef, Comparison,
-    Computed, Expr, Filter, Function, HostFunction, HostPredicate, Key, KeyIndex, Lane, Lookup, Mapped, Number,
-    Operator, Predicate, Rounding, Test,
+    AggregateCall, AggregateFunction, AggregateQuery, Attribute, AttributeValues, Bound, ColumnRef, Combination,
+    Comparison, Computed, Expr, Filter, Function, HostFunction, HostPredicate, Key, KeyIndex, Lane, Lookup, Mapped,
+    Number, Operator, Predicate, Rounding, Test,
 };
 use basalt_engine::types::{LogicalType, Physical, Value};
 use basalt_engine::{Budget, Error};
@@ -308,22 +308,35 @@ fn computed(table: &Table, before: &[(ColumnRef, Vec<Outcome>)], r: &mut Random)
         };
     }
     if r.one_in(3) {
-        let column = [1, 2, 3, 4, 5, 6, 7, 10, 14][r.below(9)];
+        const SOURCES: [usize; 9] = [1, 2, 3, 4, 5, 6, 7, 10, 14];
+        let column = SOURCES[r.below(9)];
         let number = r.below(5) as u32;
         let ty = [LogicalType::Int8, LogicalType::Int8, LogicalType::Float8, LogicalType::Text, LogicalType::Text];
         let of_null = r.one_in(2);
+        let shown = |value: &Value| match value {
+            Value::Null => None,
+            Value::Bytes(v) => Some(v.clone()),
+            Value::I64(v) => Some(v.to_le_bytes().to_vec()),
+            Value::I128(v) => Some(v.to_le_bytes().to_vec()),
+            Value::F64(v) => Some(v.to_le_bytes().to_vec()),
+        };
+        let mut sources = vec![column];
+        if r.one_in(2) {
+            sources.extend((0..1 + r.below(3)).map(|_| SOURCES[r.below(9)]));
+        }
+        let columns = sources.clone();
         let outcome = |row: &Vec<Value>| {
-            let bytes = match &row[column] {
-                Value::Null if of_null => return Ok(host::function(number, None)),
-                Value::Null => return Ok(Value::Null),
-                Value::Bytes(v) => v.clone(),
-                Value::I64(v) => v.to_le_bytes().to_vec(),
-                Value::I128(v) => v.to_le_bytes().to_vec(),
-                Value::F64(v) => v.to_le_bytes().to_vec(),
-            };
+            if let [column] = columns.as_slice() {
+                return match shown(&row[*column]) {
+                    None if !of_null => Ok(Value::Null),
+                    value => Ok(host::function(number, value.as_deref())),
+                };
+            }
+            let mut bytes = Vec::new();
+            columns.iter().for_each(|c| Combination::push(&mut bytes, shown(&row[*c]).as_deref()).unwrap());
             Ok(host::function(number, Some(&bytes)))
         };
-        let mapped = Mapped { column, function: HostFunction(number), of_null, infallible: r.one_in(2) };
+        let mapped = Mapped { columns: sources, function: HostFunction(number), of_null, infallible: r.one_in(2) };
         let outcomes = table.rows.iter().map(outcome).collect();
         return (ColumnRef::computed(Computed::Mapped(mapped), ty[number as usize]), outcomes);
     }

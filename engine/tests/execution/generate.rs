@@ -246,6 +246,7 @@ fn test(column: usize, ty: LogicalType, table: &Table, r: &mut Random) -> Test {
         2 | 3 => Test::Range { low: bound(r), high: bound(r) },
         4 => Test::In(list(r)),
         5 => Test::NotIn(list(r)),
+        6 if r.one_in(2) => Test::HostOfNull(HostPredicate(r.below(3) as u32)),
         6 => Test::Host(HostPredicate(r.below(3) as u32)),
         // Patterns are UTF-8, values of uuid are not.
         _ if ty == LogicalType::Uuid => Test::IsNotNull,

@@ -25,6 +25,11 @@ pub fn predicate(number: u32, value: &[u8]) -> bool {
     value.iter().map(|b| u32::from(*b)).sum::<u32>() % (number + 2) == 0
 }
 
+/// What it says of NULL.
+pub fn predicate_of_null(number: u32) -> bool {
+    number.is_multiple_of(2)
+}
+
 /// Functions 0 and 1 give integers, NULL among them, 2 a float, 3 and 4 byte strings, NULL among them.
 pub fn function(number: u32, value: Option<&[u8]>) -> Value {
     let sum = value.map_or(5, |v| v.iter().map(|b| i64::from(*b)).sum::<i64>());
@@ -59,6 +64,10 @@ impl Host for TestHost {
             answers.push(predicate(number.0, value));
         }
         Ok(answers)
+    }
+
+    fn test_null(&mut self, number: HostPredicate) -> Result<bool> {
+        Ok(predicate_of_null(number.0))
     }
 
     fn map(&mut self, number: HostFunction, values: &BytesBlock) -> Result<Vec<Value>> {

@@ -49,6 +49,7 @@ pub fn selects(filter: &Filter, row: &[Value]) -> bool {
             match &p.test {
                 Test::IsNull => value.is_null(),
                 Test::IsNotNull => !value.is_null(),
+                Test::HostOfNull(number) if value.is_null() => host::predicate_of_null(number.0),
                 _ if value.is_null() => false,
                 Test::Range { low, high } => {
                     let above = match low {
@@ -69,7 +70,7 @@ pub fn selects(filter: &Filter, row: &[Value]) -> bool {
                     let Value::Bytes(v) = value else { panic!() };
                     like(&chars(pattern), &chars(v)) != *negated
                 }
-                Test::Host(number) => {
+                Test::Host(number) | Test::HostOfNull(number) => {
                     let bytes = match value {
                         Value::Bytes(v) => v.clone(),
                         Value::I64(v) => v.to_le_bytes().to_vec(),

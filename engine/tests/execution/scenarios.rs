@@ -67,7 +67,7 @@ fn answer(query: &AggregateQuery, scans: &[SegmentScan], threads: usize) -> (ora
     let mut host = TestHost::default();
     let mut execution = AggregateExecution::new(query.clone(), options(threads)).unwrap();
     execution.scan(scans, &mut host).unwrap();
-    let statistics = execution.statistics();
+    let statistics = execution.statistics().clone();
     (oracle::texts(&execution.finish(&mut host).unwrap()), statistics)
 }
 

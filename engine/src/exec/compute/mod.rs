@@ -9,11 +9,13 @@ mod evaluate;
 mod kernels;
 mod lookup;
 mod mapped;
+mod numbering;
 mod steps;
 
 pub(super) use evaluate::{compute, limits};
 pub(super) use lookup::{AttributeTable, LookupTable};
 pub(super) use mapped::MapTable;
+pub use numbering::MAX_SOURCES;
 pub(super) use steps::Space;
 
 use super::Pulse;
@@ -236,8 +238,11 @@ pub(super) fn check(columns: &[ColumnRef]) -> Result<()> {
                 let fits = |c: &ColumnRef| {
                     c.computed.as_deref().is_none_or(|computed| matches!(computed, Computed::Attribute(_)))
                 };
-                if !before.get(mapped.column).is_some_and(fits) {
-                    return Err(Error::invalid("a mapped column needs a stored one or an attribute before it"));
+                if !mapped.columns.iter().all(|c| before.get(*c).is_some_and(fits)) || mapped.columns.is_empty() {
+                    return Err(Error::invalid("a mapped column needs stored ones or attributes before it"));
+                }
+                if mapped.columns.len() > MAX_SOURCES {
+                    return Err(Error::invalid("a function of too many columns"));
                 }
             }
             Computed::Lookup(lookup) => {

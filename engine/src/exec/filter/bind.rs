@@ -27,7 +27,7 @@ pub(in crate::exec) fn check(filter: &Filter, columns: &[ColumnRef]) -> Result<(
             let bytes_only = match &predicate.test {
                 Test::IsNull | Test::IsNotNull => false,
                 Test::Like { pattern, .. } => Like::new(pattern).map(|_| true)?,
-                Test::Host(_) => false,
+                Test::Host(_) | Test::HostOfNull(_) => false,
                 test => {
                     match physical {
                         Physical::I64 => ranges_of(test, order_i64).map(|_| ())?,
@@ -77,16 +77,19 @@ fn bind_test(
         return Ok(Node::Const(known));
     }
     let leaf = |check: Check, selectivity: f32| of_column(position, column, check, selectivity);
+    let host = |predicate, of_null| {
+        Node::Leaf(Leaf { column: position, check: Check::Host(predicate, of_null), selectivity: 0.5 })
+    };
     Ok(match test {
-        Test::Host(predicate) if column.is_attribute() => {
-            Node::Leaf(Leaf { column: position, check: Check::Host(*predicate), selectivity: 0.5 })
-        }
-        Test::Host(_) if column.is_computed() => {
+        Test::Host(predicate) if column.is_attribute() => host(*predicate, false),
+        Test::HostOfNull(predicate) if column.is_attribute() => host(*predicate, true),
+        Test::Host(_) | Test::HostOfNull(_) if column.is_computed() => {
             return Err(Error::invalid("the host tests stored columns and attributes only"));
         }
         Test::IsNull => leaf(Check::Null(true), 0.1),
         Test::IsNotNull => leaf(Check::Null(false), 0.9),
-        Test::Host(predicate) => leaf(Check::Host(*predicate), 0.5),
+        Test::Host(predicate) => host(*predicate, false),
+        Test::HostOfNull(predicate) => host(*predicate, true),
         _ => match column.kind {
             Kind::I64 => int_leaf(leaf, required(ranges_of(test, order_i64)?)?),
             Kind::F64 => int_leaf(leaf, required(ranges_of(test, order_f64)?)?),
@@ -134,6 +137,7 @@ fn constant_test(column: &SegmentColumn<'_>, value: &Value, test: &Test) -> Resu
     Ok(Some(match (test, value) {
         (Test::IsNull, v) => v.is_null(),
         (Test::IsNotNull, v) => !v.is_null(),
+        (Test::HostOfNull(_), _) => return Ok(None),
         (_, Value::Null) => false,
         (Test::Host(_), _) => return Ok(None),
         (test, Value::I64(v)) if column.kind == Kind::I64 => holds(&required(ranges_of(test, order_i64)?)?, *v),

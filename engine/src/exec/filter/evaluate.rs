@@ -263,7 +263,7 @@ fn evaluate_check(
             }
         }
         Check::Computed(_) => return Err(Error::invalid("a test of a computed column within another")),
-        Check::Host(plan::HostPredicate(number)) => {
+        Check::Host(plan::HostPredicate(number), _) => {
             return Err(Error::invalid(format!("host predicate {number} was not resolved")));
         }
     }

@@ -27,13 +27,15 @@ const BATCH: usize = 1024;
 pub(in crate::exec) struct HostMemo {
     known: HashMap<u32, HashMap<Box<[u8]>, bool>>,
     mapped: HashMap<u32, HashMap<Box<[u8]>, Value>>,
+    nulls: HashMap<u32, bool>,
     memory: Reservation,
     full: bool,
 }
 
 impl HostMemo {
     pub fn new(budget: &Budget) -> Result<Self> {
-        Ok(HostMemo { known: HashMap::new(), mapped: HashMap::new(), memory: budget.reserve(0)?, full: false })
+        let memory = budget.reserve(0)?;
+        Ok(HostMemo { known: HashMap::new(), mapped: HashMap::new(), nulls: HashMap::new(), memory, full: false })
     }
 
     pub fn mapped(&self, function: HostFunction, value: &[u8]) -> Option<Value> {
@@ -67,7 +69,7 @@ pub(in crate::exec) fn has_host(node: &Node) -> bool {
     match node {
         Node::Const(_) => false,
         Node::And(nodes) | Node::Or(nodes) => nodes.iter().any(has_host),
-        Node::Leaf(leaf) => matches!(leaf.check, Check::Host(_)),
+        Node::Leaf(leaf) => matches!(leaf.check, Check::Host(..)),
     }
 }
 
@@ -83,6 +85,15 @@ pub(in crate::exec) struct Resolver<'a, 'h> {
 impl Resolver<'_, '_> {
     pub fn poll(&mut self) -> Result<()> {
         self.host.poll()
+    }
+
+    fn test_null(&mut self, predicate: HostPredicate) -> Result<bool> {
+        if let Some(known) = self.memo.nulls.get(&predicate.0) {
+            return Ok(*known);
+        }
+        let answer = self.host.test_null(predicate)?;
+        self.memo.nulls.insert(predicate.0, answer);
+        Ok(answer)
     }
 
     pub fn map_null(&mut self, function: HostFunction) -> Result<Value> {
@@ -104,8 +115,13 @@ pub(in crate::exec) fn resolve(node: Node, candidates: &[Selection], r: &mut Res
     match node {
         Node::And(nodes) => Ok(Node::and(resolve_all(nodes, narrow, candidates, r)?)),
         Node::Or(nodes) => Ok(Node::or(resolve_all(nodes, exclude, candidates, r)?)),
-        Node::Leaf(Leaf { column, check: Check::Host(predicate), .. }) => {
-            resolve_leaf(column, predicate, candidates, r)
+        Node::Leaf(Leaf { column, check: Check::Host(predicate, of_null), .. }) => {
+            let node = resolve_leaf(column, predicate, candidates, r)?;
+            if !of_null || !null_occurs(column, candidates, r)? || !r.test_null(predicate)? {
+                return Ok(node);
+            }
+            let null = Leaf { column, check: Check::Null(true), selectivity: 0.1 };
+            Ok(Node::or(vec![node, Node::Leaf(null)]))
         }
         other => Ok(other),
     }
@@ -114,22 +130,21 @@ pub(in crate::exec) fn resolve(node: Node, candidates: &[Selection], r: &mut Res
 /// Leaves to a later node the rows on which a resolved one does not decide.
 type Pass = fn(&Node, &mut [Selection], &mut Resolver<'_, '_>) -> Result<()>;
 
-/// Resolves parts of a conjunction or disjunction: those of the host are shown what the others leave, but computed ones, which may fail,
-/// come after them.
+/// Resolves parts of a conjunction or disjunction. The host is shown what the parts leave that can't fail, and of the others those before.
 fn resolve_all(nodes: Vec<Node>, pass: Pass, candidates: &[Selection], r: &mut Resolver<'_, '_>) -> Result<Vec<Node>> {
-    let (mut later, done): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(has_host);
-    let (last, mut done): (Vec<Node>, Vec<Node>) = done.into_iter().partition(Node::is_computed);
-    later.sort_by_key(Node::is_computed);
+    let (ordered, mut done): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(Node::keeps_order);
+    let last = ordered.iter().rposition(has_host).unwrap_or(0);
     let mut reach = candidates.to_vec();
     for node in &done {
         pass(node, &mut reach, r)?;
     }
-    for node in later {
+    for (nth, node) in ordered.into_iter().enumerate() {
         let node = resolve(node, &reach, r)?;
-        pass(&node, &mut reach, r)?;
+        if nth < last {
+            pass(&node, &mut reach, r)?;
+        }
         done.push(node);
     }
-    done.extend(last);
     Ok(done)
 }
 
@@ -169,6 +184,25 @@ fn resolve_leaf(
         Kind::Bytes => resolve_plain(column, predicate, candidates, r),
         _ => resolve_numbers(column, predicate, candidates, r),
     }
+}
+
+/// Whether a row of `candidates` is NULL.
+pub(in crate::exec) fn null_occurs(source: usize, candidates: &[Selection], r: &mut Resolver<'_, '_>) -> Result<bool> {
+    for (block, candidate) in candidates.iter().enumerate() {
+        if candidate.is_none() {
+            continue;
+        }
+        r.scratch.begin(r.view, block);
+        r.scratch.compute(r.view, source, candidate)?;
+        if !r.scratch.is_null_free(r.view, source, candidate)? {
+            let rows = r.scratch.rows();
+            let null = candidate.clone().and_not(r.scratch.validity(r.view, source)?, rows);
+            if !null.is_none() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Codes that occur in `candidates`, without NULL's.

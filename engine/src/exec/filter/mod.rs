@@ -9,7 +9,7 @@ mod ranges;
 
 pub(super) use bind::{bind, check};
 pub(super) use evaluate::{Verdict, evaluate, quick};
-pub(super) use host::{HostMemo, Resolver, has_host, narrow, occurring, resolve};
+pub(super) use host::{HostMemo, Resolver, has_host, narrow, null_occurs, occurring, resolve};
 
 use roaring::RoaringBitmap;
 
@@ -53,8 +53,8 @@ pub(super) enum Check {
     Blocks(Vec<Selection>),
     /// Of a computed column: evaluated after all else, only in rows that other tests leave.
     Computed(Box<Check>),
-    /// Not yet evaluated by the host.
-    Host(HostPredicate),
+    /// Not yet evaluated by the host; `true`: it is asked about NULL, too.
+    Host(HostPredicate, bool),
 }
 
 impl Check {
@@ -69,7 +69,7 @@ impl Check {
             Check::I128(_) => 10,
             Check::Bytes(test) => test.cost(),
             Check::Computed(check) => 30 + check.cost(),
-            Check::Host(_) => 1000,
+            Check::Host(..) => 1000,
         }
     }
 
@@ -105,6 +105,11 @@ impl Node {
         }
     }
 
+    /// Whether it stays in its place among others of this kind, so that it fails in no row which those before leave out.
+    fn keeps_order(&self) -> bool {
+        self.is_computed() || has_host(self)
+    }
+
     /// Bytes held beyond the nodes themselves.
     pub fn bytes(&self) -> usize {
         match self {
@@ -135,7 +140,10 @@ impl Node {
             }
         }
         let rank = |n: &Node| (n.cost() as f32) / (1.0 - n.selectivity()).max(0.01);
-        flat.sort_by(|a, b| a.is_computed().cmp(&b.is_computed()).then(rank(a).total_cmp(&rank(b))));
+        flat.sort_by(|a, b| match (a.keeps_order(), b.keeps_order()) {
+            (false, false) => rank(a).total_cmp(&rank(b)),
+            (a, b) => a.cmp(&b),
+        });
         match flat.len() {
             0 => Node::Const(true),
             1 => flat.remove(0),
@@ -153,7 +161,7 @@ impl Node {
                 other => flat.push(other),
             }
         }
-        flat.sort_by_key(|n| (n.is_computed(), n.cost()));
+        flat.sort_by_key(|n| if n.keeps_order() { (true, 0) } else { (false, n.cost()) });
         match flat.len() {
             0 => Node::Const(false),
             1 => flat.remove(0),
