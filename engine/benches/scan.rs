@@ -20,7 +20,7 @@ use basalt_engine::rows::RowBuffer;
 use basalt_engine::segment::{BuildOptions, BytesBlock, Segment, SegmentBuilder, SegmentBytes};
 use basalt_engine::types::{ColumnId, LogicalType, Value};
 use basalt_engine::{Budget, Cancel, Result, TimeRanges};
-use lineitem::{NAMES, types, year};
+use lineitem::{NAMES, types_and_price, year};
 
 struct NoHost;
 
@@ -65,14 +65,16 @@ fn buckets(days: i64) -> Key {
 }
 
 fn query(filter: Filter, keys: Vec<Key>, functions: &[F]) -> AggregateQuery {
-    let columns = types().into_iter().enumerate();
+    let columns = types_and_price().into_iter().enumerate();
     let columns = columns.map(|(i, ty)| ColumnRef::stored(ColumnId(i as u32 + 1), ty, Value::Null));
     let aggregates = functions.iter().map(|f| AggregateCall { function: *f, filter: Filter::Const(true) }).collect();
     AggregateQuery { columns: columns.collect(), filter, keys, aggregates }
 }
 
+/// `extendedprice` as a float.
+const PRICE: usize = NAMES.len();
 /// Positions of the columns that [`with_expressions`] adds.
-const DISCOUNTED: usize = NAMES.len();
+const DISCOUNTED: usize = PRICE + 1;
 const CHARGED: usize = DISCOUNTED + 1;
 const REVENUE: usize = DISCOUNTED + 2;
 const REMAINDER: usize = DISCOUNTED + 3;
@@ -119,6 +121,8 @@ fn queries() -> Vec<(&'static str, AggregateQuery)> {
     let modes = Filter::Or(vec![equal("shipmode", "AIR"), equal("shipmode", "MAIL")]);
     let drill = Filter::And(vec![in_1996(), modes, equal("returnflag", "N")]);
     let numbers = Filter::And(vec![in_1996(), range("discount", 5, 8), range("quantity", 0, 2400)]);
+    // Of every block.
+    let half = || range("partkey", 1, 100_001);
     let flags = || vec![key("returnflag"), key("linestatus")];
     let averages = [avg("quantity"), avg("extendedprice"), avg("discount"), F::CountStar];
     let pricing = [&[quantity, price, F::Sum(DISCOUNTED), F::Sum(CHARGED)], &averages[..]].concat();
@@ -154,7 +158,10 @@ fn queries() -> Vec<(&'static str, AggregateQuery)> {
         ("by_remainder", with_expressions(query(all(), vec![Key::Column(REMAINDER)], &[F::CountStar]))),
         ("case_by_mode", with_expressions(query(all(), vec![key("shipmode")], &[F::Sum(RETURNED)]))),
         // Beyond the dashboard.
-        ("sum_half_unsorted", query(range("commitdate", year(1993), year(1996)), vec![], &[price])),
+        ("sum_half_unsorted", query(half(), vec![], &[price])),
+        ("sum_half_float", query(half(), vec![], &[F::Sum(PRICE)])),
+        ("float_by_mode", query(all(), vec![key("shipmode")], &[F::Sum(PRICE)])),
+        ("count_half_unsorted", query(half(), vec![], &[F::CountStar])),
         ("like_prefix", query(like("comment", "special re%"), vec![], &[price])),
         ("by_comment", query(all(), vec![key("comment")], &[F::CountStar])),
         ("orders_1500k", query(all(), vec![key("orderkey")], &[quantity])),
@@ -185,7 +192,7 @@ fn milliseconds(threads: usize, since: Instant) -> f64 {
 fn build(directory: &Path, rows: usize, segments: usize, csv: Option<String>) -> Result<()> {
     let partial = directory.with_extension("partial");
     std::fs::create_dir_all(&partial)?;
-    let schema = lineitem::schema(&types(), true);
+    let schema = lineitem::schema(&types_and_price(), true);
     let options = || BuildOptions { budget: Budget::unlimited(), cancel: Cancel::new(), spill_directory: None };
     let mut builder = SegmentBuilder::new(schema.clone(), options());
     let (mut held, mut done) = (0, 0);
@@ -221,7 +228,7 @@ fn main() -> Result<()> {
     let number = |name: &str, default: usize| option(name).and_then(|n| n.parse().ok()).unwrap_or(default);
     let (rows, threads, repeat) = (number("--rows", 6_000_000), number("--threads", 1), number("--repeat", 7));
     let (parts, budget) = (number("--segments", 6), number("--memory", 4096) << 20);
-    let default = std::env::temp_dir().join(format!("basalt-bench-scan-{rows}-{parts}"));
+    let default = std::env::temp_dir().join(format!("basalt-bench-scan-float-{rows}-{parts}"));
     let directory = option("--directory").map_or(default, PathBuf::from);
     if !directory.exists() {
         let start = Instant::now();

@@ -14,6 +14,7 @@ pub mod interval;
 pub mod plan;
 pub mod rows;
 pub mod segment;
+mod simd;
 pub mod types;
 
 pub use budget::{Budget, Reservation};

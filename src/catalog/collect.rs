@@ -63,15 +63,16 @@ impl Drop for Collecting {
     }
 }
 
-/// Takes a row if it is the replace's; `None`: it is not. `push` as for pending rows.
+/// Takes rows if they are the replace's; `None`: they are not. Arguments as for pending rows.
 pub fn insert(
     datasource: &Arc<Datasource>,
-    timeless: bool,
-    push: &mut dyn FnMut(&mut RowBuffer) -> Result<()>,
+    count: usize,
+    timeless: &dyn Fn(usize) -> bool,
+    push: &mut dyn FnMut(usize, &mut RowBuffer) -> Result<()>,
 ) -> Option<Result<()>> {
     COLLECTOR.with_borrow_mut(|collector| {
         let collector = collector.as_mut().filter(|c| c.datasource.id == datasource.id)?;
-        Some(collector.insert(timeless, push))
+        Some((0..count).try_for_each(|row| collector.insert(timeless(row), &mut |rows| push(row, rows))))
     })
 }
 

@@ -82,47 +82,50 @@ pub fn register_callbacks() {
     callbacks::at_transactions(at_transaction, at_subtransaction);
 }
 
-/// Lets `push` append one row to the transaction's rows of the datasource. `command` is the inserting command's id;
-/// `timeless` says that the row's time is NULL. A row that `push` does not finish is taken back.
+/// Lets `push` append `count` rows, one after the other, to the transaction's rows of the datasource. `command` is the inserting command's
+/// id; `timeless` says that a row's time is NULL. A row that `push` does not finish is taken back.
 pub fn insert(
     datasource: &Arc<Datasource>,
     command: Command,
-    timeless: bool,
-    mut push: impl FnMut(&mut RowBuffer) -> Result<()>,
+    count: usize,
+    timeless: &dyn Fn(usize) -> bool,
+    push: &mut dyn FnMut(usize, &mut RowBuffer) -> Result<()>,
 ) -> Result<()> {
-    if let Some(taken) = collect::insert(datasource, timeless, &mut push) {
+    if let Some(taken) = collect::insert(datasource, count, timeless, push) {
         return taken;
     }
     let owner = session::subtransaction();
-    let full = STATE.with_borrow_mut(|state| {
-        let chunks = state.tables.entry(datasource.id).or_default();
-        let found = chunks.iter().rposition(|c| c.takes(datasource, owner, timeless));
-        let at = found.unwrap_or_else(|| {
-            chunks.push(Chunk {
-                datasource: datasource.clone(),
-                owner,
-                dropped: None,
-                timeless,
-                content: Content::Rows(Rows { buffer: RowBuffer::new(datasource.schema.clone()), runs: Vec::new() }),
-            });
-            chunks.len() - 1
-        });
-        let Content::Rows(rows) = &mut chunks[at].content else { return Ok(false) };
-        if let Err(error) = push(&mut rows.buffer).and_then(|()| Ok(rows.buffer.finish_row()?)) {
-            rows.buffer.abandon_row();
-            return Err(error);
+    let mut next = 0;
+    while next < count {
+        let full = STATE.with_borrow_mut(|state| {
+            let without_time = timeless(next);
+            let Content::Rows(rows) = &mut state.chunk(datasource, owner, without_time).content else {
+                return Ok(false);
+            };
+            let mut full = false;
+            while next < count && !full && timeless(next) == without_time {
+                if let Err(error) = push(next, &mut rows.buffer).and_then(|()| Ok(rows.buffer.finish_row()?)) {
+                    rows.buffer.abandon_row();
+                    return Err(error);
+                }
+                next += 1;
+                let held = rows.buffer.rows();
+                // Counting memory costs a look at every column: not for each row.
+                full = held.is_multiple_of(32) && rows.buffer.memory() >= guc::insert_memory_limit()
+                    || held as u64 >= datasource.options.max_segment_rows;
+            }
+            let end = rows.buffer.rows();
+            match rows.runs.last_mut() {
+                Some((last, to)) if *last == command => *to = end,
+                _ => rows.runs.push((command, end)),
+            }
+            Ok::<_, crate::error::Error>(full)
+        })?;
+        if full {
+            flush_all(&datasource.id, Command::MAX)?;
         }
-        let end = rows.buffer.rows();
-        match rows.runs.last_mut() {
-            Some((last, to)) if *last == command => *to = end,
-            _ => rows.runs.push((command, end)),
-        }
-        // Counting costs a look at every column: not for each row.
-        let full = end.is_multiple_of(32) && rows.buffer.memory() >= guc::insert_memory_limit()
-            || end as u64 >= datasource.options.max_segment_rows;
-        Ok::<_, crate::error::Error>(full)
-    })?;
-    if full { flush_all(&datasource.id, Command::MAX) } else { Ok(()) }
+    }
+    Ok(())
 }
 
 /// Publishes what earlier commands of this transaction inserted into the datasource. Called when a scan of it begins.
@@ -215,6 +218,23 @@ impl Rows {
 }
 
 impl State {
+    /// The chunk that takes rows of this level, a new one if there is none.
+    fn chunk(&mut self, datasource: &Arc<Datasource>, owner: SubXact, timeless: bool) -> &mut Chunk {
+        let chunks = self.tables.entry(datasource.id).or_default();
+        let found = chunks.iter().rposition(|c| c.takes(datasource, owner, timeless));
+        let at = found.unwrap_or_else(|| {
+            chunks.push(Chunk {
+                datasource: datasource.clone(),
+                owner,
+                dropped: None,
+                timeless,
+                content: Content::Rows(Rows { buffer: RowBuffer::new(datasource.schema.clone()), runs: Vec::new() }),
+            });
+            chunks.len() - 1
+        });
+        &mut chunks[at]
+    }
+
     /// Drops chunks whose end is decided, and joins those that became of one level.
     fn settle(&mut self) {
         for chunks in self.tables.values_mut() {

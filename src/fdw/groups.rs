@@ -1,6 +1,6 @@
 //! Pushed aggregation: computed whole when the first group is asked for.
 
-use basalt_engine::exec::{AggregateExecution, AggregateResult, ExecStatistics, Parts};
+use basalt_engine::exec::{AggregateExecution, AggregateResult, DerivedKeys, ExecStatistics, Parts};
 use basalt_engine::plan::{AggregateCall, AggregateFunction, AggregateQuery, Filter, Host, Key, OrderId};
 use basalt_engine::segment::SegmentStatistics;
 use basalt_engine::types::{ColumnId, Value};
@@ -42,6 +42,7 @@ struct Spilled {
     file: TemporaryFile,
     layout: Layout,
     keys: usize,
+    derived: DerivedKeys,
 }
 
 impl Spilled {
@@ -49,7 +50,7 @@ impl Spilled {
         let part = self.parts.next(host);
         self.file.conclude();
         let part = host.conclude(part)?;
-        part.map(|part| self.layout.single(part, self.keys)).transpose()
+        part.map(|part| self.layout.single(self.derived.expand(part), self.keys)).transpose()
     }
 }
 
@@ -115,23 +116,26 @@ impl Groups {
         let scanned = start.segments.iter().map(|s| s.statistics.clone()).collect();
         let layout = Layout::new(&groups.sets);
         let counting = AggregateCall { function: AggregateFunction::CountStar, filter: Filter::Const(true) };
-        let execution = |root: &[usize], columns: &[usize], filter: Filter, aggregates: Vec<AggregateCall>| {
+        let query = |root: &[usize], columns: &[usize], filter: Filter, aggregates: Vec<AggregateCall>| {
             let keys = root.iter().filter_map(|key| bound_keys.get(*key).cloned());
             let keys = keys.chain(columns.iter().map(|c| Key::Column(*c))).collect();
-            let query = AggregateQuery { columns: inputs.columns.clone(), filter, keys, aggregates };
-            AggregateExecution::new(query, start.options.clone())
+            AggregateQuery { columns: inputs.columns.clone(), filter, keys, aggregates }
         };
         // Grouping sets and folds need all groups at once.
         let file = (layout.is_single() && groups.folds.is_empty() && !groups.drop_empty).then(|| {
             let _guard = inputs.expressions.evaluator().in_query_context();
             TemporaryFile::new()
         });
-        let mut executions = Vec::new();
+        let (mut executions, mut derived) = (Vec::new(), None);
         for root in &layout.roots {
-            let execution = execution(root, &[], start.filter.clone(), aggregates.clone())?;
+            let mut query = query(root, &[], start.filter.clone(), aggregates.clone());
             executions.push(match &file {
-                Some(file) => execution.with_spill(Box::new(file.clone())),
-                None => execution,
+                Some(file) => {
+                    let derived = derived.insert(DerivedKeys::new(&mut query));
+                    let execution = AggregateExecution::new(query, start.options.clone())?;
+                    execution.with_checks(derived.columns()).with_spill(Box::new(file.clone()))
+                }
+                None => AggregateExecution::new(query, start.options.clone())?,
             });
         }
         for fold in &groups.folds {
@@ -144,7 +148,8 @@ impl Groups {
                 other => Filter::And(vec![start.filter.clone(), other]),
             };
             for root in &layout.roots {
-                executions.push(execution(root, &fold.columns, filter.clone(), vec![counting.clone()])?);
+                let query = query(root, &fold.columns, filter.clone(), vec![counting.clone()]);
+                executions.push(AggregateExecution::new(query, start.options.clone())?);
             }
         }
         let done = keys::scan(&mut executions, &start, host);
@@ -164,16 +169,16 @@ impl Groups {
             counted.push(host.conclude(result)?);
         }
         let keys = groups.keys.len();
-        let (combined, spilled) = match (file, executions.pop()) {
-            (Some(file), Some(execution)) => {
-                let parts = execution.finish_parts(top, host);
+        let (combined, spilled) = match (file, executions.pop(), derived) {
+            (Some(file), Some(execution), Some(derived)) => {
+                let parts = execution.finish_parts(top.map(|top| derived.top(top)), host);
                 file.conclude();
-                let mut spilled =
-                    Spilled { parts: host.conclude(parts)?, file, layout: Layout::new(&groups.sets), keys };
+                let layout = Layout::new(&groups.sets);
+                let mut spilled = Spilled { parts: host.conclude(parts)?, file, layout, keys, derived };
                 let combined = spilled.next(host)?.ok_or_else(malformed)?;
                 (combined, spilled.parts.is_spilled().then_some(spilled))
             }
-            (_, last) => {
+            (_, last, _) => {
                 executions.extend(last);
                 (layout.finish(executions, keys, top.as_ref(), host)?, None)
             }

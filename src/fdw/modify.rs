@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use basalt_engine::rows::RowBuffer;
 use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
 
 use crate::catalog::datasource::{self, Datasource};
 use crate::catalog::pending;
 use crate::error::{Error, OrRaise, Result};
 use crate::pg::memory::Scratch;
+use crate::pg::relation;
 use crate::pg::settings::FixedSettings;
 use crate::pg::values::Codec;
 
@@ -21,7 +23,8 @@ struct Insertion {
     command: pg_sys::CommandId,
     needs_fixed_settings: bool,
     scratch: Scratch,
-    /// Whether the table has constraints that PostgreSQL leaves to the wrapper.
+    /// Constraints that PostgreSQL leaves to the wrapper: positions in a slot of columns that are NOT NULL, and whether there are others.
+    not_null: Vec<usize>,
     check_constraints: bool,
     check_partition: bool,
 }
@@ -116,10 +119,12 @@ unsafe fn begin(relation: *mut pg_sys::ResultRelInfo, estate: *mut pg_sys::EStat
         }
         let needs_fixed_settings = columns.iter().any(|(_, codec)| codec.needs_fixed_settings());
         let time = datasource.schema.time.map(|position| columns[position].0);
+        let (not_null, check_constraints) = relation::constraints(rel);
         let insertion = Insertion {
             needs_fixed_settings,
             scratch: Scratch::new(),
-            check_constraints: !(*(*rel).rd_att).constr.is_null(),
+            not_null,
+            check_constraints,
             check_partition: (*(*rel).rd_rel).relispartition && (*relation).ri_RootResultRelInfo.is_null(),
             datasource,
             columns,
@@ -140,7 +145,7 @@ pub unsafe extern "C-unwind" fn insert(
     _plan_slot: *mut pg_sys::TupleTableSlot,
 ) -> *mut pg_sys::TupleTableSlot {
     // SAFETY: `begin` left the state there.
-    unsafe { insert_row(estate, relation, slot).or_raise() }
+    unsafe { insert_rows(estate, relation, &[slot]).or_raise() }
     slot
 }
 
@@ -153,11 +158,7 @@ pub unsafe extern "C-unwind" fn insert_batch(
     count: *mut i32,
 ) -> *mut *mut pg_sys::TupleTableSlot {
     // SAFETY: `slots` holds `count` slots.
-    unsafe {
-        for i in 0..*count as usize {
-            insert_row(estate, relation, *slots.add(i)).or_raise();
-        }
-    }
+    unsafe { insert_rows(estate, relation, std::slice::from_raw_parts(slots, *count as usize)).or_raise() }
     slots
 }
 
@@ -176,36 +177,41 @@ pub unsafe extern "C-unwind" fn batch_size(relation: *mut pg_sys::ResultRelInfo)
     }
 }
 
-unsafe fn insert_row(
+unsafe fn insert_rows(
     estate: *mut pg_sys::EState,
     relation: *mut pg_sys::ResultRelInfo,
-    slot: *mut pg_sys::TupleTableSlot,
+    slots: &[*mut pg_sys::TupleTableSlot],
 ) -> Result<()> {
-    // SAFETY: `begin` left an Insertion in the relation's state; the slot is of the table's row type.
+    // SAFETY: `begin` left an Insertion in the relation's state; the slots are of the table's row type.
     unsafe {
         let insertion = &mut *(*relation).ri_FdwState.cast::<Insertion>();
-        if insertion.check_constraints {
-            pg_sys::ExecConstraints(relation, slot, estate);
-        }
-        if insertion.check_partition {
-            pg_sys::ExecPartitionCheck(relation, slot, estate, true);
-        }
         let natts = insertion.datasource.attributes.len() as i32;
-        if i32::from((*slot).tts_nvalid) < natts {
-            pg_sys::slot_getsomeattrs_int(slot, natts);
-        }
-        let (values, nulls) = ((*slot).tts_values, (*slot).tts_isnull);
-        let timeless = insertion.time.is_some_and(|attribute| *nulls.add(attribute));
-        let Insertion { datasource, columns, command, needs_fixed_settings, scratch, .. } = insertion;
-        let mut push = |rows: &mut basalt_engine::rows::RowBuffer| -> Result<()> {
-            let fixed = needs_fixed_settings.then(FixedSettings::new);
-            for (position, (attribute, codec)) in columns.iter_mut().enumerate() {
-                codec.push(rows, position, *values.add(*attribute), *nulls.add(*attribute))?;
+        for &slot in slots {
+            if i32::from((*slot).tts_nvalid) < natts {
+                pg_sys::slot_getsomeattrs_int(slot, natts);
             }
+            let nulls = (*slot).tts_isnull;
+            if insertion.check_constraints || insertion.not_null.iter().any(|attribute| *nulls.add(*attribute)) {
+                pg_sys::ExecConstraints(relation, slot, estate);
+            }
+            if insertion.check_partition {
+                pg_sys::ExecPartitionCheck(relation, slot, estate, true);
+            }
+        }
+        let Insertion { datasource, columns, time, command, needs_fixed_settings, scratch, .. } = insertion;
+        let timeless = |row: usize| time.is_some_and(|attribute| *(*slots[row]).tts_isnull.add(attribute));
+        let mut push = |row: usize, rows: &mut RowBuffer| -> Result<()> {
+            let (values, nulls) = ((*slots[row]).tts_values, (*slots[row]).tts_isnull);
+            let fixed = needs_fixed_settings.then(FixedSettings::new);
+            scratch.run(|| {
+                columns.iter_mut().enumerate().try_for_each(|(position, (attribute, codec))| {
+                    codec.push(rows, position, *values.add(*attribute), *nulls.add(*attribute))
+                })
+            })?;
             drop(fixed);
             Ok(())
         };
-        pending::insert(datasource, *command, timeless, |rows| scratch.run(|| push(rows)))
+        pending::insert(datasource, *command, slots.len(), &timeless, &mut push)
     }
 }
 

@@ -43,7 +43,7 @@ pub unsafe fn top<'p>(
         let offset = Node::from_ptr(query.limitOffset);
         // What PostgreSQL computes for a group that the LIMIT leaves out might fail.
         let between = between || outputs.iter().any(|(_, target)| matches!(target, Target::Folded(..)));
-        if between || keys.is_empty() || query.sortClause.is_null() {
+        if between || keys.is_empty() {
             return None;
         }
         let evaluable = |node: Node<'p>| shippable::evaluable(node).is_ok() && !contains_column(node);
@@ -69,7 +69,8 @@ pub unsafe fn top<'p>(
             let Some(descending) = direction else { break };
             terms.push(TermTemplate { target: *target, descending, nulls_first: (*clause).nulls_first });
         }
-        if terms.is_empty() {
+        // Without ORDER BY any groups will do.
+        if terms.is_empty() && !query.sortClause.is_null() {
             return None;
         }
         let number = |node: Option<Node<'p>>| match node {

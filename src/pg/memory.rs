@@ -50,7 +50,10 @@ impl Scratch {
             let guard = InContext::new(self.0);
             let result = work();
             drop(guard);
-            pg_sys::MemoryContextReset(self.0);
+            // Most conversions allocate nothing, and calls of the server are guarded.
+            if !(*self.0).isReset || !(*self.0).firstchild.is_null() {
+                pg_sys::MemoryContextReset(self.0);
+            }
             result
         }
     }

@@ -125,3 +125,19 @@ pub fn describe(relation: pg_sys::Oid) -> Description {
         Description { attributes, numbers, has_check }
     }
 }
+
+/// Of an open relation: positions (from 0) of columns that are NOT NULL, and whether it has CHECK constraints.
+///
+/// # Safety
+/// `relation` is open.
+pub unsafe fn constraints(relation: pg_sys::Relation) -> (Vec<usize>, bool) {
+    // SAFETY: an open relation has a descriptor with as many attributes as it says.
+    unsafe {
+        let descriptor = (*relation).rd_att;
+        let attributes = std::slice::from_raw_parts((*descriptor).attrs.as_ptr(), (*descriptor).natts as usize);
+        let not_null = |a: &pg_sys::FormData_pg_attribute| a.attnotnull && !a.attisdropped;
+        let positions = (0..attributes.len()).filter(|i| not_null(&attributes[*i])).collect();
+        let constraints = (*descriptor).constr;
+        (positions, !constraints.is_null() && (*constraints).num_check > 0)
+    }
+}

@@ -4,6 +4,7 @@
 //! plain vector code at any width (the idea of FastLanes, Afroozeh and Boncz, VLDB 2023).
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
+use crate::simd::widest;
 use crate::{Error, Result};
 
 pub(crate) const GROUP: usize = 1024;
@@ -113,6 +114,7 @@ const LANES32: usize = 32;
 const LANES64: usize = 16;
 
 /// Reads `width` rows of 32 words.
+#[inline(always)]
 fn load32(bytes: &[u8], rows: &mut [[u32; LANES32]; 32]) {
     let (chunks, _) = bytes.as_chunks::<{ LANES32 * 4 }>();
     for (row, chunk) in rows.iter_mut().zip(chunks) {
@@ -123,6 +125,7 @@ fn load32(bytes: &[u8], rows: &mut [[u32; LANES32]; 32]) {
     }
 }
 
+#[inline(always)]
 fn load64(bytes: &[u8], rows: &mut [[u64; LANES64]; 64]) {
     let (chunks, _) = bytes.as_chunks::<{ LANES64 * 8 }>();
     for (row, chunk) in rows.iter_mut().zip(chunks) {
@@ -143,6 +146,14 @@ pub(crate) trait Sink {
 
 /// Unpacks `count` values into `sink`. `bytes` must be `packed_len` long.
 pub(crate) fn unpack_with(bytes: &[u8], count: usize, width: u8, sink: &mut impl Sink) -> Result<()> {
+    widest(
+        #[inline(always)]
+        || unpack(bytes, count, width, sink),
+    )
+}
+
+#[inline(always)]
+fn unpack(bytes: &[u8], count: usize, width: u8, sink: &mut impl Sink) -> Result<()> {
     if packed_len(count, width) != Some(bytes.len()) {
         return Err(Error::corrupt("packed values"));
     }

@@ -1,12 +1,20 @@
 //! Floats: constant, single, decimal, plain, LZ4.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
+use std::cell::Cell;
+
 use super::cursor::{Cursor, put_varint};
 use super::{LZ4_MAX_RATIO, int, lz4_pays, tag, unknown};
+use crate::simd::widest;
 use crate::{Error, Result};
 
 const POWERS: [f64; 19] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18];
+
+thread_local! {
+    /// A decimal block's integers: at most those of one block.
+    static INTEGERS: Cell<Vec<i64>> = const { Cell::new(Vec::new()) };
+}
 
 /// Reads encoding `tag`'s values off `input` into `out`, which is made `rows` long.
 pub(crate) fn decode(tag: u8, input: &mut Cursor, rows: usize, out: &mut Vec<f64>) -> Result<()> {
@@ -32,11 +40,14 @@ pub(crate) fn decode(tag: u8, input: &mut Cursor, rows: usize, out: &mut Vec<f64
             }
             let (positions, _) = input.take(count * 2)?.as_chunks::<2>();
             let (values, _) = input.take(count * 8)?.as_chunks::<8>();
-            let mut integers: Vec<i64> = Vec::new();
+            // Kept from block to block: memory that is touched first costs more than all the rest.
+            let mut integers = INTEGERS.take();
             int::decode_tagged(input, rows, &mut integers)?;
-            for (o, v) in out.iter_mut().zip(&integers) {
-                *o = *v as f64 / power;
-            }
+            widest(
+                #[inline(always)]
+                || out.iter_mut().zip(&integers).for_each(|(o, v)| *o = *v as f64 / power),
+            );
+            INTEGERS.set(integers);
             for (position, value) in positions.iter().zip(values) {
                 let slot = out.get_mut(usize::from(u16::from_le_bytes(*position)));
                 *slot.ok_or_else(|| Error::corrupt("decimal exceptions"))? = f64::from_le_bytes(*value);

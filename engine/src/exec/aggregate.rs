@@ -39,6 +39,8 @@ pub struct AggregateExecution {
     memo: HostMemo,
     statistics: ExecStatistics,
     spill: Option<Box<dyn Spill>>,
+    /// Columns that must have a value in every selected row although nothing reads them.
+    checks: Vec<usize>,
 }
 
 /// A segment before it is known how its rows are grouped.
@@ -70,7 +72,13 @@ impl Task<'_> {
 impl AggregateExecution {
     /// Errors: `Invalid` if the plan does not fit its columns.
     pub fn new(query: AggregateQuery, options: ExecOptions) -> Result<Self> {
-        let program = Arc::new(Program::new(&query)?);
+        // Without keys a whole block's sum stands in its header; with keys few queries have two such sums.
+        let shifts = query.keys.is_empty();
+        Self::of(query, options, shifts)
+    }
+
+    fn of(query: AggregateQuery, options: ExecOptions, shifts: bool) -> Result<Self> {
+        let program = Arc::new(Program::new(&query, shifts)?);
         let memo = HostMemo::new(&options.budget)?;
         Ok(AggregateExecution {
             query,
@@ -81,7 +89,14 @@ impl AggregateExecution {
             memo,
             statistics: ExecStatistics::default(),
             spill: None,
+            checks: Vec::new(),
         })
+    }
+
+    /// Lets the query fail where one of these columns can't be computed for a selected row.
+    pub fn with_checks(mut self, columns: &[usize]) -> Self {
+        self.checks.extend_from_slice(columns);
+        self
     }
 
     /// Aggregates the rows of `segments`. Threads live only during the call.
@@ -291,7 +306,9 @@ impl AggregateExecution {
                 && primitive.column.is_some_and(|c| view.columns[c].kind == Kind::Codes);
             states.push(StatePlan { primitive: *primitive, alias, digits, window: self.windows[nth], by_code });
         }
-        Ok(SegmentPlan { keys, states })
+        let own = self.checks.iter().map(|c| (*c, 0));
+        let checks = self.program.checks.iter().copied().chain(own).collect();
+        Ok(SegmentPlan { keys, states, checks })
     }
 
     /// An execution of the same query, not begun, grouped by the keys at these positions alone.
@@ -299,7 +316,8 @@ impl AggregateExecution {
         let mut query = self.query.clone();
         let key = |at: &usize| self.query.keys.get(*at).cloned().ok_or_else(|| Error::invalid("no such key"));
         query.keys = keep.iter().map(key).collect::<Result<_>>()?;
-        AggregateExecution::new(query, self.options.clone())
+        // Its states are those of this one.
+        AggregateExecution::of(query, self.options.clone(), self.program.shifts)
     }
 
     /// Lets groups that memory does not hold go to `spill`. Without keys there is one group, and nothing to divide.
@@ -477,6 +495,9 @@ impl Worker {
         for (nth, clause) in filters.iter().enumerate().skip(1) {
             let selected = filter::evaluate(clause, view, scratch, &sets[0].selection)?;
             sets[nth].set(selected, rows);
+        }
+        for (column, filter) in &plan.checks {
+            scratch.check(view, *column, &sets[*filter].selection)?;
         }
         let mut prepare = || -> Result<Assigned> {
             let partial = match &mut *partial {

@@ -440,6 +440,14 @@ impl BlockScratch {
         self.columns[column].computed.as_ref().map_or(Selection::All, |c| c.rows.clone())
     }
 
+    /// Fails if a computed column has no value in a row of `rows`; computes it only where that may be.
+    pub fn check(&mut self, view: &SegmentView<'_>, column: usize, rows: &Selection) -> Result<()> {
+        match view.bound(column)? {
+            Some(Bound::Native(program)) if compute::never_fails(program, view, self)? => Ok(()),
+            _ => self.compute(view, column, rows),
+        }
+    }
+
     /// The buffers of a computed column, its values among them.
     pub fn take_space(&mut self, column: usize) -> Space {
         let slot = &mut self.columns[column];

@@ -10,6 +10,14 @@ use crate::plan::{AggregateFunction, Host, Top};
 use crate::types::{LogicalType, Physical, Value};
 use crate::{Error, Result};
 
+/// Makes a sum of `count` values that of values larger by `by`.
+fn shift(value: &mut Value, by: i64, count: i64) -> Result<()> {
+    if let Value::I128(sum) = value {
+        *sum = sum.checked_add(i128::from(by) * i128::from(count)).ok_or_else(out_of_range)?;
+    }
+    Ok(())
+}
+
 impl Global {
     /// Groups that have rows.
     pub fn live(&self) -> Result<Vec<u32>> {
@@ -66,7 +74,15 @@ impl Global {
                     .iter()
                     .map(|g| Ok(moments::value(&self.states, output, counts[*g as usize], *g)?.unwrap_or(Value::Null)))
                     .collect::<Result<Vec<_>>>()?,
-                _ => self.values(output.value, &live, counts)?,
+                _ => {
+                    let mut values = self.values(output.value, &live, counts)?;
+                    if output.shift != 0 {
+                        for (value, group) in values.iter_mut().zip(&live) {
+                            shift(value, output.shift, counts[*group as usize])?;
+                        }
+                    }
+                    values
+                }
             };
             let counts = match output.function {
                 AggregateFunction::Avg(_) | AggregateFunction::Variance { .. } => {

@@ -6,7 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use super::bits::Selection;
+use super::kernels::{self, Scale};
 use super::moments::{Big, Wide};
+use super::rowset::RowSet;
 use crate::{Budget, Error, Reservation, Result};
 
 /// Exponents (of a value's lowest bit) in one window: 127 - 53 bits of a value - 40 bits for 2^40 rows.
@@ -43,6 +46,19 @@ pub(super) struct FloatSums {
     memory: Reservation,
 }
 
+/// Calls `f` with the values whose bit is set.
+fn each(values: &[f64], words: Option<&[u64]>, mut f: impl FnMut(f64) -> Result<()>) -> Result<()> {
+    let Some(words) = words else { return values.iter().try_for_each(|v| f(*v)) };
+    for (chunk, &word) in values.chunks(64).zip(words) {
+        let mut left = word;
+        while left != 0 {
+            f(chunk[left.trailing_zeros() as usize])?;
+            left &= left - 1;
+        }
+    }
+    Ok(())
+}
+
 /// One group's sum, apart from its accumulator: sums of windows by their lowest exponent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct FloatSum {
@@ -76,6 +92,43 @@ impl FloatSums {
             return Ok(());
         }
         self.add_slow(group, value)
+    }
+
+    /// Adds the rows of `set` to one group. `limit`: no magnitude is larger, if that is known (and NaN is not among them).
+    pub fn add_rows(&mut self, group: u32, values: &[f64], set: &RowSet, limit: Option<f64>) -> Result<()> {
+        let words = match &set.selection {
+            Selection::None => return Ok(()),
+            Selection::All => None,
+            Selection::Some(bits) => Some(bits.words()),
+        };
+        let values = &values[..set.rows];
+        if let Some(scale) = limit.and_then(Scale::new)
+            && self.add_parts(group, values, words, scale)?
+        {
+            return Ok(());
+        }
+        match Scale::new(f64::from_bits(kernels::largest_magnitude(values, words))) {
+            Some(scale) => self.add_parts(group, values, words, scale).map(drop),
+            // Zeros, NaN, infinity or nearly that.
+            None => each(values, words, |v| self.add(group, v)),
+        }
+    }
+
+    /// `false`: all values are zeros, of which the signs count; nothing was added.
+    fn add_parts(&mut self, group: u32, values: &[f64], words: Option<&[u64]>, scale: Scale) -> Result<bool> {
+        let parts = kernels::float_parts(values, words, scale);
+        let mut sums = parts.high.iter().chain(&parts.low);
+        if !parts.rests && sums.all(|sum| *sum == 0.0) && kernels::largest_magnitude(values, words) == 0 {
+            return Ok(false);
+        }
+        self.flags[group as usize] |= NOT_NEGATIVE_ZERO;
+        for part in parts.high.into_iter().chain(parts.low) {
+            self.add(group, part)?;
+        }
+        if parts.rests {
+            each(values, words, |v| self.add(group, scale.cut(v)[2]))?;
+        }
+        Ok(true)
     }
 
     #[cold]
@@ -285,6 +338,39 @@ mod tests {
             -1.0..1.0f64
         ]
         .prop_map(|v| if v.abs() > 1e300 { v / 1e10 } else { v })
+    }
+
+    #[test]
+    fn blocks_are_summed_as_their_rows_are() {
+        let mut state = 1u64;
+        let mut random = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 11) as f64 / (1u64 << 53) as f64
+        };
+        let rows = 65_536;
+        let prices: Vec<f64> = (0..rows).map(|_| (random() * 1e7).round() / 100.0 - 5e4).collect();
+        let spread: Vec<f64> = (0..rows).map(|_| 10f64.powf(random() * 40.0 - 20.0) * (random() - 0.5)).collect();
+        let halves: Vec<f64> = (0..rows).map(|i| if i % 2 == 0 { f64::MAX / 2.0 } else { -f64::MAX / 2.0 }).collect();
+        let equal = vec![(1u64 << 53) as f64 - 1.0; rows];
+        let mut odd = prices.clone();
+        odd[77] = f64::NEG_INFINITY;
+        for values in [prices, spread, halves, equal, odd, vec![-0.0; rows], vec![1e-310; rows]] {
+            for (step, rows) in [(1, rows), (2, rows), (3, 1000), (1, 1001), (rows + 1, rows)] {
+                let mut set = RowSet::new();
+                let words = (0..rows.div_ceil(64))
+                    .map(|w| (0..64).filter(|b| (w * 64 + b) % step == 0).fold(0u64, |word, b| word | 1 << b));
+                set.set(Selection::of(super::super::bits::Bits::from_words(words.collect(), rows)), rows);
+                let mut sums = [(); 2].map(|()| FloatSums::new(window_for(1e5), &Budget::unlimited()).unwrap());
+                sums.iter_mut().for_each(|s| s.ensure(1).unwrap());
+                let most = values.iter().fold(0.0f64, |most, v| most.max(v.abs()));
+                sums[0].add_rows(0, &values, &set, (step % 2 == 0).then_some(most)).unwrap();
+                for i in (0..rows).step_by(step) {
+                    sums[1].add(0, values[i]).unwrap();
+                }
+                let [a, b] = sums.map(|s| s.get(0).finish().map(f64::to_bits).map_err(|e| e.to_string()));
+                assert_eq!(a, b, "every {step} of {rows}");
+            }
+        }
     }
 
     proptest! {

@@ -23,6 +23,8 @@ use crate::{Budget, Error, Reservation, Result};
 pub(super) struct SegmentPlan {
     pub keys: KeyPlan,
     pub states: Vec<StatePlan>,
+    /// Columns that must be computable, with the numbers of FILTERs whose rows count.
+    pub checks: Vec<(usize, usize)>,
 }
 
 impl SegmentPlan {

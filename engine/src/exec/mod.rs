@@ -22,6 +22,7 @@ mod prepare;
 mod primitives;
 mod rows;
 mod rowset;
+mod shifted;
 mod spill;
 mod states;
 mod statistics;
@@ -35,6 +36,7 @@ pub(crate) use columns::float_key;
 pub use compute::MAX_SOURCES;
 pub use first::RowRank;
 pub use rows::{BatchColumn, RowBatch, RowExecution};
+pub use shifted::DerivedKeys;
 pub use spill::{Parts, Spill};
 pub use statistics::{ExecStatistics, FilterUse, Way};
 

@@ -1,5 +1,6 @@
 //! Aggregate calls taken apart into the accumulators they share: sum(x), avg(x) and count(x) need two, not four.
 
+use super::shifted::shifted;
 use super::{compute, filter};
 use crate::plan::{AggregateFunction, AggregateQuery, Filter, Key, OrderId, Statistic};
 use crate::types::{LogicalType, Physical};
@@ -43,6 +44,8 @@ pub(super) struct Output {
     pub function: AggregateFunction,
     pub value: usize,
     pub count: usize,
+    /// What each value that was summed lacks.
+    pub shift: i64,
     pub moments: Moments,
 }
 
@@ -68,11 +71,15 @@ pub(super) struct Program {
     /// Distinct FILTERs; the first is none.
     pub filters: Vec<Filter>,
     pub outputs: Vec<Output>,
+    /// Columns, with numbers of FILTERs, that no primitive reads although computing them may fail.
+    pub checks: Vec<(usize, usize)>,
+    /// Whether sums of a column and a constant are made from those of the column.
+    pub shifts: bool,
 }
 
 impl Program {
-    /// Checks the whole query. Errors: `Invalid`.
-    pub fn new(query: &AggregateQuery) -> Result<Program> {
+    /// Checks the whole query. `shifts`: see [`Program::shifts`]. Errors: `Invalid`.
+    pub fn new(query: &AggregateQuery, shifts: bool) -> Result<Program> {
         compute::check(&query.columns)?;
         filter::check(&query.filter, &query.columns)?;
         for key in &query.keys {
@@ -88,7 +95,13 @@ impl Program {
             }
         }
         let rows = Primitive { measure: Measure::Count, column: None, other: None, filter: 0 };
-        let mut program = Program { primitives: vec![rows], filters: vec![Filter::Const(true)], outputs: Vec::new() };
+        let mut program = Program {
+            primitives: vec![rows],
+            filters: vec![Filter::Const(true)],
+            outputs: Vec::new(),
+            checks: Vec::new(),
+            shifts,
+        };
         for call in &query.aggregates {
             filter::check(&call.filter, &query.columns)?;
             let filter = match program.filters.iter().position(|f| *f == call.filter) {
@@ -102,10 +115,17 @@ impl Program {
                 program.outputs.push(output);
                 continue;
             }
-            let (measure, column) = measure(query, call.function)?;
+            let (measure, mut column) = measure(query, call.function)?;
+            let mut shift = 0;
+            if let (Measure::Sum, Some(c), true) = (measure, column, shifts)
+                && let Some(of) = shifted(&query.columns, c)
+            {
+                program.checks.push((c, filter));
+                (column, shift) = (Some(of.column), of.by);
+            }
             let count = program.add(Primitive { measure: Measure::Count, column, other: None, filter });
             let value = program.add(Primitive { measure, column, other: None, filter });
-            program.outputs.push(Output { function: call.function, value, count, moments: Moments::default() });
+            program.outputs.push(Output { function: call.function, value, count, shift, moments: Moments::default() });
         }
         Ok(program)
     }
@@ -157,7 +177,7 @@ impl Program {
                 moments.xy = Some(of(Measure::Products, x.min(y), x.max(y)));
             }
         }
-        Ok(Some(Output { function, value: count, count, moments }))
+        Ok(Some(Output { function, value: count, count, shift: 0, moments }))
     }
 
     fn add(&mut self, primitive: Primitive) -> usize {

@@ -38,7 +38,7 @@ const STEP: usize = 1 << 16;
 /// Relative distance beyond which two averages surely differ, and in this order, also when PostgreSQL has rounded them to 16 digits.
 const NEAR: f64 = 1e-12;
 
-/// Those of `candidates` that are not surely behind the first `top.limit`.
+/// Those of `candidates` that are not surely behind the first `top.limit`; of no order, any.
 pub(super) fn first(
     mut candidates: Vec<u32>,
     top: &Top,
@@ -47,6 +47,10 @@ pub(super) fn first(
     host: &mut dyn Host,
 ) -> Result<Vec<u32>> {
     let mut need = top.limit;
+    if top.terms.is_empty() {
+        candidates.truncate(need);
+        return Ok(candidates);
+    }
     let mut chosen = Vec::new();
     let _held = budget.reserve(candidates.len() * size_of::<(i128, u32)>() * 2)?;
     for term in &top.terms {

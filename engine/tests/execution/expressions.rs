@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use basalt_engine::exec::AggregateExecution;
+use basalt_engine::exec::{AggregateExecution, DerivedKeys};
 use basalt_engine::plan::{
     AggregateCall, AggregateFunction, AggregateQuery, Attribute, AttributeValues, Bound, ColumnRef, Combination,
     Comparison, Computed, Expr, Filter, Function, HostFunction, HostPredicate, Key, KeyIndex, Lane, Lookup, Mapped,
@@ -297,6 +297,20 @@ fn attribute(column: usize, found: &[Outcome], r: &mut Random) -> (ColumnRef, Ve
     (ColumnRef::computed(Computed::Attribute(Attribute { column, values: Arc::new(values) }), ty), outcomes)
 }
 
+/// A stored integer and a constant.
+fn shifted(r: &mut Random) -> Expr {
+    let number = [Number::Int2, Number::Int4, Number::Int8][r.below(3)];
+    let column = Box::new(Expr::Column(if r.one_in(4) { column_of(Lane::Int, r) } else { 1 }));
+    let by = [0, 1, -3, 32_000, 2_147_483_000, i64::MAX - 40][r.below(6)];
+    let by = Box::new(Expr::Constant(Value::I64(by)));
+    let (operator, left, right) = match r.below(4) {
+        0 => (Operator::Subtract, column, by),
+        1 => (Operator::Add, by, column),
+        _ => (Operator::Add, column, by),
+    };
+    Expr::Binary { operator, number, left, right }
+}
+
 /// A computed column and what the oracle makes of each row.
 fn computed(table: &Table, before: &[(ColumnRef, Vec<Outcome>)], r: &mut Random) -> (ColumnRef, Vec<Outcome>) {
     let types = types(table.date);
@@ -342,7 +356,7 @@ fn computed(table: &Table, before: &[(ColumnRef, Vec<Outcome>)], r: &mut Random)
     }
     let (lane, ty) =
         [(Lane::Int, LogicalType::Int8), (Lane::Decimal, NUMERIC), (Lane::Float, LogicalType::Float8)][r.below(3)];
-    let mut made = expr(lane, 3, table, r);
+    let mut made = if lane == Lane::Int && r.one_in(3) { shifted(r) } else { expr(lane, 3, table, r) };
     let mut outcomes: Vec<Outcome> = table.rows.iter().map(|row| evaluate(&made, lane, row, &types)).collect();
     if let Some(nth) = before.iter().position(|(c, _)| c.ty == ty).filter(|_| r.one_in(2)) {
         // Of a column that is computed itself: the oracle adds what it made of both.
@@ -383,7 +397,10 @@ proptest! {
             }
             let pick = |r: &mut Random| stored + r.below(outcomes.len());
             let base = filter(1, &table, &mut r);
-            let keys: Vec<Key> = (0..r.below(3)).map(|_| Key::Column(if r.one_in(3) { r.below(stored) } else { pick(&mut r) })).collect();
+            let mut keys: Vec<Key> = (0..r.below(3)).map(|_| Key::Column(if r.one_in(3) { r.below(stored) } else { pick(&mut r) })).collect();
+            if !keys.is_empty() && r.one_in(2) {
+                keys.insert(r.below(2), Key::Column(1));
+            }
             let aggregates: Vec<AggregateCall> = (0..1 + r.below(3)).map(|_| {
                 let c = pick(&mut r);
                 let text = plan[c].ty.physical() == Physical::Bytes;
@@ -435,16 +452,25 @@ proptest! {
                 }
             }
             let query = AggregateQuery { columns: plan, filter, keys, aggregates };
-            for (threads, at_once) in [(1, 100), (4, 2)] {
+            for (threads, at_once, derives) in [(1, 100, false), (1, 100, true), (4, 2, true)] {
                 let mut host = TestHost::default();
                 let options = options(threads);
                 let budget = options.budget.clone();
                 let outcome = (|| {
-                    let mut execution = AggregateExecution::new(query.clone(), options)?;
+                    let mut query = query.clone();
+                    let derived = derives.then(|| DerivedKeys::new(&mut query));
+                    let mut execution = AggregateExecution::new(query, options)?;
+                    if let Some(derived) = &derived {
+                        execution = execution.with_checks(derived.columns());
+                    }
                     for part in table.scans.chunks(at_once) {
                         execution.scan(part, &mut host)?;
                     }
-                    execution.finish(&mut host)
+                    let result = execution.finish(&mut host)?;
+                    Ok(match derived {
+                        Some(derived) => derived.expand(result),
+                        None => result,
+                    })
                 })();
                 prop_assert_eq!(budget.used(), 0);
                 match outcome {

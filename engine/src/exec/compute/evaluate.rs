@@ -5,7 +5,7 @@ use super::{Op, Program, Step};
 use crate::exec::bits::Selection;
 use crate::exec::columns::{BlockScratch, Kind, SegmentView};
 use crate::exec::filter;
-use crate::plan::{Function, Lane, Limits, Number, either, within};
+use crate::plan::{Function, Lane, Limits, Number, Operator, either, within};
 use crate::types::{LogicalType, Value};
 use crate::{Error, Result};
 
@@ -85,6 +85,32 @@ pub(in crate::exec) fn limits(
         known.push(found);
     }
     known.pop().ok_or_else(|| Error::invalid("an empty expression"))
+}
+
+/// Whether headers show that a sum or product of integers has a value in every row of the scratch's block.
+pub(in crate::exec) fn never_fails(
+    program: &Program,
+    view: &SegmentView<'_>,
+    scratch: &mut BlockScratch,
+) -> Result<bool> {
+    let mut known: Vec<(Limits, bool)> = Vec::with_capacity(program.steps.len());
+    for step in &program.steps {
+        let found = match &step.op {
+            Op::Column(c) if view.bound(*c)?.is_none() => column_limits(step.lane, *c, view, scratch)?,
+            Op::Int(v) => (Some((i128::from(*v), i128::from(*v))), false),
+            Op::Binary(Operator::Add | Operator::Subtract | Operator::Multiply, number) if step.lane == Lane::Int => {
+                let args: Vec<(Limits, bool)> = step.args.iter().map(|a| known[*a]).collect();
+                let (exact, nan) = step.exact(&args);
+                if exact.is_none() || within(*number, exact) != exact {
+                    return Ok(false);
+                }
+                (exact, nan)
+            }
+            _ => return Ok(false),
+        };
+        known.push(found);
+    }
+    Ok(true)
 }
 
 fn column_limits(

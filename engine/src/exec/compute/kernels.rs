@@ -1,5 +1,7 @@
 //! Loops over a run of values, written so that the compiler vectorizes them.
 
+use crate::simd::widest;
+
 /// Values of a run, or one for all its rows.
 #[derive(Clone, Copy)]
 pub(super) enum Operand<'a, T> {
@@ -19,33 +21,34 @@ impl<T: Copy> Operand<'_, T> {
 
 #[inline(always)]
 pub(super) fn map<A: Copy, R>(a: Operand<'_, A>, out: &mut [R], f: impl Fn(A) -> R) {
-    match a {
-        Operand::Each(a) => out.iter_mut().zip(a).for_each(|(r, a)| *r = f(*a)),
-        Operand::One(a) => out.iter_mut().for_each(|r| *r = f(a)),
-    }
+    widest(
+        #[inline(always)]
+        || match a {
+            Operand::Each(a) => out.iter_mut().zip(a).for_each(|(r, a)| *r = f(*a)),
+            Operand::One(a) => out.iter_mut().for_each(|r| *r = f(a)),
+        },
+    )
 }
 
 /// [`map`]; whether `f` said so of any value.
 #[inline(always)]
 pub(super) fn map_checked<A: Copy, R>(a: Operand<'_, A>, out: &mut [R], f: impl Fn(A) -> (R, bool)) -> bool {
-    let mut any = false;
-    match a {
-        Operand::Each(a) => {
-            for (r, a) in out.iter_mut().zip(a) {
-                let (value, bad) = f(*a);
-                *r = value;
-                any |= bad;
-            }
-        }
-        Operand::One(a) => {
-            for r in out {
+    widest(
+        #[inline(always)]
+        || {
+            let mut any = false;
+            let mut put = |r: &mut R, a: A| {
                 let (value, bad) = f(a);
                 *r = value;
                 any |= bad;
+            };
+            match a {
+                Operand::Each(a) => out.iter_mut().zip(a).for_each(|(r, a)| put(r, *a)),
+                Operand::One(a) => out.iter_mut().for_each(|r| put(r, a)),
             }
-        }
-    }
-    any
+            any
+        },
+    )
 }
 
 #[inline(always)]
@@ -61,23 +64,26 @@ pub(super) fn zip_checked<A: Copy, B: Copy, R>(
     out: &mut [R],
     f: impl Fn(A, B) -> (R, bool),
 ) -> bool {
-    let mut any = false;
-    macro_rules! each {
-        ($pairs:expr, $r:ident, $pattern:pat, $a:expr, $b:expr) => {
-            for ($r, $pattern) in out.iter_mut().zip($pairs) {
-                let (value, bad) = f($a, $b);
-                *$r = value;
+    widest(
+        #[inline(always)]
+        || {
+            let mut any = false;
+            let mut put = |r: &mut R, a: A, b: B| {
+                let (value, bad) = f(a, b);
+                *r = value;
                 any |= bad;
+            };
+            match (a, b) {
+                (Operand::Each(a), Operand::Each(b)) => {
+                    out.iter_mut().zip(a.iter().zip(b)).for_each(|(r, (a, b))| put(r, *a, *b))
+                }
+                (Operand::Each(a), Operand::One(b)) => out.iter_mut().zip(a).for_each(|(r, a)| put(r, *a, b)),
+                (Operand::One(a), Operand::Each(b)) => out.iter_mut().zip(b).for_each(|(r, b)| put(r, a, *b)),
+                (Operand::One(a), Operand::One(b)) => out.iter_mut().for_each(|r| put(r, a, b)),
             }
-        };
-    }
-    match (a, b) {
-        (Operand::Each(a), Operand::Each(b)) => each!(a.iter().zip(b), r, (a, b), *a, *b),
-        (Operand::Each(a), Operand::One(b)) => each!(a, r, a, *a, b),
-        (Operand::One(a), Operand::Each(b)) => each!(b, r, b, a, *b),
-        (Operand::One(a), Operand::One(b)) => each!(std::iter::repeat(()), r, (), a, b),
-    }
-    any
+            any
+        },
+    )
 }
 
 /// Takes the values of `from` where the bit is set.

@@ -12,7 +12,7 @@ mod mapped;
 mod numbering;
 mod steps;
 
-pub(super) use evaluate::{compute, limits};
+pub(super) use evaluate::{compute, limits, never_fails};
 pub(super) use lookup::{AttributeTable, LookupTable};
 pub(super) use mapped::MapTable;
 pub use numbering::MAX_SOURCES;

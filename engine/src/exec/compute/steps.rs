@@ -25,8 +25,10 @@ pub(in crate::exec) struct Space {
     widened: [Vec<i128>; 2],
 }
 
+/// Values of a run of rows, from `start` on.
 #[derive(Default)]
 struct Buffer {
+    start: usize,
     ints: Vec<i64>,
     wide: Vec<i128>,
     floats: Vec<f64>,
@@ -44,40 +46,73 @@ impl Run<'_, '_> {
     /// Fills the space's columns with the last step's values, arbitrary where it is NULL or not needed.
     pub fn compute(&self, space: &mut Space, column: usize) -> Result<()> {
         let rows = self.scratch.rows();
-        let (root, state) = (self.program.root(), &self.states[self.program.root()]);
-        let lane = self.program.steps[root].lane;
-        space.ints.clear();
-        space.wide.clear();
-        space.floats.clear();
-        space.steps.resize_with(self.program.steps.len(), Buffer::default);
-        let physical = self.view.columns[column].kind;
-        for start in (0..rows).step_by(RUN) {
+        let root = self.program.root();
+        let state = &self.states[root];
+        space.steps.resize_with(root + 1, Buffer::default);
+        // The last step's buffer is the column itself.
+        let whole = &mut space.steps[root];
+        whole.ints = std::mem::take(&mut space.ints);
+        whole.wide = std::mem::take(&mut space.wide);
+        whole.floats = std::mem::take(&mut space.floats);
+        let result = (0..rows).step_by(RUN).try_for_each(|start| {
             let run = start..rows.min(start + RUN);
             let needed = match self.rows {
                 Selection::None => false,
                 Selection::All => true,
                 Selection::Some(bits) => bits.words()[start / 64..run.end.div_ceil(64)].iter().any(|w| *w != 0),
             };
-            if needed {
-                // Arguments may fail even where another one is NULL.
-                for nth in 0..self.program.steps.len() {
-                    if !self.states[nth].valid.is_none() {
-                        self.step(nth, &run, space)?;
-                    }
+            if !needed {
+                return Ok(());
+            }
+            space.steps[root].start = start;
+            // Arguments may fail even where another one is NULL.
+            for nth in 0..=root {
+                if !self.states[nth].valid.is_none() {
+                    self.step(nth, &run, space)?;
                 }
             }
-            if needed && !state.valid.is_none() {
-                let Space { ints, wide, floats, steps, .. } = space;
-                match (physical, lane) {
-                    (Kind::F64, _) => append(floats, self.floats(steps, root, &run), run.len()),
-                    _ if state.narrow => append(ints, self.ints(steps, root, &run), run.len()),
-                    _ => append(wide, self.wide(steps, root, &run)?, run.len()),
+            if state.valid.is_none() { Ok(()) } else { self.complete(&run, space) }
+        });
+        let whole = &mut space.steps[root];
+        let (ints, wide, floats) = (&mut whole.ints, &mut whole.wide, &mut whole.floats);
+        match self.view.columns[column].kind {
+            Kind::F64 => floats.resize(rows, 0.0),
+            _ if state.narrow => ints.resize(rows, 0),
+            _ => wide.resize(rows, 0),
+        }
+        space.ints = std::mem::take(ints);
+        space.wide = std::mem::take(wide);
+        space.floats = std::mem::take(floats);
+        result
+    }
+
+    /// Puts a run of values of a last step that is no computation, but a constant or a column, in its buffer.
+    fn complete(&self, run: &Range<usize>, space: &mut Space) -> Result<()> {
+        let root = self.program.root();
+        let step = &self.program.steps[root];
+        if !matches!(step.op, Op::Int(_) | Op::Decimal(_) | Op::Float(_) | Op::Null | Op::Column(_)) {
+            return Ok(());
+        }
+        let (steps, rest) = space.steps.split_at_mut(root);
+        let Some(out) = rest.first_mut() else { return Err(Error::invalid("steps without buffers")) };
+        match step.lane {
+            Lane::Float => map(self.floats(steps, root, run), sized(&mut out.floats, out.start, run.len()), |v| v),
+            _ if self.states[root].narrow => {
+                if let Op::Column(c) = step.op
+                    && self.is_stored_wide(c)
+                {
+                    // `column` has made it narrow.
+                    return Ok(());
                 }
+                map(self.ints(steps, root, run), sized(&mut out.ints, out.start, run.len()), |v| v);
             }
-            match physical {
-                Kind::F64 => space.floats.resize(run.end, 0.0),
-                _ if state.narrow => space.ints.resize(run.end, 0),
-                _ => space.wide.resize(run.end, 0),
+            _ => {
+                if let Op::Column(c) = step.op
+                    && self.view.columns[c].kind != Kind::I128
+                {
+                    return Ok(());
+                }
+                map(self.wide(steps, root, run)?, sized(&mut out.wide, out.start, run.len()), |v| v);
             }
         }
         Ok(())
@@ -177,7 +212,7 @@ impl Run<'_, '_> {
             (Op::Unary(function), _) => self.unary(nth, *function, run, steps, out, &mut space.widened),
             (Op::Compare(comparison), _) => self.compare(nth, *comparison, run, steps, out, &mut space.widened),
             (Op::Truth(..), _) => {
-                let ints = sized(&mut out.ints, run.len());
+                let ints = sized(&mut out.ints, out.start, run.len());
                 ints.fill(0);
                 match state.taken.first() {
                     Some(Selection::All) => ints.fill(1),
@@ -207,12 +242,14 @@ impl Run<'_, '_> {
                 let widened = &mut space.widened[0];
                 match lane {
                     Lane::Float => {
-                        choose!(sized(&mut out.floats, run.len()), 0.0, a => self.floats(steps, a, run))
+                        choose!(sized(&mut out.floats, out.start, run.len()), 0.0, a => self.floats(steps, a, run))
                     }
                     _ if state.narrow => {
-                        choose!(sized(&mut out.ints, run.len()), 0, a => self.ints(steps, a, run))
+                        choose!(sized(&mut out.ints, out.start, run.len()), 0, a => self.ints(steps, a, run))
                     }
-                    _ => choose!(sized(&mut out.wide, run.len()), 0, a => self.widened(steps, a, run, widened)?),
+                    _ => {
+                        choose!(sized(&mut out.wide, out.start, run.len()), 0, a => self.widened(steps, a, run, widened)?)
+                    }
                 }
                 Ok(())
             }
@@ -245,19 +282,19 @@ impl Run<'_, '_> {
                 let widened = &mut space.widened[0];
                 match lane {
                     Lane::Float => extreme!(
-                        sized(&mut out.floats, run.len()),
+                        sized(&mut out.floats, out.start, run.len()),
                         0.0,
                         a => self.floats(steps, a, run),
                         float_key
                     ),
                     _ if state.narrow => extreme!(
-                        sized(&mut out.ints, run.len()),
+                        sized(&mut out.ints, out.start, run.len()),
                         0,
                         a => self.ints(steps, a, run),
                         |v: i64| v
                     ),
                     _ => extreme!(
-                        sized(&mut out.wide, run.len()),
+                        sized(&mut out.wide, out.start, run.len()),
                         0,
                         a => self.widened(steps, a, run, widened)?,
                         |v: i128| v
@@ -276,11 +313,11 @@ impl Run<'_, '_> {
         }
         match (self.view.columns[column].kind, state.narrow) {
             (Kind::I128, true) if self.is_stored_wide(column) => {
-                let ints = sized(&mut out.ints, run.len());
+                let ints = sized(&mut out.ints, out.start, run.len());
                 map(Operand::Each(&self.scratch.decoded_wide(column)[run.clone()]), ints, |v| v as i64);
             }
             (Kind::I64 | Kind::IntCodes, false) => {
-                let wide = sized(&mut out.wide, run.len());
+                let wide = sized(&mut out.wide, out.start, run.len());
                 let numeric = self.view.columns[column].is_numeric();
                 map(Operand::Each(&self.scratch.decoded_ints(column)[run.clone()]), wide, |v| {
                     if numeric && v == LogicalType::NUMERIC_NAN_I64 { NAN } else { i128::from(v) }
@@ -302,7 +339,7 @@ impl Run<'_, '_> {
     ) -> Result<()> {
         let args = &self.program.steps[nth].args;
         let (a, b) = (self.ints(steps, args[0], run), self.ints(steps, args[1], run));
-        let out = sized(&mut out.ints, run.len());
+        let out = sized(&mut out.ints, out.start, run.len());
         let divides = matches!(operator, Operator::Divide | Operator::Remainder);
         let by_zero = divides && self.states[args[1]].limits.is_none_or(|(low, high)| low <= 0 && high >= 0);
         let fits = operator == Operator::Remainder || inside(self.states[nth].exact, number.limits());
@@ -351,7 +388,7 @@ impl Run<'_, '_> {
         let (args, state) = (&self.program.steps[nth].args, &self.states[nth]);
         if state.narrow {
             let (a, b) = (self.ints(steps, args[0], run), self.ints(steps, args[1], run));
-            let out = sized(&mut out.ints, run.len());
+            let out = sized(&mut out.ints, out.start, run.len());
             match operator {
                 Operator::Add => zip(a, b, out, i64::wrapping_add),
                 Operator::Subtract => zip(a, b, out, i64::wrapping_sub),
@@ -359,7 +396,7 @@ impl Run<'_, '_> {
             }
             return Ok(());
         }
-        let out = sized(&mut out.wide, run.len());
+        let out = sized(&mut out.wide, out.start, run.len());
         if self.states[args[0]].narrow && self.states[args[1]].narrow {
             let (a, b) = (self.ints(steps, args[0], run), self.ints(steps, args[1], run));
             match operator {
@@ -400,7 +437,7 @@ impl Run<'_, '_> {
     ) -> Result<()> {
         let args = &self.program.steps[nth].args;
         let (a, b) = (self.floats(steps, args[0], run), self.floats(steps, args[1], run));
-        let out = sized(&mut out.floats, run.len());
+        let out = sized(&mut out.floats, out.start, run.len());
         macro_rules! arithmetic {
             ($op:tt) => {
                 if number == Number::Float4 {
@@ -451,14 +488,14 @@ impl Run<'_, '_> {
         match function {
             Function::Negate(number) | Function::Absolute(number) if number.lane() == Lane::Float => {
                 let a = self.floats(steps, arg, run);
-                let out = sized(&mut out.floats, run.len());
+                let out = sized(&mut out.floats, out.start, run.len());
                 let negate = matches!(function, Function::Negate(_));
                 map(a, out, |v| if negate { -v } else { v.abs() });
                 Ok(())
             }
             Function::Negate(number) | Function::Absolute(number) if state.narrow => {
                 let a = self.ints(steps, arg, run);
-                let ints = sized(&mut out.ints, run.len());
+                let ints = sized(&mut out.ints, out.start, run.len());
                 let negate = matches!(function, Function::Negate(_));
                 map(a, ints, |v: i64| if negate { v.wrapping_neg() } else { v.wrapping_abs() });
                 if number.lane() == Lane::Int && !inside(state.exact, number.limits()) {
@@ -470,7 +507,7 @@ impl Run<'_, '_> {
             Function::Negate(_) | Function::Absolute(_) => {
                 let a = self.widened(steps, arg, run, &mut widened[0])?;
                 let negate = matches!(function, Function::Negate(_));
-                map(a, sized(&mut out.wide, run.len()), |v: i128| match v {
+                map(a, sized(&mut out.wide, out.start, run.len()), |v: i128| match v {
                     NAN => NAN,
                     v if negate => v.wrapping_neg(),
                     v => v.wrapping_abs(),
@@ -481,15 +518,15 @@ impl Run<'_, '_> {
                 let exact = of.narrow && scale == 0 && !single;
                 if exact || (lane == Lane::Int && scale == 0) {
                     let a = self.ints(steps, arg, run);
-                    let floats = sized(&mut out.floats, run.len());
+                    let floats = sized(&mut out.floats, out.start, run.len());
                     if single { map(a, floats, |v| f64::from(v as f32)) } else { map(a, floats, |v| v as f64) }
                 } else if !single && scale <= 22 && inside(of.limits, Some((-(1 << 53), 1 << 53))) && of.narrow {
                     // Both are exact, and so the quotient is rounded once.
                     let (a, unit) = (self.ints(steps, arg, run), 10f64.powi(i32::from(scale)));
-                    map(a, sized(&mut out.floats, run.len()), |v| v as f64 / unit);
+                    map(a, sized(&mut out.floats, out.start, run.len()), |v| v as f64 / unit);
                 } else {
                     let a = self.widened(steps, arg, run, &mut widened[0])?;
-                    map(a, sized(&mut out.floats, run.len()), |v| decimal_to_float(v, scale, single));
+                    map(a, sized(&mut out.floats, out.start, run.len()), |v| decimal_to_float(v, scale, single));
                 }
                 Ok(())
             }
@@ -499,7 +536,7 @@ impl Run<'_, '_> {
                     let single = v as f32;
                     (f64::from(single), (single.is_infinite() && !v.is_infinite()) || (single == 0.0 && v != 0.0))
                 };
-                if map_checked(a, sized(&mut out.floats, run.len()), check) {
+                if map_checked(a, sized(&mut out.floats, out.start, run.len()), check) {
                     self.each_valid(nth, run, |i| {
                         let failure = if a.get(i).abs() > 1.0 { Failure::Overflow } else { Failure::Underflow };
                         check(a.get(i)).1.then_some(failure)
@@ -509,7 +546,7 @@ impl Run<'_, '_> {
             }
             Function::RoundFloat(rounding) => {
                 let a = self.floats(steps, arg, run);
-                let out = sized(&mut out.floats, run.len());
+                let out = sized(&mut out.floats, out.start, run.len());
                 match rounding {
                     Rounding::Nearest => map(a, out, f64::round_ties_even),
                     Rounding::Down => map(a, out, f64::floor),
@@ -527,19 +564,19 @@ impl Run<'_, '_> {
                     let beyond = if number == Number::Int8 { v >= 9_223_372_036_854_775_808.0 } else { v >= high };
                     (v as i64, v.is_nan() || v < low || beyond)
                 };
-                if map_checked(a, sized(&mut out.ints, run.len()), check) {
+                if map_checked(a, sized(&mut out.ints, out.start, run.len()), check) {
                     self.each_valid(nth, run, |i| check(a.get(i)).1.then(|| number.overflow()))?;
                 }
                 Ok(())
             }
             Function::ToInt(number) => {
                 let a = self.ints(steps, arg, run);
-                map(a, sized(&mut out.ints, run.len()), |v| v);
+                map(a, sized(&mut out.ints, out.start, run.len()), |v| v);
                 self.in_limits(nth, number, run, |i| i128::from(a.get(i)))
             }
             Function::FiniteDate => {
                 let a = self.ints(steps, arg, run);
-                map(a, sized(&mut out.ints, run.len()), |v| v);
+                map(a, sized(&mut out.ints, out.start, run.len()), |v| v);
                 let (low, high) = (i64::from(i32::MIN), i64::from(i32::MAX));
                 if !inside(state.limits, Some((i128::from(low) + 1, i128::from(high) - 1))) {
                     let infinite = |v: i64| v <= low || v >= high;
@@ -549,7 +586,7 @@ impl Run<'_, '_> {
             }
             Function::DecimalToInt(number) => {
                 let a = self.widened(steps, arg, run, &mut widened[0])?;
-                map(a, sized(&mut out.ints, run.len()), |v| v as i64);
+                map(a, sized(&mut out.ints, out.start, run.len()), |v| v as i64);
                 if of.nan {
                     let name = match number {
                         Number::Int2 => "smallint",
@@ -564,12 +601,12 @@ impl Run<'_, '_> {
                 let unit = power_of_ten(digits);
                 if state.narrow {
                     let a = self.ints(steps, arg, run);
-                    map(a, sized(&mut out.ints, run.len()), |v: i64| v.wrapping_mul(unit as i64));
+                    map(a, sized(&mut out.ints, out.start, run.len()), |v: i64| v.wrapping_mul(unit as i64));
                     return Ok(());
                 }
                 let a = self.widened(steps, arg, run, &mut widened[0])?;
                 let scale = |v: i128| if v == NAN { (NAN, false) } else { v.overflowing_mul(unit) };
-                if map_checked(a, sized(&mut out.wide, run.len()), scale) {
+                if map_checked(a, sized(&mut out.wide, out.start, run.len()), scale) {
                     self.each_valid(nth, run, |i| scale(a.get(i)).1.then_some(Failure::TooManyDigits))?;
                 }
                 Ok(())
@@ -578,11 +615,11 @@ impl Run<'_, '_> {
                 let unit = power_of_ten(digits);
                 if state.narrow {
                     let a = self.ints(steps, arg, run);
-                    map(a, sized(&mut out.ints, run.len()), |v| rounding.divide(i128::from(v), unit) as i64);
+                    map(a, sized(&mut out.ints, out.start, run.len()), |v| rounding.divide(i128::from(v), unit) as i64);
                 } else {
                     let a = self.widened(steps, arg, run, &mut widened[0])?;
                     let round = |v: i128| if v == NAN { NAN } else { rounding.divide(v, unit) };
-                    map(a, sized(&mut out.wide, run.len()), round);
+                    map(a, sized(&mut out.wide, out.start, run.len()), round);
                 }
                 Ok(())
             }
@@ -591,7 +628,7 @@ impl Run<'_, '_> {
                 let fits = !of.nan && inside(of.limits, Some((1 - most, most - 1)));
                 if state.narrow {
                     let a = self.ints(steps, arg, run);
-                    map(a, sized(&mut out.ints, run.len()), |v| v);
+                    map(a, sized(&mut out.ints, out.start, run.len()), |v| v);
                     return if fits {
                         Ok(())
                     } else {
@@ -600,7 +637,7 @@ impl Run<'_, '_> {
                     };
                 }
                 let a = self.widened(steps, arg, run, &mut widened[0])?;
-                map(a, sized(&mut out.wide, run.len()), |v| v);
+                map(a, sized(&mut out.wide, out.start, run.len()), |v| v);
                 let beyond = |v: i128| v != NAN && v.unsigned_abs() >= most as u128;
                 self.each_valid(nth, run, |i| beyond(a.get(i)).then_some(Failure::FieldOverflow))
             }
@@ -626,7 +663,7 @@ impl Run<'_, '_> {
         widened: &mut [Vec<i128>; 2],
     ) -> Result<()> {
         let args = &self.program.steps[nth].args;
-        let out = sized(&mut out.ints, run.len());
+        let out = sized(&mut out.ints, out.start, run.len());
         macro_rules! each {
             ($a:expr, $b:expr, $key:expr) => {
                 // One loop an operator, so that each is vectorized.
@@ -657,18 +694,11 @@ impl Run<'_, '_> {
     }
 }
 
-fn append<T: Copy>(out: &mut Vec<T>, values: Operand<'_, T>, rows: usize) {
-    match values {
-        Operand::Each(values) => out.extend_from_slice(values),
-        Operand::One(value) => out.resize(out.len() + rows, value),
+fn sized<T: Copy + Default>(buffer: &mut Vec<T>, start: usize, rows: usize) -> &mut [T] {
+    if buffer.len() < start + rows {
+        buffer.resize(start + RUN.max(rows), T::default());
     }
-}
-
-fn sized<T: Copy + Default>(buffer: &mut Vec<T>, rows: usize) -> &mut [T] {
-    if buffer.len() < rows {
-        buffer.resize(RUN.max(rows), T::default());
-    }
-    &mut buffer[..rows]
+    &mut buffer[start..start + rows]
 }
 
 fn inside(limits: Limits, of: Limits) -> bool {

@@ -375,18 +375,7 @@ fn add_wide(a: i128, b: i128) -> Result<i128> {
 fn count(counts: &mut [i64], set: &mut RowSet, target: Target<'_>) {
     match target {
         Target::One(group) => counts[group as usize] += set.count() as i64,
-        Target::Each(groups) if set.list().is_none() => {
-            let (chunks, rest) = groups[..set.rows].as_chunks();
-            for chunk in chunks {
-                if kernels::is_uniform(chunk) {
-                    counts[chunk[0] as usize] += kernels::TOGETHER as i64;
-                } else {
-                    chunk.iter().for_each(|g| counts[*g as usize] += 1);
-                }
-            }
-            rest.iter().for_each(|g| counts[*g as usize] += 1);
-        }
-        Target::Each(groups) => for_rows!(set, i, { counts[groups[i] as usize] += 1 }),
+        Target::Each(groups) => kernels::count_by_group(counts, &groups[..set.rows], set.list()),
     }
 }
 
@@ -478,9 +467,13 @@ impl State {
                 }
             }
             State::SumFloat(sums) => {
+                let limit = match view.columns[column].is_computed() {
+                    true => None,
+                    false => sums::largest(scratch.header(view, column)?),
+                };
                 let values = scratch.floats(view, column)?;
                 match target {
-                    Target::One(g) => for_rows!(set, i, { sums.add(g, values[i])? }),
+                    Target::One(g) => sums.add_rows(g, values, set, limit)?,
                     Target::Each(groups) => for_rows!(set, i, { sums.add(groups[i], values[i])? }),
                 }
             }

@@ -6,6 +6,7 @@ use crate::exec::columns::{BlockScratch, Kind, SegmentView};
 use crate::exec::groups::Target;
 use crate::exec::kernels;
 use crate::exec::rowset::{RowSet, for_rows};
+use crate::segment::BlockHeader;
 use crate::types::{LogicalType, Value};
 use crate::{Reservation, Result};
 
@@ -17,6 +18,14 @@ pub(in crate::exec) struct IntSums {
     /// No small sum is larger than this in magnitude.
     bound: u64,
     nan: Vec<bool>,
+}
+
+/// The largest magnitude of a block's floats, by its header.
+pub(super) fn largest(header: &BlockHeader) -> Option<f64> {
+    match (&header.min, &header.max) {
+        (Value::F64(min), Value::F64(max)) if min.is_finite() && max.is_finite() => Some(min.abs().max(max.abs())),
+        _ => None,
+    }
 }
 
 /// The largest magnitude of a block's values, by what headers tell of it; `None`: unknown, or a NaN may be among them.
@@ -144,31 +153,8 @@ impl IntSums {
                     self.widen(memory)?;
                 }
                 self.bound += total;
-                let small = self.small.as_mut_slice();
-                if set.list().is_none() {
-                    let (groups, rest) = groups_of[..set.rows].as_chunks::<{ kernels::TOGETHER }>();
-                    let (chunks, last) = values[..set.rows].as_chunks::<{ kernels::TOGETHER }>();
-                    for (groups, values) in groups.iter().zip(chunks) {
-                        if kernels::is_uniform(groups) {
-                            let slot = &mut small[groups[0] as usize];
-                            *slot = values.iter().fold(*slot, |sum, v| sum.wrapping_add(*v));
-                        } else {
-                            for (g, v) in groups.iter().zip(values) {
-                                let slot = &mut small[*g as usize];
-                                *slot = slot.wrapping_add(*v);
-                            }
-                        }
-                    }
-                    for (g, v) in rest.iter().zip(last) {
-                        let slot = &mut small[*g as usize];
-                        *slot = slot.wrapping_add(*v);
-                    }
-                    return Ok(());
-                }
-                for_rows!(set, i, {
-                    let slot = &mut small[groups_of[i] as usize];
-                    *slot = slot.wrapping_add(values[i]);
-                });
+                let rows = set.rows;
+                kernels::add_by_group(&mut self.small, &groups_of[..rows], &values[..rows], set.list());
             }
         }
         Ok(())

@@ -1,0 +1,171 @@
+//! Every form of a kernel does what a naive loop does.
+
+use super::*;
+use proptest::prelude::*;
+
+fn expected<T: Copy>(values: &[T], f: impl Fn(T) -> bool) -> Vec<u64> {
+    let mut words = vec![0; values.len().div_ceil(64)];
+    for (i, v) in values.iter().enumerate() {
+        words[i / 64] |= u64::from(f(*v)) << (i % 64);
+    }
+    words
+}
+
+type Range<T> = fn(&[T], T, T, &mut [u64]);
+
+/// All forms of a kernel that this processor has.
+macro_rules! forms {
+    ($form:ty, $name:ident($($argument:ident),*)) => {{
+        let mut forms: Vec<$form> = vec![scalar::$name];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if simd::is_avx2() {
+                // SAFETY: the features were detected.
+                forms.push(|$($argument),*| unsafe { avx2::$name($($argument),*) });
+            }
+            if simd::is_avx512() {
+                // SAFETY: the features were detected.
+                forms.push(|$($argument),*| unsafe { avx512::$name($($argument),*) });
+            }
+        }
+        forms
+    }};
+}
+
+proptest! {
+    #[test]
+    fn ranges_agree_with_the_naive_loop(
+        values in prop::collection::vec(prop_oneof![any::<i64>(), -5..5i64, Just(i64::MIN), Just(i64::MAX)], 0..300),
+        a in prop_oneof![any::<i64>(), -5..5i64, Just(i64::MIN)],
+        b in prop_oneof![any::<i64>(), -5..5i64, Just(i64::MAX)],
+    ) {
+        let (low, high) = (a.min(b), a.max(b));
+        let want = expected(&values, |v| v >= low && v <= high);
+        let mut out = vec![0; want.len()];
+        let forms = forms!(Range<i64>, range_i64(values, low, high, out));
+        for form in forms {
+            form(&values, low, high, &mut out);
+            prop_assert_eq!(&out, &want);
+        }
+        ranges_i64(&values, &[(low, high)], &mut out);
+        prop_assert_eq!(&out, &want);
+        let wide: Vec<i128> = values.iter().map(|v| i128::from(*v)).collect();
+        range_i128(&wide, low.into(), high.into(), &mut out);
+        prop_assert_eq!(&out, &want);
+        prop_assert_eq!(sum_all(&values), values.iter().fold(0i64, |x, y| x.wrapping_add(*y)));
+        let selected: Vec<i64> = values.iter().copied().filter(|&v| v >= low && v <= high).collect();
+        let sum = selected.iter().fold(0i64, |x, y| x.wrapping_add(*y));
+        let forms = forms!(fn(&[i64], &[u64]) -> i64, sum_selected(values, words));
+        for form in forms {
+            prop_assert_eq!(form(&values, &want), sum);
+        }
+        let both = selected.iter().min().copied().zip(selected.iter().max().copied());
+        prop_assert_eq!(min_max_selected(&values, &want), both);
+    }
+
+    #[test]
+    fn codes_agree_with_the_naive_loop(
+        values in prop::collection::vec(prop_oneof![0..200u32, any::<u32>()], 0..300),
+        set in prop::collection::vec(any::<u64>(), 0..4),
+        a in 0..200u32, b in prop_oneof![0..200u32, Just(u32::MAX)],
+    ) {
+        let want = expected(&values, |v| set.get(v as usize / 64).is_some_and(|w| w >> (v % 64) & 1 == 1));
+        let mut out = vec![0; want.len()];
+        member_u32(&values, &set, &mut out);
+        prop_assert_eq!(&out, &want);
+        if !set.is_empty() {
+            let forms = forms!(fn(&[u32], &[u64], &mut [u64]), member_u32(values, set, out));
+            for form in forms {
+                form(&values, &set, &mut out);
+                prop_assert_eq!(&out, &want);
+            }
+        }
+        let (low, high) = (a.min(b), a.max(b));
+        let want = expected(&values, |v| v >= low && v <= high);
+        let forms = forms!(Range<u32>, range_u32(values, low, high, out));
+        for form in forms {
+            form(&values, low, high, &mut out);
+            prop_assert_eq!(&out, &want);
+        }
+    }
+
+    #[test]
+    fn groups_agree_with_the_naive_loop(
+        rows in prop::collection::vec((0..100u32, any::<i64>(), any::<bool>()), 0..200),
+        most in 1..100u32, run in prop_oneof![Just(1usize), Just(40)],
+    ) {
+        let groups: Vec<u32> = (0..rows.len()).map(|i| rows[i / run * run].0 % most).collect();
+        let values: Vec<i64> = rows.iter().map(|r| r.1).collect();
+        let list: Vec<u16> = (0..rows.len()).filter(|i| rows[*i].2).map(|i| i as u16).collect();
+        for list in [None, Some(list.as_slice())] {
+            let (mut sums, mut counts) = (vec![7i64; most as usize], vec![1i64; most as usize]);
+            let (mut wanted, mut counted) = (sums.clone(), counts.clone());
+            add_by_group(&mut sums, &groups, &values, list);
+            count_by_group(&mut counts, &groups, list);
+            for i in (0..rows.len()).filter(|i| list.is_none() || rows[*i].2) {
+                let sum = &mut wanted[groups[i] as usize];
+                *sum = sum.wrapping_add(values[i]);
+                counted[groups[i] as usize] += 1;
+            }
+            prop_assert_eq!((sums, counts), (wanted, counted));
+        }
+    }
+
+    #[test]
+    fn indices_are_the_set_bits(words in prop::collection::vec(prop_oneof![any::<u64>(), Just(0), Just(u64::MAX)], 0..40)) {
+        let want: Vec<u16> =
+            (0..words.len() * 64).filter(|i| words[i / 64] >> (i % 64) & 1 == 1).map(|i| i as u16).collect();
+        let mut out = Vec::new();
+        indices(&words, &mut out);
+        prop_assert_eq!(&out, &want);
+        out.clear();
+        scalar::indices(&words, &mut out);
+        prop_assert_eq!(&out, &want);
+    }
+
+    #[test]
+    fn parts_of_floats_are_exact(
+        values in prop::collection::vec(
+            prop_oneof![-1e6..1e6f64, -1.0..1.0f64, Just(-0.0), (1u64 << 52..1 << 53).prop_map(|v| v as f64)], 0..300),
+        step in 1..5usize, all in any::<bool>(),
+    ) {
+        let words: Vec<u64> = expected(&(0..values.len()).collect::<Vec<_>>(), |i| i % step == 0);
+        let words = (!all).then_some(words.as_slice());
+        let chosen: Vec<f64> =
+            values.iter().enumerate().filter(|(i, _)| all || i % step == 0).map(|(_, v)| *v).collect();
+        let largest = chosen.iter().fold(0.0f64, |most, v| most.max(v.abs()));
+        prop_assert_eq!(largest_magnitude(&values, words), largest.to_bits());
+        let Some(scale) = Scale::new(largest) else { return Ok(()) };
+        // In units of 2^-60, cut off: the greatest are below 2^53.
+        let fixed = |v: f64| {
+            let (bits, unit) = (v.to_bits(), 1u64 << 52);
+            let exponent = (bits >> 52 & 0x7ff) as i32;
+            if exponent < 900 { return 0 }
+            let (mantissa, shift) = (i128::from(bits & (unit - 1) | unit), exponent - 1075 + 60);
+            let magnitude = if shift >= 0 { mantissa << shift } else { mantissa >> -shift };
+            if v < 0.0 { -magnitude } else { magnitude }
+        };
+        let exact: i128 = chosen.iter().map(|v| fixed(*v)).sum();
+        for form in [floats::parts, float_parts] {
+            let parts = form(&values, words, scale);
+            let rests: f64 = chosen.iter().map(|v| scale.cut(*v)[2]).sum();
+            let found: i128 = parts.high.iter().chain(&parts.low).map(|v| fixed(*v)).sum();
+            if parts.rests {
+                prop_assert!(chosen.iter().any(|v| scale.cut(*v)[2] != 0.0));
+                prop_assert!((found + fixed(rests) - exact).abs() <= 300);
+            } else {
+                prop_assert!(chosen.iter().all(|v| scale.cut(*v)[2] == 0.0));
+                prop_assert!((found - exact).abs() <= 300, "{} {}", found, exact);
+            }
+        }
+    }
+
+    #[test]
+    fn cutting_loses_nothing(value in prop::num::f64::NORMAL, above in 0..40i32) {
+        let largest = (value * 2f64.powi(above)).abs();
+        if let Some(scale) = Scale::new(largest) {
+            let [high, low, rest] = scale.cut(value);
+            prop_assert_eq!((high + low) + rest, value);
+        }
+    }
+}

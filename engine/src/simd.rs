@@ -1,0 +1,46 @@
+//! Plain loops, compiled for the vectors that the processor has: a build for any x86-64 knows of 128 bits only.
+
+/// Runs `work`, which is compiled once more for each set of vector instructions if it and what it calls are `#[inline(always)]`.
+#[inline(always)]
+pub(crate) fn widest<R>(work: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_avx512() {
+            // SAFETY: the features were detected.
+            return unsafe { avx512(work) };
+        }
+        if is_avx2() {
+            // SAFETY: the features were detected.
+            return unsafe { avx2(work) };
+        }
+    }
+    work()
+}
+
+/// Whether the processor has the parts of AVX-512 that servers have had since 2017.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn is_avx512() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn is_avx2() -> bool {
+    is_x86_feature_detected!("avx2")
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
+fn avx512<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn avx2<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
