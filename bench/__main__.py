@@ -16,7 +16,7 @@ from harness.cluster import Cluster  # noqa: E402
 from . import data, ingestion, interrupts, measure, queries, startup, tenancy  # noqa: E402
 from .systems import DuckDB, Postgres  # noqa: E402
 
-TABLES = ["lineitem", "flights", "hits"]
+TABLES = ["lineitem", "flights", "hits", "joins"]
 PARTS = [*TABLES, "tenancy", "startup", "interrupts", "ingestion"]
 SERVER = {
     "fsync": "on", "shared_buffers": "4GB", "work_mem": "256MB", "maintenance_work_mem": "512MB", "max_wal_size": "8GB", "random_page_cost": "1.1",
@@ -53,7 +53,7 @@ def compare_systems(options, cluster, folder, result):
     systems = []
     for name in options.systems:
         systems.append(DuckDB(folder / "duckdb", options.threads) if name == "duckdb" else Postgres(name, cluster.dsn(), options.threads))
-    makers = {"lineitem": lambda: data.lineitem(options.scale), "flights": lambda: data.flights(options.scale), "hits": lambda: data.hits(options.hits_rows)}
+    makers = {"lineitem": lambda: data.lineitem(options.scale), "flights": lambda: data.flights(options.scale), "hits": lambda: data.hits(options.hits_rows), "joins": lambda: data.joined(options.scale)}
     for part in TABLES:
         if part not in options.only:
             continue
@@ -65,6 +65,7 @@ def compare_systems(options, cluster, folder, result):
                 loads[system.name] = done = system.load(dataset)
                 say(f"  loaded into {system.name:7} in {done['seconds']:7.1f} s, {dataset.rows / done['cpu_seconds']:12,.0f} rows a CPU second")
             sizes |= system.bytes(dataset)
+            system.load_dimensions(dataset)
         for name, size in sizes.items():
             say(f"  {name:24} {size / 1e6:10.1f} MB  {size / sizes['parquet zstd']:6.2f} of parquet")
         chosen = {n: q for n, q in queries.of(dataset).items() if not options.query or n in options.query}

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -25,9 +25,22 @@ class Dataset:
     parquet: Path
     rows: int = 0
     null: str = ""  # how NULL is written in the CSV
+    dimensions: list = field(default_factory=list)
 
     def declare(self, dialect):
         return ", ".join(f"{name} {postgres if dialect == 'postgres' else duck}" for name, postgres, duck in self.columns)
+
+
+@dataclass
+class Dimension:
+    """A table that the data are joined with: its columns as those of a data set, the first is the key."""
+    name: str
+    columns: list
+    csv: Path
+    parquet: Path
+
+    def declare(self, dialect):
+        return Dataset.declare(self, dialect) + f", PRIMARY KEY ({self.columns[0][0]})"
 
 
 LINEITEM = [
@@ -49,6 +62,16 @@ def directory():
     return path
 
 
+KEY, TEXT, MONEY = ("bigint", "BIGINT"), ("text", "VARCHAR"), ("numeric(15,2)", "DECIMAL(15,2)")
+DIMENSIONS = {
+    "supplier": [("s_suppkey", *KEY), ("s_name", *TEXT), ("s_nationkey", *KEY), ("s_acctbal", *MONEY)],
+    "nation": [("n_nationkey", *KEY), ("n_name", *TEXT), ("n_regionkey", *KEY)],
+    "region": [("r_regionkey", *KEY), ("r_name", *TEXT)],
+    "part": [("p_partkey", *KEY), ("p_mfgr", *TEXT), ("p_brand", *TEXT), ("p_type", *TEXT), ("p_size", "integer", "INTEGER"), ("p_container", *TEXT), ("p_retailprice", *MONEY)],
+    "orders": [("o_orderkey", *KEY), ("o_custkey", *KEY), ("o_orderstatus", *TEXT), ("o_orderdate", "date", "DATE"), ("o_orderpriority", *TEXT)],
+}
+
+
 def write_once(path, make):
     """Calls `make` with a temporary path, then renames, unless the file is there."""
     if not path.exists():
@@ -58,14 +81,14 @@ def write_once(path, make):
     return path
 
 
-def lineitem_parquet(scale):
+def tpch_parquet(table, scale):
     def make(path):
         folder = directory() / f"tpch-{scale:g}"
         program = cache_directory() / "venv" / "bin" / "tpchgen-cli"
-        subprocess.run([program, "parquet", "-s", f"{scale:g}", "--tables=lineitem", f"--output-dir={folder}"], check=True, stdout=subprocess.DEVNULL)
-        (folder / "lineitem.parquet").rename(path)
+        subprocess.run([program, "parquet", "-s", f"{scale:g}", f"--tables={table}", f"--output-dir={folder}"], check=True, stdout=subprocess.DEVNULL)
+        (folder / f"{table}.parquet").rename(path)
 
-    return write_once(directory() / f"lineitem-{scale:g}.parquet", make)
+    return write_once(directory() / f"{table}-{scale:g}.parquet", make)
 
 
 def write(select, options, before=""):
@@ -87,8 +110,18 @@ def derived(name, source, select):
 
 
 def lineitem(scale):
-    csv, parquet = derived(f"lineitem-{scale:g}-by-time", lineitem_parquet(scale), "SELECT * FROM '{source}' ORDER BY l_shipdate, l_orderkey, l_linenumber")
+    csv, parquet = derived(f"lineitem-{scale:g}-by-time", tpch_parquet("lineitem", scale), "SELECT * FROM '{source}' ORDER BY l_shipdate, l_orderkey, l_linenumber")
     return counted(Dataset("lineitem", LINEITEM, "l_shipdate", "year", ["l_shipdate"], csv, parquet))
+
+
+def joined(scale):
+    """Line items, and the tables that they refer to."""
+    dataset = lineitem(scale)
+    for name, columns in DIMENSIONS.items():
+        names = ", ".join(c[0] for c in columns)
+        csv, parquet = derived(f"{name}-{scale:g}", tpch_parquet(name, scale), f"SELECT {names} FROM '{{source}}'")
+        dataset.dimensions.append(Dimension(name, columns, csv, parquet))
+    return dataset
 
 
 def flights(scale=1):

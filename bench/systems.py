@@ -33,6 +33,16 @@ class Postgres:
     def has(self, dataset):
         return self.connection.execute("SELECT to_regclass(%s) IS NOT NULL", (dataset.name,)).fetchone()[0]
 
+    def load_dimensions(self, dataset):
+        for dimension in dataset.dimensions:
+            if self.has(dimension):
+                continue
+            self.connection.execute(f"CREATE TABLE {dimension.name} ({dimension.declare('postgres')})")
+            with self.connection.cursor() as cursor, cursor.copy(f"COPY {dimension.name} FROM STDIN (FORMAT csv)") as out, open(dimension.csv, "rb") as source:
+                while chunk := source.read(CHUNK):
+                    out.write(chunk)
+            self.connection.execute(f"VACUUM ANALYZE {dimension.name}")
+
     def load(self, dataset):
         """Rows through COPY of CSV; returns wall and CPU seconds of the server process, and of index building."""
         name = dataset.name
@@ -116,6 +126,14 @@ class DuckDB:
         connection.close()
         self.open(dataset)
         return done
+
+    def load_dimensions(self, dataset):
+        connection = self.connections[dataset.name]
+        for dimension in dataset.dimensions:
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {dimension.name} ({dimension.declare('duckdb')})")
+            if connection.execute(f"SELECT count(*) FROM {dimension.name}").fetchone()[0] == 0:
+                connection.execute(f"INSERT INTO {dimension.name} SELECT * FROM '{dimension.parquet}'")
+        connection.execute("CHECKPOINT")
 
     def cpu(self):
         return time.process_time()

@@ -268,3 +268,52 @@ def test_two_datasources(facts):
     assert "is a key" in facts.reason("SELECT count(*) FROM {t} f JOIN small USING (k)")
     facts.same("SELECT count(*) FROM {t} f JOIN small USING (k)")
     facts.execute("DROP FOREIGN TABLE small")
+
+
+@pytest.fixture(scope="module")
+def many(session_cluster):
+    """Rows enough for the planner to think of filtering them by keys."""
+    database = session_cluster.create_database()
+    both = Both(database, "i int NOT NULL, ts timestamptz, k int, s text", "time_column 'ts'")
+    both.execute("CREATE TABLE shop (k int PRIMARY KEY, name text, level int); INSERT INTO shop SELECT i, 'shop ' || i, i % 50 FROM generate_series(1, 900) i")
+    both.execute("CREATE TABLE label (s text, rank int); INSERT INTO label SELECT 's' || i % 300, i FROM generate_series(1, 900) i; ANALYZE shop, label")
+    both.insert(
+        "SELECT i, '2024-01-01'::timestamptz + i * interval '1 minute', CASE WHEN i % 7 > 0 THEN i % 1200 END, CASE WHEN i % 5 > 0 THEN 's' || i % 700 END"
+        " FROM generate_series(1, 60000) i", segments=2
+    )
+    both.execute("ANALYZE heap.t")
+    yield both
+    database.drop()
+
+
+FILTERED = """
+SELECT f.i, d.name FROM {t} f JOIN shop d USING (k) WHERE d.level = 7
+SELECT f.i, d.name FROM {t} f JOIN shop d ON d.k = f.k AND d.level < 2 JOIN label l ON l.s = f.s AND l.rank < 20
+SELECT f.i, l.rank FROM {t} f JOIN label l USING (s) WHERE l.rank BETWEEN 10 AND 30
+SELECT f.i FROM {t} f WHERE f.s IN (SELECT s FROM label WHERE rank < 9) AND f.i > 5
+SELECT f.i, d.name FROM {t} f JOIN shop d USING (k) LEFT JOIN label l ON l.s = f.s AND l.rank < 9 WHERE d.level = 7 AND l.s IS NULL
+SELECT sum(f.i), count(l.rank) FROM {t} f JOIN label l USING (s) WHERE l.rank BETWEEN 10 AND 30
+SELECT d.name, l.rank, count(*) FROM {t} f JOIN shop d USING (k) JOIN label l USING (s) WHERE d.level = 3 AND l.rank > 850 GROUP BY 1, 2
+"""
+
+
+@pytest.mark.parametrize("query", FILTERED.strip().splitlines())
+def test_rows_are_filtered_by_the_keys_of_what_they_are_joined_to(many, query):
+    many.same(query)
+    plan = many.plan(query)
+    assert "filter by keys" in plan, plan
+    many.execute("SET basalt.query_memory_limit = '1MB'")
+    try:
+        many.same(query)
+    finally:
+        many.execute("RESET basalt.query_memory_limit")
+
+
+def test_outer_rows_are_not_filtered(many):
+    for query in (
+        "SELECT f.i, d.name FROM {t} f LEFT JOIN shop d ON d.k = f.k AND d.level = 7",
+        "SELECT f.i FROM {t} f WHERE NOT EXISTS (SELECT FROM label l WHERE l.s = f.s AND l.rank < 20)",
+        "SELECT f.i, l.rank FROM {t} f FULL JOIN label l ON l.s = f.s AND l.rank < 20",
+    ):
+        many.same(query)
+        assert "filter by keys" not in many.plan(query)

@@ -17,6 +17,7 @@ def main():
     parser.add_argument("--segments", type=int, default=200, help="transactions a table is filled in, at least")
     parser.add_argument("--dsn", default=os.environ.get("BASALT_DSN", "host=/tmp user=postgres dbname=postgres"), help="superuser's connection; schemas diff_* are replaced")
     parser.add_argument("--against", choices=[BASALT, HEAP], default=BASALT, help="heap: tests the generator itself")
+    parser.add_argument("--only", help="queries of one form, such as star")
     parser.add_argument("--stop-after", type=int, default=5, help="differences")
     parser.add_argument("--shrink-seconds", type=int, default=60)
     options = vars(parser.parse_args())

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from . import expressions
 from .filters import UNITS, ZONES, time_range, tree, where
 from .nodes import Aggregate, Bool, Item, Lit, Order, Render, Select, sql
+from .stars import star
 from .values import seeded
 
 TIME_ZONES = ["UTC", "America/St_Johns", "Europe/Berlin", "America/New_York", "Pacific/Apia", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC+3"]
@@ -21,14 +22,15 @@ class Query:
     tables: list = field(default_factory=list)
 
 
-def make_query(seed, number, tables):
+def make_query(seed, number, tables, only=None):
     rng = seeded(seed, "query", number)
     form = rng.choices(list(FORMS), weights=[w for w, _ in FORMS_WEIGHTS], k=1)[0]
+    form = only or form
     big = [t for t in tables if t.big]
     small = [t for t in tables if not t.big]
     table = rng.choice(big) if big and form in BIG_FORMS and rng.random() < 0.12 else rng.choice(small)
     # Two of three aggregate queries are made of what should be pushed whole.
-    source = table.natively() if form in ("global", "grouped", "ranges", "distinct") and rng.random() < 0.67 else table
+    source = table.natively() if form in ("global", "grouped", "ranges", "distinct", "star") and rng.random() < 0.67 else table
     select = FORMS[form](rng, source, small)
     select.form = form
     if rng.random() < 0.06:
@@ -43,7 +45,7 @@ def make_query(seed, number, tables):
         settings["IntervalStyle"] = rng.choice(["iso_8601", "sql_standard"])
     if rng.random() < 0.1:
         settings["extra_float_digits"] = rng.choice(["0", "-3"])
-    if form in ("join", "subquery", "window", "sets"):
+    if form in ("join", "subquery", "window", "sets", "star"):
         for name in PLANNER:
             if rng.random() < 0.15:
                 settings[name] = "off"
@@ -451,6 +453,6 @@ def ranges_union(rng, table, tables):
     return select
 
 
-FORMS_WEIGHTS = [(17, "rows"), (2, "limited"), (17, "global"), (28, "grouped"), (5, "ranges"), (5, "distinct"), (7, "join"), (10, "subquery"), (4, "window"), (5, "sets")]
-FORMS = dict(zip((n for _, n in FORMS_WEIGHTS), (rows, limited, global_aggregate, grouped, ranges_union, distinct, join, subquery, window, sets)))
-BIG_FORMS = ("rows", "global", "grouped", "ranges", "distinct", "limited")
+FORMS_WEIGHTS = [(17, "rows"), (2, "limited"), (17, "global"), (28, "grouped"), (5, "ranges"), (5, "distinct"), (7, "join"), (10, "subquery"), (4, "window"), (5, "sets"), (10, "star")]
+FORMS = dict(zip((n for _, n in FORMS_WEIGHTS), (rows, limited, global_aggregate, grouped, ranges_union, distinct, join, subquery, window, sets, star)))
+BIG_FORMS = ("rows", "global", "grouped", "ranges", "distinct", "limited", "star")

@@ -45,7 +45,7 @@ def is_pushed(plan):
     return any("Foreign Scan" in line for line in plan) and not any(NODES.match(line) for line in plan)
 
 
-def run(dsn, queries=2000, seed=1, tables=4, segments=200, against=BASALT, stop_after=5, shrink_seconds=60, first=0, say=print):
+def run(dsn, queries=2000, seed=1, tables=4, segments=200, against=BASALT, stop_after=5, shrink_seconds=60, first=0, only=None, say=print):
     report = Report()
     prepare_schemas(dsn, against)
     sides = [Session(dsn, side, against) for side in (HEAP, BASALT)]
@@ -63,7 +63,7 @@ def run(dsn, queries=2000, seed=1, tables=4, segments=200, against=BASALT, stop_
     say(f"seed {seed}: {len(layout)} tables, " + ", ".join(f"{t.name} {t.rows} rows in {sum(hasattr(s, 'rows') for s in t.steps)} transactions" for t in layout)
         + (f"; segments {report.segments}" if report.segments else ""))
     for number in range(first, first + queries):
-        query = make_query(seed, number, layout)
+        query = make_query(seed, number, layout, only)
         report.queries += 1
         left = sides[0].run(query)
         if any(a.sqlstate == "57014" for a in left):

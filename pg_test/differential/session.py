@@ -7,6 +7,7 @@ import psycopg
 from .compare import Answer
 from .nodes import Render
 from .queries import PLANNER
+from .stars import DIMENSIONS
 from .tables import BASALT, HEAP, PROLOGUE, quote
 
 SCHEMAS = {HEAP: "diff_heap", BASALT: "diff_basalt"}
@@ -202,5 +203,5 @@ def prepare_schemas(dsn, against):
         for schema in ("diff_types", *SCHEMAS.values()):
             connection.execute(f"CREATE SCHEMA {schema}")
         connection.execute("SET search_path = diff_types")
-        for statement in PROLOGUE:
+        for statement in PROLOGUE + DIMENSIONS:
             connection.execute(statement)

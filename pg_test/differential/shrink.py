@@ -8,6 +8,7 @@ import psycopg
 from .compare import difference
 from .nodes import Render
 from .session import DEFAULTS, SCHEMAS
+from .stars import DIMENSIONS
 from .tables import BASALT, HEAP, PROLOGUE, Alter, Batch, Maintain, reduced
 
 
@@ -171,7 +172,7 @@ def script(judge, query, tables):
     """SQL for psql that shows the difference."""
     out = ["CREATE EXTENSION IF NOT EXISTS basalt;", "DROP SCHEMA IF EXISTS diff_heap, diff_basalt, diff_types CASCADE;",
            "CREATE SCHEMA diff_types; CREATE SCHEMA diff_heap; CREATE SCHEMA diff_basalt;", "SET search_path = diff_types;"]
-    out += [s + ";" for s in PROLOGUE]
+    out += [s + ";" for s in PROLOGUE + DIMENSIONS]
     for side in (HEAP, BASALT):
         out.append(f"SET search_path = {SCHEMAS[side]}, diff_types;")
         for table in tables:

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use basalt_engine::plan::{
-    Attribute, AttributeValues, Bound, Computed, Filter, KeyIndex, Lookup, Point, Predicate, Test,
+    Attribute, AttributeValues, Bound, Computed, Expr, Filter, KeyIndex, Lookup, Point, Predicate, Test,
 };
 use basalt_engine::types::{Physical, Value};
 use basalt_engine::{Budget, Reservation};
@@ -30,6 +30,8 @@ pub struct Dimensions {
     state: *mut pg_sys::EState,
     plans: Vec<i32>,
     loaded: Vec<Option<Loaded>>,
+    /// Those that only filter, and have more keys than memory holds: nothing is filtered by them.
+    skipped: Vec<bool>,
     bytes: usize,
 }
 
@@ -47,7 +49,7 @@ impl Dimensions {
     /// `state` is that of the query that is executed, which outlives the result.
     pub unsafe fn new(state: *mut pg_sys::EState, plans: Vec<i32>) -> Dimensions {
         let loaded = plans.iter().map(|_| None).collect();
-        Dimensions { state, plans, loaded, bytes: 0 }
+        Dimensions { state, skipped: vec![false; plans.len()], plans, loaded, bytes: 0 }
     }
 
     /// Bytes that they hold.
@@ -71,10 +73,16 @@ impl Dimensions {
         for (nth, template) in templates.iter().enumerate() {
             let number = *self.plans.get(nth).ok_or_else(malformed)?;
             let slot = self.loaded.get_mut(nth).ok_or_else(malformed)?;
-            if slot.is_none() {
+            if slot.is_none() && !self.skipped[nth] {
                 // SAFETY: `new`'s contract; the executor has initialized all plans before one is executed.
                 let plan = unsafe { Rows::new(self.state, number) }.ok_or_else(malformed)?;
-                *slot = Some(read(template, plan, &budget)?);
+                match read(template, plan, &budget) {
+                    Ok(loaded) => *slot = Some(loaded),
+                    Err(Error::Engine(basalt_engine::Error::Budget { .. })) if template.join == Join::Filter => {
+                        self.skipped[nth] = true;
+                    }
+                    Err(error) => return Err(error),
+                }
                 self.bytes = budget.used();
             }
             if let Some(loaded) = slot {
@@ -85,6 +93,9 @@ impl Dimensions {
     }
 
     pub fn lookup(&self, column: &LookupColumn) -> Result<Computed> {
+        if self.skipped.get(column.dimension) == Some(&true) {
+            return Ok(Computed::Native(Expr::Null));
+        }
         let loaded = self.loaded.get(column.dimension).and_then(Option::as_ref).ok_or_else(malformed)?;
         Ok(Computed::Lookup(Lookup { column: column.column, index: loaded.index.clone() }))
     }

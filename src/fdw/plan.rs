@@ -9,6 +9,7 @@ use std::sync::Arc;
 use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 
+use super::star::{Keys, Tree};
 use super::{estimate, order, upper};
 use crate::catalog::datasource::{self, Datasource};
 use crate::catalog::list::{self as segments, SegmentList};
@@ -158,6 +159,74 @@ pub unsafe extern "C-unwind" fn get_foreign_paths(
             std::ptr::null_mut(),
         );
         pg_sys::add_path(relation, path.cast());
+        filtered_path(root, relation, state, startup);
+    }
+}
+
+/// Of fewer rows than this it pays to leave some out early.
+const MIN_ROWS: f64 = 1_000.0;
+/// More keys are not read only to filter by them.
+const MAX_KEYS: f64 = 100_000.0;
+/// The share of rows that keys must leave out.
+const MIN_LEFT_OUT: f64 = 0.3;
+
+/// Adds a path whose rows are filtered by the keys of relations that they are joined to.
+unsafe fn filtered_path(
+    root: *mut pg_sys::PlannerInfo,
+    relation: *mut pg_sys::RelOptInfo,
+    state: &RelationState,
+    startup: f64,
+) {
+    // SAFETY: the planner's own structures.
+    unsafe {
+        let query = &*(*root).parse;
+        if (*relation).reloptkind != pg_sys::RelOptKind::RELOPT_BASEREL
+            || (*relation).rows < MIN_ROWS
+            || !(*relation).lateral_relids.is_null()
+            || query.commandType != pg_sys::CmdType::CMD_SELECT
+            || !query.rowMarks.is_null()
+            || (*root).qual_security_level > 0
+        {
+            return;
+        }
+        let Ok(tree) = Tree::new(root) else { return };
+        if !tree.inner.contains(&(*relation).relid) {
+            return;
+        }
+        let mut builder = Builder::new((*relation).relid, &state.datasource, &state.segments);
+        let (mut chosen, mut rows, mut reading) = (Vec::new(), (*relation).rows, 0.0);
+        for keys in tree.keys(root, (*relation).relid) {
+            let (other, none, flags) = (&*keys.relation, std::ptr::null_mut(), std::ptr::null_mut());
+            let distinct =
+                pg_sys::estimate_num_groups(root, node::make_list([keys.outer]), (*relation).rows, none, flags);
+            let share = other.rows / distinct.max(1.0);
+            if other.rows > MAX_KEYS || share > 1.0 - MIN_LEFT_OUT || keys.join(&mut builder).is_err() {
+                continue;
+            }
+            rows *= share;
+            reading += f64::from(other.pages) * pg_sys::seq_page_cost
+                + other.tuples.max(other.rows) * (pg_sys::cpu_tuple_cost + other.baserestrictcost.per_tuple);
+            chosen.push(keys);
+        }
+        if chosen.is_empty() {
+            return;
+        }
+        let (startup, rows) = (startup + reading, rows.max(1.0));
+        let run = engine_cost(0, state.rows() as f64) + rows * pg_sys::cpu_tuple_cost;
+        let private = PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(chosen);
+        let path = pg_sys::create_foreignscan_path(
+            root,
+            relation,
+            std::ptr::null_mut(),
+            rows,
+            startup,
+            startup + run,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            pg_sys::lappend(std::ptr::null_mut(), private.cast()),
+        );
+        pg_sys::add_path(relation, path.cast());
     }
 }
 
@@ -206,6 +275,18 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
                 output.push(position);
             }
         }
+        // By the keys of relations that its rows are joined to.
+        let mut paths = Vec::new();
+        if let Some(chosen) = list::pointers::<Vec<Keys<'_>>>((*path).fdw_private).first() {
+            for keys in &**chosen {
+                if let Some(path) = subplan::path(root, keys.relation, &[keys.key])
+                    && (*path).param_info.is_null()
+                    && keys.join(&mut builder).is_ok()
+                {
+                    paths.push(path);
+                }
+            }
+        }
         let top = if local.is_empty() { order::rows(root, relation, &mut builder) } else { None };
         for reason in state.reasons.borrow().iter() {
             if !reasons.contains(reason) {
@@ -225,12 +306,18 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
             shape: Shape::Rows { output, top },
             reasons,
         };
+        let (plans, expressions) = init_plans(root, paths, node::make_list(builder.expressions.iter().copied()));
+        let text: *mut pg_sys::List = encode(&template);
+        let private = match list::pointers(text).first() {
+            Some(text) if !plans.is_empty() => private(*text, 0, &plans),
+            _ => text,
+        };
         pg_sys::make_foreignscan(
             target,
             node::make_list(local),
             (*relation).relid,
-            node::make_list(builder.expressions.iter().copied()),
-            encode(&template),
+            expressions,
+            private,
             std::ptr::null_mut(),
             node::make_list(recheck),
             outer,

@@ -431,6 +431,71 @@ unsafe fn relation_name(root: *mut pg_sys::PlannerInfo, relation: u32) -> String
     }
 }
 
+/// A relation of whose keys a datasource's rows must have one to be joined.
+pub struct Keys<'p> {
+    pub relation: *mut pg_sys::RelOptInfo,
+    name: String,
+    clause: Node<'p>,
+    operator: pg_sys::Oid,
+    collation: pg_sys::Oid,
+    pub outer: Node<'p>,
+    pub key: Node<'p>,
+}
+
+impl<'p> Keys<'p> {
+    /// Adds it to a plan's dimensions.
+    pub fn join(&self, builder: &mut Builder<'p, '_>) -> Result<(), Reason> {
+        let Keys { name, clause, operator, collation, outer, key, .. } = self;
+        let clause =
+            JoinClause { condition: *clause, operator: *operator, collation: *collation, outer: *outer, key: *key };
+        builder.join(None, name.clone(), Join::Filter, clause, 0.0)
+    }
+}
+
+impl<'p> Tree<'p> {
+    /// Relations whose keys select among the rows of `fact`, one of `self.inner`. Their paths need not be known yet.
+    ///
+    /// # Safety
+    /// `root` is the planner's.
+    pub unsafe fn keys(&self, root: *mut pg_sys::PlannerInfo, fact: u32) -> Vec<Keys<'p>> {
+        let mut found: Vec<Keys<'p>> = Vec::new();
+        let semi = self.outer.iter().filter(|o| o.join == Join::Semi);
+        let clauses = self.clauses.iter().map(|c| (*c, &self.inner));
+        for (clause, relations) in clauses.chain(semi.flat_map(|o| o.clauses.iter().map(|c| (*c, &o.relations)))) {
+            let View::Op(op) = clause.view() else { continue };
+            let [left, right] = op.args.as_slice() else { continue };
+            // SAFETY: the planner's own structures.
+            unsafe {
+                let (of_left, of_right) = (relations_of(root, *left), relations_of(root, *right));
+                let (outer, key, relation) = match (of_left.as_slice(), of_right.as_slice()) {
+                    ([a], [b]) if *a == fact && *b != fact => (*left, *right, *b),
+                    ([a], [b]) if *b == fact && *a != fact => (*right, *left, *a),
+                    _ => continue,
+                };
+                let of = *(*root).simple_rel_array.add(relation as usize);
+                let known = found.iter().any(|k| k.relation == of);
+                if known || of.is_null() || !relations.contains(&relation) || !(*of).lateral_relids.is_null() {
+                    continue;
+                }
+                let volatile = pg_sys::contain_volatile_functions((*of).baserestrictinfo.cast());
+                if volatile || outer.is_volatile() || key.is_volatile() || key.has_subplan() || outer.has_subplan() {
+                    continue;
+                }
+                found.push(Keys {
+                    relation: of,
+                    name: relation_name(root, relation),
+                    clause,
+                    operator: op.operator,
+                    collation: op.collation,
+                    outer,
+                    key,
+                });
+            }
+        }
+        found
+    }
+}
+
 /// The datasources among relations that may be the one whose rows are aggregated, the largest first.
 ///
 /// # Safety

@@ -33,6 +33,9 @@ pub unsafe fn path(
 ) -> Option<*mut pg_sys::Path> {
     // SAFETY: the caller's contract.
     unsafe {
+        if (*relation).cheapest_total_path.is_null() {
+            return None;
+        }
         let given = node::list((*(*relation).reltarget).exprs);
         let lacks = targets.iter().any(|target| {
             target.any(&mut |n| matches!(n.view(), node::View::Var(_)) && !given.iter().any(|g| g.equals(n)))

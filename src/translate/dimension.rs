@@ -7,6 +7,7 @@ use basalt_engine::types::LogicalType;
 use pgrx::pg_sys::{self, Oid};
 
 use super::builder::{Builder, Planned};
+use super::infallible::never_fails;
 use super::shippable::{self, ColumnSide, Reason};
 use super::template::{AttributeTemplate, DimensionTemplate, Domain, Join};
 use crate::pg::node::{Node, VarView, View};
@@ -94,13 +95,17 @@ impl<'p> Builder<'p, '_> {
         }
         let mut reason = None;
         let local = node.rewrite(&mut |n| match n.view() {
-            View::Var(v) if v.levels_up == 0 && v.relation != self.relation => match self.attribute(n, v) {
+            View::Var(v) if v.levels_up == 0 && v.relation != self.relation => match self.column_of(n, v) {
                 Ok(column) => Some(column),
                 Err(why) => {
                     reason = Some(why);
                     Some(n)
                 }
             },
+            View::Op(_) | View::Func(_) | View::Case { .. } | View::Coalesce(_) | View::NullIf(_) | View::Bool(..) => {
+                let dimension = self.dimension_of(n)?;
+                self.attribute(dimension, n).ok()
+            }
             View::Other if n.tag() == pg_sys::NodeTag::T_PlaceHolderVar => {
                 reason = Some("it uses an expression that an outer join may make NULL".to_owned());
                 Some(n)
@@ -110,7 +115,30 @@ impl<'p> Builder<'p, '_> {
         reason.map_or(Ok(local), Err)
     }
 
-    fn attribute(&mut self, node: Node<'p>, v: VarView) -> Result<Node<'p>, Reason> {
+    /// The dimension of which alone an expression is, by several columns: its own plan computes it. It must fail for no row, as
+    /// rows are among them that are not joined, and be NULL where there is none.
+    fn dimension_of(&self, node: Node<'p>) -> Option<usize> {
+        let mut columns: Vec<VarView> = Vec::new();
+        node.any(&mut |n| {
+            if let View::Var(v) = n.view()
+                && !columns.iter().any(|c| c.relation == v.relation && c.attribute == v.attribute)
+            {
+                columns.push(v);
+            }
+            false
+        });
+        let (first, others) = columns.split_first()?;
+        let alike = |v: &VarView| v.relation == first.relation && v.levels_up == 0 && v.attribute > 0;
+        if others.is_empty() || !columns.iter().all(alike) {
+            return None;
+        }
+        let dimension = self.dimensions.iter().position(|d| d.relation == Some(first.relation))?;
+        let left = self.dimensions[dimension].join == Join::Left;
+        let fit = shippable::evaluable(node).is_ok() && never_fails(node) && !(left && node.is_nonstrict());
+        fit.then_some(dimension)
+    }
+
+    fn column_of(&mut self, node: Node<'p>, v: VarView) -> Result<Node<'p>, Reason> {
         let dimension = self
             .dimensions
             .iter()
@@ -119,6 +147,11 @@ impl<'p> Builder<'p, '_> {
         if v.attribute <= 0 {
             return Err("it uses a system column or the whole row of a joined table".into());
         }
+        self.attribute(dimension, node)
+    }
+
+    /// A column of the datasource that stands for an expression of a dimension's columns.
+    fn attribute(&mut self, dimension: usize, node: Node<'p>) -> Result<Node<'p>, Reason> {
         let attributes = &mut self.dimensions[dimension].attributes;
         let at = attributes.iter().position(|a| a.equals(node)).unwrap_or_else(|| {
             attributes.push(node);
