@@ -109,7 +109,14 @@ def total_order(rng, table, alias=""):
 
 
 def limited(rng, table, tables):
-    """LIMIT without an order: how many rows come back is determined, which ones is not."""
+    """The first rows by a column; or LIMIT without an order: how many rows come back is determined, which ones is not."""
+    if rng.random() < 0.7:
+        column = rng.choice([c for c in table.columns if c.kind.ordered])
+        collated = ' COLLATE "C"' if column.kind.name in ("text", "text_icu", "varchar") and rng.random() < 0.5 else ""
+        order = [Order(sql(column.sql + collated), rng.choice(["", " DESC", " NULLS FIRST", " DESC NULLS LAST"])), Order(sql("id"))]
+        select = Select([Item(sql("id")), Item(sql(column.sql), column.kind.compare)], sql(table.name), maybe_where(rng, table), order=order, ordered=True)
+        select.limit, select.offset = rng.choice([0, 1, 5, 50, 500]), rng.choice([None, None, 3])
+        return select
     inner = Select([Item(sql("id"))], sql(table.name), maybe_where(rng, table), limit=rng.choice([0, 1, 5, 50, 5000]), offset=rng.choice([None, 3]))
     return Select([Item(sql("count(*)"))], sql("(", inner, ") q"))
 
@@ -453,6 +460,6 @@ def ranges_union(rng, table, tables):
     return select
 
 
-FORMS_WEIGHTS = [(17, "rows"), (2, "limited"), (17, "global"), (28, "grouped"), (5, "ranges"), (5, "distinct"), (7, "join"), (10, "subquery"), (4, "window"), (5, "sets"), (10, "star")]
+FORMS_WEIGHTS = [(17, "rows"), (5, "limited"), (17, "global"), (28, "grouped"), (5, "ranges"), (5, "distinct"), (7, "join"), (10, "subquery"), (4, "window"), (5, "sets"), (10, "star")]
 FORMS = dict(zip((n for _, n in FORMS_WEIGHTS), (rows, limited, global_aggregate, grouped, ranges_union, distinct, join, subquery, window, sets, star)))
 BIG_FORMS = ("rows", "global", "grouped", "ranges", "distinct", "limited", "star")

@@ -1,6 +1,7 @@
 //! The foreign data wrapper: its callbacks in one table.
 
 mod analyze;
+mod barrier;
 mod chunk;
 mod dimensions;
 mod estimate;
@@ -27,6 +28,7 @@ use crate::pg::function::VERSION_1;
 
 /// Installs hooks of the planner.
 pub fn register() {
+    barrier::register();
     estimate::register();
     upper::register();
 }

@@ -2,7 +2,7 @@
 //! that the engine may give too many: those that tie in the terms that it knows.
 
 use basalt_engine::plan::{By, RowTop, Term, Top};
-use basalt_engine::types::{LogicalType, Physical};
+use basalt_engine::types::LogicalType;
 use pgrx::pg_sys;
 
 use super::scan::Inputs;
@@ -133,14 +133,11 @@ pub unsafe fn rows<'p>(
         let clause = list::pointers::<pg_sys::SortGroupClause>(query.sortClause).into_iter().next()?;
         let entry = pg_sys::get_sortgroupclause_tle(clause, (*root).processed_tlist);
         let expression = Node::from_ptr((*entry).expr)?;
-        let View::Var(var) = expression.view() else { return None };
+        let View::Var(var) = uncast(expression).view() else { return None };
         if var.relation != (*relation).relid || var.levels_up != 0 || var.attribute <= 0 {
             return None;
         }
         let (column, ty) = builder.column(var.attribute).ok()?;
-        if ty.physical() == Physical::Bytes {
-            return None;
-        }
         let descending = shippable::sort_direction(ty, (*clause).sortop, expression.collation())?;
         Some(RowTopTemplate {
             column,
@@ -149,6 +146,14 @@ pub unsafe fn rows<'p>(
             limit: builder.expression(limit),
             offset: offset.map(|offset| builder.expression(offset)),
         })
+    }
+}
+
+/// Without changes of type or collation, which leave values as they are.
+fn uncast(node: Node<'_>) -> Node<'_> {
+    match node.view() {
+        View::Relabel(arg) => uncast(arg),
+        _ => node,
     }
 }
 

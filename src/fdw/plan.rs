@@ -25,7 +25,7 @@ use crate::translate::template::{self, ColumnTemplate, DimensionTemplate, Filter
 pub struct RelationState {
     pub datasource: Arc<Datasource>,
     pub segments: Rc<SegmentList>,
-    /// Clauses of `baserestrictinfo` that PostgreSQL has to evaluate, with the reasons.
+    /// Why PostgreSQL has to evaluate clauses of `baserestrictinfo`.
     pub local: Vec<String>,
     /// Why aggregates above were not pushed down.
     pub reasons: RefCell<Vec<String>>,
@@ -81,7 +81,7 @@ pub unsafe extern "C-unwind" fn get_foreign_rel_size(
         let mut local = Vec::new();
         let mut builder = Builder::new((*relation).relid, &datasource, &segments);
         for rinfo in list::pointers::<pg_sys::RestrictInfo>((*relation).baserestrictinfo) {
-            if let Err(reason) = push(&mut builder, rinfo, relation) {
+            if let Err(reason) = translate(&mut builder, rinfo) {
                 local.push(reason);
             }
         }
@@ -114,6 +114,20 @@ pub unsafe fn push<'p>(
         if !pg_sys::restriction_is_securely_promotable(rinfo, relation) {
             return Err("a filter must wait for those of a security barrier".into());
         }
+        translate(builder, rinfo)
+    }
+}
+
+/// Translates a clause, for a plan that has all of the relation's in [`upper::in_order`].
+///
+/// # Safety
+/// `rinfo` is the planner's.
+pub unsafe fn translate<'p>(
+    builder: &mut Builder<'p, '_>,
+    rinfo: *mut pg_sys::RestrictInfo,
+) -> Result<FilterTemplate, String> {
+    // SAFETY: the caller's contract.
+    unsafe {
         let Some(clause) = Node::from_ptr((*rinfo).clause) else { return Err("a filter is missing".into()) };
         builder.filter(clause).map_err(|reason| format!("a filter is evaluated by PostgreSQL: {reason}"))
     }

@@ -182,8 +182,8 @@ unsafe fn translate(
         }
         let mut grouping = Grouping::new((*fact).relid, &state.datasource, &state.segments);
         let mut filters = Vec::new();
-        for rinfo in by_cost(root, list::pointers((*fact).baserestrictinfo)) {
-            filters.push(plan::push(&mut grouping.builder, rinfo, fact)?);
+        for rinfo in in_order(root, list::pointers((*fact).baserestrictinfo)) {
+            filters.push(plan::translate(&mut grouping.builder, rinfo)?);
         }
         let mut found = Vec::new();
         if let Some(tree) = tree {
@@ -240,22 +240,29 @@ unsafe fn translate(
     }
 }
 
-/// Cheap clauses first, as PostgreSQL orders those of a scan: an expensive one may raise errors of rows that another leaves out.
-unsafe fn by_cost(
+/// Clauses as PostgreSQL orders those of a scan: first those of security barriers, but for leakproof ones that cost little, then cheap ones.
+/// An expensive one may raise errors of rows that another leaves out, and one that is not leakproof must not see rows that a barrier hides.
+///
+/// # Safety
+/// The planner's own structures, alive during the call.
+unsafe fn in_order(
     root: *mut pg_sys::PlannerInfo,
     clauses: Vec<*mut pg_sys::RestrictInfo>,
 ) -> Vec<*mut pg_sys::RestrictInfo> {
-    let mut costed: Vec<(f64, *mut pg_sys::RestrictInfo)> = clauses
+    let mut ranked: Vec<(u32, f64, *mut pg_sys::RestrictInfo)> = clauses
         .into_iter()
         .map(|clause| {
             let mut cost = pg_sys::QualCost { startup: 0.0, per_tuple: 0.0 };
             // SAFETY: the planner's own structures.
-            unsafe { pg_sys::cost_qual_eval_node(&mut cost, clause.cast(), root) }
-            (cost.per_tuple, clause)
+            unsafe {
+                pg_sys::cost_qual_eval_node(&mut cost, clause.cast(), root);
+                let free = (*clause).leakproof && cost.per_tuple <= 10.0 * pg_sys::cpu_operator_cost;
+                (if free { 0 } else { (*clause).security_level }, cost.per_tuple, clause)
+            }
         })
         .collect();
-    costed.sort_by(|a, b| a.0.total_cmp(&b.0));
-    costed.into_iter().map(|(_, clause)| clause).collect()
+    ranked.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    ranked.into_iter().map(|(_, _, clause)| clause).collect()
 }
 
 /// How many buckets functions of time make of the times that are there, at most, as far as is known.

@@ -1,17 +1,18 @@
-//! The first rows by one column of numbers: a row that is surely behind the first N seen so far is not handed out. Segments and blocks
-//! come best first, so that headers exclude most of the others.
+//! The first rows by one column: a row that is surely behind the first N seen so far is not handed out. Segments and blocks come best
+//! first, so that headers exclude most of the others. Byte strings are ranked by how they begin: of those that begin alike none is left out.
 
 use std::collections::BinaryHeap;
 
 use super::bits::{Bits, Selection};
 use super::columns::{BlockScratch, Kind, SegmentView, float_key};
+use super::like::value;
 use super::rowset::{RowSet, for_rows};
 use crate::plan::RowTop;
 use crate::segment::SegmentStatistics;
-use crate::types::{ColumnId, Physical, Value};
-use crate::{Budget, Error, Reservation, Result};
+use crate::types::{ColumnId, Value};
+use crate::{Budget, Reservation, Result};
 
-/// Where a row stands in the order: less is earlier. NULLs are a class of their own before or behind all values.
+/// Where a row stands in the order: less is earlier, and equal may be either. NULLs are a class of their own before or behind all values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowRank(u8, i128);
 
@@ -28,10 +29,21 @@ pub(super) struct First {
 /// The most rows for which ranks are kept: of more, all are handed out.
 const MOST: usize = 1 << 20;
 
+/// Bytes that a rank holds.
+const PREFIX: usize = 16;
+
+/// The order of how byte strings begin, as a number.
+fn prefix(bytes: &[u8]) -> i128 {
+    let mut first = [0; PREFIX];
+    let length = bytes.len().min(PREFIX);
+    first[..length].copy_from_slice(&bytes[..length]);
+    (u128::from_be_bytes(first) ^ 1 << 127) as i128
+}
+
 impl First {
-    /// `None`: the column has no order that is known here, or too many rows are asked for.
-    pub fn new(top: RowTop, id: ColumnId, physical: Physical, budget: &Budget) -> Result<Option<First>> {
-        if physical == Physical::Bytes || top.limit > MOST {
+    /// `None`: too many rows are asked for.
+    pub fn new(top: RowTop, id: ColumnId, budget: &Budget) -> Result<Option<First>> {
+        if top.limit > MOST {
             return Ok(None);
         }
         let memory = budget.reserve(top.limit * size_of::<RowRank>())?;
@@ -54,6 +66,7 @@ impl First {
             Value::I64(v) => self.rank(Some(i128::from(*v))),
             Value::I128(v) => self.rank(Some(*v)),
             Value::F64(v) => self.rank(Some(i128::from(float_key(*v)))),
+            Value::Bytes(v) => self.rank(Some(prefix(v))),
             Value::Null if nulls => self.rank(None),
             _ => FIRST,
         }
@@ -65,11 +78,22 @@ impl First {
     }
 
     pub fn of_block(&self, view: &SegmentView<'_>, scratch: &mut BlockScratch) -> Result<RowRank> {
-        if !matches!(view.columns[self.top.column].kind, Kind::I64 | Kind::I128 | Kind::F64) {
-            return Ok(FIRST);
-        }
+        let of = &view.columns[self.top.column];
         let header = scratch.header(view, self.top.column)?;
-        Ok(self.earliest(header.nulls > 0, &header.min, &header.max))
+        match of.kind {
+            // Of codes.
+            Kind::IntCodes => Ok(FIRST),
+            Kind::Codes => {
+                let value = |code: &Value| -> Result<Value> {
+                    let Value::I64(code) = code else { return Ok(Value::Null) };
+                    let mut bytes = Vec::new();
+                    of.dictionary_get(*code as u32, &mut bytes)?;
+                    Ok(Value::Bytes(bytes))
+                };
+                Ok(self.earliest(header.nulls > 0, &value(&header.min)?, &value(&header.max)?))
+            }
+            _ => Ok(self.earliest(header.nulls > 0, &header.min, &header.max)),
+        }
     }
 
     /// Whether a row of this rank may be among the first.
@@ -98,7 +122,13 @@ impl First {
             Kind::I64 | Kind::IntCodes => rank!(scratch.ints(view, column)?, v, i128::from(v)),
             Kind::I128 => rank!(scratch.wide(view, column)?, v, v),
             Kind::F64 => rank!(scratch.float_keys(view, column)?, v, i128::from(v)),
-            _ => return Err(Error::invalid("rows ordered by byte strings")),
+            Kind::Bytes => {
+                let values = scratch.bytes(view, column)?;
+                for_rows!(set, i, {
+                    ranks.push((i as u32, self.rank(valid.contains(i).then(|| prefix(value(values, i))))));
+                });
+            }
+            Kind::Codes => self.rank_codes(view, scratch, set, &mut ranks)?,
         }
         for (_, rank) in &ranks {
             if self.best.len() < self.top.limit {
@@ -116,6 +146,60 @@ impl First {
             }
         }
         set.set(Selection::of(Bits::from_words(words, set.rows)), set.rows);
+        Ok(())
+    }
+
+    /// Ranks of rows by their codes, which have the values' order within the segment: only of those that are among the block's first.
+    fn rank_codes(
+        &self,
+        view: &SegmentView<'_>,
+        scratch: &mut BlockScratch,
+        set: &mut RowSet,
+        ranks: &mut Vec<(u32, RowRank)>,
+    ) -> Result<()> {
+        let of = &view.columns[self.top.column];
+        let null = of.dictionary_len()?;
+        let codes = scratch.codes(view, self.top.column)?;
+        // Less is earlier; NULL's code is the last.
+        let place = |code: u32| match (code == null, self.top.descending) {
+            (true, _) => {
+                if self.top.nulls_first {
+                    i64::MIN
+                } else {
+                    i64::MAX
+                }
+            }
+            (false, true) => -i64::from(code),
+            (false, false) => i64::from(code),
+        };
+        let mut found = Vec::with_capacity(set.count());
+        for_rows!(set, i, { found.push((place(codes[i]), i as u32)) });
+        if found.len() > self.top.limit && self.top.limit > 0 {
+            let last = found.select_nth_unstable(self.top.limit - 1).1.0;
+            found.retain(|(place, _)| *place <= last);
+        }
+        found.sort_unstable();
+        let mut known = None;
+        let mut bytes = Vec::new();
+        for (place, row) in found {
+            let rank = match known {
+                Some((of, rank)) if of == place => rank,
+                _ => {
+                    bytes.clear();
+                    let code = codes[row as usize];
+                    if code != null {
+                        of.dictionary_get(code, &mut bytes)?;
+                    }
+                    self.rank((code != null).then(|| prefix(&bytes)))
+                }
+            };
+            known = Some((place, rank));
+            ranks.push((row, rank));
+            // All that follow come after it.
+            if !self.admits(rank) {
+                break;
+            }
+        }
         Ok(())
     }
 }

@@ -60,7 +60,7 @@ impl RowExecution {
     pub fn with_top(mut self, top: RowTop) -> Result<Self> {
         let column = self.query.columns.get(top.column).filter(|c| c.computed.is_none());
         let column = column.ok_or_else(|| Error::invalid("an order by no column of the plan"))?;
-        self.first = First::new(top, column.id, column.ty.physical(), &self.options.budget)?;
+        self.first = First::new(top, column.id, &self.options.budget)?;
         Ok(self)
     }
 

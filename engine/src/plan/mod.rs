@@ -47,7 +47,7 @@ impl ColumnRef {
     }
 }
 
-/// Asks for the first rows by a column of numbers or times: all of the first `limit` come, and perhaps more, in any order.
+/// Asks for the first rows by a column, in physical order: all of the first `limit` come, and perhaps more, in any order.
 #[derive(Clone, Copy, Debug)]
 pub struct RowTop {
     /// Position in the plan's columns.
