@@ -246,14 +246,23 @@ def test_explain_tells_dimensions(facts):
     assert "upper(d.city)" in verbose, verbose
 
 
-def test_a_dimension_beyond_memory_is_an_error(facts):
-    facts.execute("CREATE TABLE IF NOT EXISTS wide AS SELECT i AS k, repeat('x', 200) || i AS pad FROM generate_series(1, 60000) i")
-    facts.execute("CREATE UNIQUE INDEX ON wide (k); ANALYZE wide; SET basalt.query_memory_limit = '4MB'")
+def test_dimensions_beyond_memory(facts):
+    facts.execute("CREATE TABLE wide AS SELECT i AS k, repeat('x', 200) || i AS pad FROM generate_series(1, 60000) i")
+    facts.execute("CREATE UNIQUE INDEX ON wide (k); ANALYZE wide")
+    query = "SELECT w.pad, count(*) FROM store.t f JOIN wide w USING (k) GROUP BY 1"
     try:
+        # Where that is known beforehand, PostgreSQL joins.
+        facts.execute("SET basalt.query_memory_limit = '4MB'")
+        assert "basalt.query_memory_limit" in facts.reason(query)
+        assert len(facts.execute(query).fetchall()) == 59
+        # Else it is an error.
+        facts.execute(f"RESET basalt.query_memory_limit; SET plan_cache_mode = force_generic_plan; PREPARE wide_groups AS {query}")
+        assert len(facts.execute("EXECUTE wide_groups").fetchall()) == 59
+        facts.execute("SET basalt.query_memory_limit = '4MB'")
         with pytest.raises(psycopg.errors.OutOfMemory):
-            facts.execute("SELECT w.pad, count(*) FROM store.t f JOIN wide w USING (k) GROUP BY 1")
+            facts.execute("EXECUTE wide_groups")
     finally:
-        facts.execute("RESET basalt.query_memory_limit; DROP TABLE wide")
+        facts.execute("RESET basalt.query_memory_limit; RESET plan_cache_mode; DEALLOCATE wide_groups; DROP TABLE wide")
 
 
 def test_two_datasources(facts):

@@ -16,7 +16,9 @@ use crate::pg::settings::FixedSettings;
 use crate::pg::subplan::Rows;
 use crate::pg::values::Codec;
 use crate::translate::bind;
-use crate::translate::template::{AttributeColumn, DimensionTemplate, Join, LookupColumn};
+use crate::translate::template::{
+    AttributeColumn, ColumnTemplate, DimensionTemplate, Join, LookupColumn, PlanTemplate,
+};
 
 /// Rows converted before memory is given back.
 const CHUNK: usize = 1024;
@@ -41,7 +43,16 @@ struct Loaded {
     index: Arc<KeyIndex>,
     /// The keys, if they are few.
     few: Option<Vec<Value>>,
+    /// By its rows, or by those of the lookup that `through` names.
     attributes: Vec<Arc<AttributeValues>>,
+    through: Option<Through>,
+}
+
+/// A dimension whose key is another one's attribute: its rows are found once for each row of that.
+struct Through {
+    /// The lookup column of the first dimension.
+    lookup: usize,
+    rows: Arc<AttributeValues>,
 }
 
 impl Dimensions {
@@ -63,7 +74,8 @@ impl Dimensions {
     }
 
     /// Reads what was not read yet or has changed; returns what the joins select. `limit`: bytes that all may hold.
-    pub fn load(&mut self, templates: &[DimensionTemplate], limit: usize) -> Result<Vec<Filter>> {
+    pub fn load(&mut self, plan: &PlanTemplate, limit: usize) -> Result<Vec<Filter>> {
+        let templates = &plan.dimensions;
         let mut filters = Vec::new();
         let budget = Budget::new(limit);
         if self.loaded.iter().flatten().any(|loaded| loaded.plan.has_changed()) {
@@ -75,9 +87,14 @@ impl Dimensions {
             let slot = self.loaded.get_mut(nth).ok_or_else(malformed)?;
             if slot.is_none() && !self.skipped[nth] {
                 // SAFETY: `new`'s contract; the executor has initialized all plans before one is executed.
-                let plan = unsafe { Rows::new(self.state, number) }.ok_or_else(malformed)?;
-                match read(template, plan, &budget) {
-                    Ok(loaded) => *slot = Some(loaded),
+                let rows = unsafe { Rows::new(self.state, number) }.ok_or_else(malformed)?;
+                match read(template, rows, &budget) {
+                    Ok(loaded) => {
+                        *slot = Some(loaded);
+                        if let Some(ColumnTemplate::Attribute(key)) = plan.columns.get(template.key) {
+                            self.chain(nth, key, templates, &budget)?;
+                        }
+                    }
                     Err(Error::Engine(basalt_engine::Error::Budget { .. })) if template.join == Join::Filter => {
                         self.skipped[nth] = true;
                     }
@@ -85,11 +102,32 @@ impl Dimensions {
                 }
                 self.bytes = budget.used();
             }
-            if let Some(loaded) = slot {
+            if let Some(loaded) = &self.loaded[nth] {
                 filters.extend(selected(template, loaded));
             }
         }
         Ok(filters)
+    }
+
+    /// Finds the rows of dimension `nth` for each row of the one whose attribute its key is.
+    fn chain(
+        &mut self,
+        nth: usize,
+        key: &AttributeColumn,
+        templates: &[DimensionTemplate],
+        budget: &Budget,
+    ) -> Result<()> {
+        let (before, after) = self.loaded.split_at_mut(nth);
+        let of = before.get(key.dimension).and_then(Option::as_ref).ok_or_else(malformed)?;
+        let own = after.first_mut().and_then(Option::as_mut).ok_or_else(malformed)?;
+        let lookup = templates.get(key.dimension).ok_or_else(malformed)?.lookup;
+        let lookup = of.through.as_ref().map_or(lookup, |through| through.lookup);
+        let rows = own.index.rows_of(of.attributes.get(key.at).ok_or_else(malformed)?, budget)?;
+        for attribute in &mut own.attributes {
+            *attribute = Arc::new(attribute.through(&rows, budget)?);
+        }
+        own.through = Some(Through { lookup, rows: Arc::new(rows) });
+        Ok(())
     }
 
     pub fn lookup(&self, column: &LookupColumn) -> Result<Computed> {
@@ -97,13 +135,17 @@ impl Dimensions {
             return Ok(Computed::Native(Expr::Null));
         }
         let loaded = self.loaded.get(column.dimension).and_then(Option::as_ref).ok_or_else(malformed)?;
+        if let Some(Through { lookup, rows }) = &loaded.through {
+            return Ok(Computed::Attribute(Attribute { column: *lookup, values: rows.clone() }));
+        }
         Ok(Computed::Lookup(Lookup { column: column.column, index: loaded.index.clone() }))
     }
 
     pub fn attribute(&self, column: &AttributeColumn) -> Result<Computed> {
         let loaded = self.loaded.get(column.dimension).and_then(Option::as_ref).ok_or_else(malformed)?;
         let values = loaded.attributes.get(column.at).ok_or_else(malformed)?.clone();
-        Ok(Computed::Attribute(Attribute { column: column.column, values }))
+        let lookup = loaded.through.as_ref().map_or(column.column, |through| through.lookup);
+        Ok(Computed::Attribute(Attribute { column: lookup, values }))
     }
 }
 
@@ -116,6 +158,9 @@ fn selected(template: &DimensionTemplate, loaded: &Loaded) -> Vec<Filter> {
         Join::Inner | Join::Semi | Join::Filter => {
             if loaded.index.is_empty() {
                 return vec![Filter::Const(false)];
+            }
+            if loaded.through.is_some() {
+                return vec![test(template.lookup, Test::IsNotNull)];
             }
             if let Some(keys) = &loaded.few {
                 return vec![test(template.key, Test::In(keys.clone()))];
@@ -147,16 +192,18 @@ fn read(template: &DimensionTemplate, mut plan: Rows, budget: &Budget) -> Result
     while more {
         interrupts::check();
         let before = keys.len();
-        for _ in 0..CHUNK {
-            more = plan.next(&mut values);
-            if !more {
-                break;
-            }
-            scratch.run(|| {
+        scratch.run(|| {
+            for _ in 0..CHUNK {
+                more = plan.next(&mut values);
+                if !more {
+                    break;
+                }
+                // Not while the plan runs, which depends on them.
                 let _fixed = fixed.then(FixedSettings::new);
-                convert(template, key_type, &values, &mut codecs, &mut keys, &mut columns)
-            })?;
-        }
+                convert(template, key_type, &values, &mut codecs, &mut keys, &mut columns)?;
+            }
+            Ok::<_, Error>(())
+        })?;
         grow(&mut held, &keys[before..], columns.iter().map(|c| &c[before..]))?;
     }
     let index = KeyIndex::new(physical, &keys, budget)?;
@@ -168,7 +215,7 @@ fn read(template: &DimensionTemplate, mut plan: Rows, budget: &Budget) -> Result
         .zip(&columns)
         .map(|(a, values)| Ok(Arc::new(AttributeValues::new(a.ty.physical(), values, budget)?)))
         .collect::<Result<_>>()?;
-    Ok(Loaded { plan, rows: keys.len() as u64, index: Arc::new(index), few, attributes })
+    Ok(Loaded { plan, rows: keys.len() as u64, index: Arc::new(index), few, attributes, through: None })
 }
 
 fn convert(

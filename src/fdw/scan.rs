@@ -148,7 +148,7 @@ impl Scan {
     /// Binds parameters and chooses segments.
     fn start(&mut self) -> Result<Start> {
         let inputs = &mut self.inputs;
-        let joined = inputs.dimensions.load(&inputs.template.dimensions, guc::query_memory_limit())?;
+        let joined = inputs.dimensions.load(&inputs.template, guc::query_memory_limit())?;
         self.host.clear(&inputs.template.classes);
         for (position, column) in inputs.template.columns.iter().enumerate() {
             let before = &inputs.bound[..position];

@@ -11,9 +11,6 @@ use crate::translate::dimension::JoinClause;
 use crate::translate::shippable::Reason;
 use crate::translate::template::{FilterTemplate, Join};
 
-/// Dimensions that are estimated to have more rows are left to PostgreSQL's joins.
-const MAX_ROWS: f64 = 1_000_000.0;
-
 /// A query's FROM and WHERE.
 pub struct Tree<'p> {
     /// Relations whose rows all others are joined to, or that are joined without outer joins.
@@ -312,12 +309,6 @@ unsafe fn fit(root: *mut pg_sys::PlannerInfo, of: *mut pg_sys::RelOptInfo) -> Re
         let name = list_of((*of).relids).first().map(|r| relation_name(root, *r)).unwrap_or_default();
         if !(*of).lateral_relids.is_null() || !(*(*of).cheapest_total_path).param_info.is_null() {
             return Err(format!("{name} depends on other relations' rows"));
-        }
-        if (*of).rows > MAX_ROWS {
-            return Err(format!(
-                "{name} is estimated to have {} rows; dimensions of up to {MAX_ROWS} are looked up",
-                (*of).rows
-            ));
         }
         if pg_sys::contain_volatile_functions((*of).baserestrictinfo.cast())
             || pg_sys::contain_volatile_functions((*(*of).reltarget).exprs.cast())

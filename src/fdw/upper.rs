@@ -355,6 +355,11 @@ unsafe fn check_folds(
 /// What aggregating in the engine may cost of the rows' own scan.
 const ROW_SHARE: f64 = 0.9;
 
+/// Bytes that a key or an attribute of a dimension takes while it is read, apart from its value.
+const ATTRIBUTE: f64 = 80.0;
+/// The share of a query's memory that dimensions may have.
+const DIMENSIONS_SHARE: f64 = 0.5;
+
 /// What a step became.
 struct Pushed<'p, 's> {
     fact: *mut pg_sys::RelOptInfo,
@@ -378,12 +383,22 @@ unsafe fn add_path(
     unsafe {
         // The rows of dimensions: key and attributes.
         let (mut paths, mut looking_up): (*mut pg_sys::List, f64) = (std::ptr::null_mut(), 0.0);
+        let mut bytes = 0.0;
         for (dimension, found) in grouping.builder.dimensions.iter().zip(&found) {
             let targets: Vec<Node<'_>> =
                 [dimension.key].into_iter().chain(dimension.attributes.iter().copied()).collect();
             let path = subplan::path(root, found.relation, &targets).ok_or(subplan::NOT_PLANNED)?;
+            let width = |n: &Node<'_>| f64::from(pg_sys::get_typavgwidth(n.ty(), n.typmod()));
+            bytes += (*path).rows * targets.iter().map(|n| ATTRIBUTE + width(n)).sum::<f64>();
             looking_up += (*path).total_cost + (*path).rows * pg_sys::cpu_tuple_cost;
             paths = pg_sys::lappend(paths, path.cast());
+        }
+        let most = guc::query_memory_limit() as f64 * DIMENSIONS_SHARE;
+        if bytes > most {
+            return Err(format!(
+                "the rows of the joined tables would take about {} MB, more than half of basalt.query_memory_limit",
+                (bytes / 1e6).round()
+            ));
         }
         let estimate = |wanted: &dyn Fn(usize) -> bool| {
             let keys = grouping.outputs.iter().filter(|o| matches!(o.target, Target::Key(key) if wanted(key)));

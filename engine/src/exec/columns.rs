@@ -480,12 +480,6 @@ impl BlockScratch {
         self.columns[column].codes = (false, codes);
     }
 
-    /// Leaves values only in rows of `valid`.
-    pub fn restrict(&mut self, column: usize, valid: &Selection) {
-        let slot = &mut self.columns[column].validity;
-        *slot = slot.take().map(|known| known.and(valid));
-    }
-
     /// Notes that the buffers hold a computed column.
     pub fn computed(
         &mut self,

@@ -29,6 +29,10 @@ pub struct Attribute {
 /// Slots of a dense index: at most so many, and so many a key.
 const DENSE_SLOTS: u64 = 1 << 24;
 const DENSE_SHARE: u64 = 32;
+/// So few are dense however few keys there are.
+const FEW_SLOTS: u64 = 1 << 20;
+/// Bits of a sparse index.
+const SPARSE_BITS: u64 = 1 << 27;
 /// In a dense index: no such key.
 pub(crate) const NO_ROW: u32 = u32::MAX;
 
@@ -51,8 +55,64 @@ pub(crate) enum Rows {
     },
     /// Integers, and the order keys of floats.
     Hash(HashMap<i64, u32>),
+    /// Integers that are far from each other: bit `key - min` says whether it is worth looking.
+    Sparse {
+        min: i64,
+        bits: Vec<u64>,
+        rows: HashMap<i64, u32>,
+    },
     Wide(HashMap<i128, u32>),
     Bytes(HashMap<Box<[u8]>, u32>),
+}
+
+impl Rows {
+    /// `limits`: of the numbers.
+    fn of_numbers(numbers: &[(i64, u32)], limits: Option<(i64, i64)>, memory: &mut Reservation) -> Result<Rows> {
+        if let Some((min, max)) = limits
+            && is_dense(min, max, numbers.len())
+        {
+            let span = max.wrapping_sub(min) as usize + 1;
+            memory.grow(span * 4)?;
+            let mut rows = vec![NO_ROW; span];
+            // The first of equal keys stays.
+            for (key, row) in numbers.iter().rev() {
+                rows[key.wrapping_sub(min) as usize] = *row;
+            }
+            return Ok(Rows::Dense { min, rows });
+        }
+        let mut rows = HashMap::with_capacity(numbers.len());
+        for (key, row) in numbers {
+            rows.entry(*key).or_insert(*row);
+        }
+        match limits {
+            Some((min, max)) if (max.wrapping_sub(min) as u64) < SPARSE_BITS => {
+                let words = max.wrapping_sub(min) as usize / 64 + 1;
+                memory.grow(words * 8)?;
+                let mut bits = vec![0u64; words];
+                for (key, _) in numbers {
+                    let at = key.wrapping_sub(min) as usize;
+                    bits[at / 64] |= 1 << (at % 64);
+                }
+                Ok(Rows::Sparse { min, bits, rows })
+            }
+            _ => Ok(Rows::Hash(rows)),
+        }
+    }
+
+    /// The row of an integer, or of a float's order key; [`NO_ROW`]: none.
+    #[inline(always)]
+    pub fn of_number(&self, key: i64) -> u32 {
+        match self {
+            Rows::Dense { min, rows } => rows.get(key.wrapping_sub(*min) as usize).copied().unwrap_or(NO_ROW),
+            Rows::Sparse { min, bits, rows } => {
+                let at = key.wrapping_sub(*min) as usize;
+                let known = bits.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1);
+                if known { rows.get(&key).copied().unwrap_or(NO_ROW) } else { NO_ROW }
+            }
+            Rows::Hash(rows) => rows.get(&key).copied().unwrap_or(NO_ROW),
+            Rows::Wide(_) | Rows::Bytes(_) => NO_ROW,
+        }
+    }
 }
 
 impl PartialEq for KeyIndex {
@@ -70,31 +130,17 @@ impl KeyIndex {
         let numbered = || keys.iter().enumerate().filter(|(_, key)| !key.is_null()).map(|(row, key)| (key, row as u32));
         let rows = match physical {
             Physical::I64 | Physical::F64 => {
-                let mut found = HashMap::with_capacity(keys.len());
-                for (key, row) in numbered() {
-                    let key = match key {
-                        Value::I64(v) if physical == Physical::I64 => {
-                            let (low, high) = range.unwrap_or((*v, *v));
-                            range = Some((low.min(*v), high.max(*v)));
-                            *v
-                        }
-                        Value::F64(v) if physical == Physical::F64 => crate::exec::float_key(*v),
-                        _ => return Err(misfit()),
-                    };
-                    found.entry(key).or_insert(row);
-                }
-                match range {
-                    Some((min, max)) if is_dense(min, max, found.len()) => {
-                        let span = max.wrapping_sub(min) as usize + 1;
-                        memory.grow(span * 4)?;
-                        let mut rows = vec![NO_ROW; span];
-                        for (key, row) in &found {
-                            rows[key.wrapping_sub(min) as usize] = *row;
-                        }
-                        Rows::Dense { min, rows }
-                    }
-                    _ => Rows::Hash(found),
-                }
+                let numbers = numbered().map(|(key, row)| match key {
+                    Value::I64(v) if physical == Physical::I64 => Ok((*v, row)),
+                    Value::F64(v) if physical == Physical::F64 => Ok((crate::exec::float_key(*v), row)),
+                    _ => Err(misfit()),
+                });
+                let numbers: Vec<(i64, u32)> = numbers.collect::<Result<_>>()?;
+                let limits = numbers.iter().fold(None, |limits: Option<(i64, i64)>, (key, _)| {
+                    Some(limits.map_or((*key, *key), |(low, high)| (low.min(*key), high.max(*key))))
+                });
+                range = limits.filter(|_| physical == Physical::I64);
+                Rows::of_numbers(&numbers, limits, &mut memory)?
             }
             Physical::I128 => {
                 let mut found = HashMap::with_capacity(keys.len());
@@ -119,7 +165,7 @@ impl KeyIndex {
                 memory.resize(rows.len() * 4)?;
                 rows.iter().filter(|row| **row != NO_ROW).count()
             }
-            Rows::Hash(map) => map.len(),
+            Rows::Hash(map) | Rows::Sparse { rows: map, .. } => map.len(),
             Rows::Wide(map) => map.len(),
             Rows::Bytes(map) => map.len(),
         };
@@ -143,11 +189,38 @@ impl KeyIndex {
     pub(crate) fn rows(&self) -> &Rows {
         &self.rows
     }
+
+    /// The rows that an attribute of another relation finds as keys: an attribute of that relation, too. Errors: `Budget`.
+    pub fn rows_of(&self, keys: &AttributeValues, budget: &Budget) -> Result<AttributeValues> {
+        let found: Vec<u32> = match (&keys.held, &self.rows) {
+            (Held::Ints(held), Rows::Wide(rows)) => {
+                held.iter().map(|key| rows.get(&i128::from(*key)).copied().unwrap_or(NO_ROW)).collect()
+            }
+            (Held::Ints(held), rows) => held.iter().map(|key| rows.of_number(*key)).collect(),
+            (Held::Wide(held), Rows::Wide(rows)) => {
+                held.iter().map(|key| rows.get(key).copied().unwrap_or(NO_ROW)).collect()
+            }
+            (Held::Floats(held), rows) => held.iter().map(|key| rows.of_number(crate::exec::float_key(*key))).collect(),
+            (Held::Codes(codes, dictionary), Rows::Bytes(rows)) => {
+                let by_code: Vec<u32> = (0..dictionary.len())
+                    .map(|code| rows.get(dictionary.get(code)).copied().unwrap_or(NO_ROW))
+                    .collect();
+                codes.iter().map(|code| by_code.get(*code as usize).copied().unwrap_or(NO_ROW)).collect()
+            }
+            _ => return Err(Error::invalid("keys are of another type than their column")),
+        };
+        let known = |at: usize| keys.valid.as_ref().is_none_or(|valid| valid[at]);
+        let memory = budget.reserve(found.len() * 9)?;
+        let valid: Vec<bool> = found.iter().enumerate().map(|(at, row)| *row != NO_ROW && known(at)).collect();
+        let held = Held::Ints(found.iter().map(|row| i64::from(*row)).collect());
+        let limits = Some((0, i128::from(NO_ROW)));
+        Ok(AttributeValues { held, valid: partly(valid), limits, _memory: memory })
+    }
 }
 
 fn is_dense(min: i64, max: i64, keys: usize) -> bool {
     let span = max.wrapping_sub(min) as u64;
-    span < DENSE_SLOTS && span / DENSE_SHARE <= keys as u64
+    span < FEW_SLOTS || (span < DENSE_SLOTS && span / DENSE_SHARE <= keys as u64)
 }
 
 /// One attribute of all rows.
@@ -231,21 +304,29 @@ impl AttributeValues {
                     .collect::<Result<_>>()?,
             ),
             Physical::Bytes => {
-                let mut distinct: Vec<&[u8]> = Vec::with_capacity(values.len());
+                // Numbered as they come, the distinct ones sorted then.
+                let mut known: HashMap<&[u8], u32> = HashMap::new();
+                let mut distinct: Vec<&[u8]> = Vec::new();
+                let mut codes = Vec::with_capacity(values.len());
                 for v in values {
-                    match v {
-                        Value::Bytes(v) => distinct.push(v),
-                        Value::Null => {}
+                    codes.push(match v {
+                        Value::Bytes(v) => *known.entry(v.as_slice()).or_insert_with(|| {
+                            distinct.push(v);
+                            distinct.len() as u32 - 1
+                        }),
+                        Value::Null => u32::MAX,
                         _ => return Err(misfit()),
-                    }
+                    });
                 }
-                distinct.sort_unstable();
-                distinct.dedup();
-                let code = |v: &Value| match v {
-                    Value::Bytes(v) => distinct.binary_search(&v.as_slice()).unwrap_or(0) as u32,
-                    _ => distinct.len() as u32,
-                };
-                let codes = values.iter().map(code).collect();
+                memory.grow(distinct.len() * 40)?;
+                let mut order: Vec<u32> = (0..distinct.len() as u32).collect();
+                order.sort_unstable_by_key(|nth| distinct[*nth as usize]);
+                let mut place = vec![0u32; distinct.len()];
+                order.iter().enumerate().for_each(|(at, nth)| place[*nth as usize] = at as u32);
+                for code in &mut codes {
+                    *code = place.get(*code as usize).copied().unwrap_or(distinct.len() as u32);
+                }
+                let distinct: Vec<&[u8]> = order.iter().map(|nth| distinct[*nth as usize]).collect();
                 let bytes: usize = distinct.iter().map(|v| v.len()).sum();
                 memory.grow(bytes + distinct.len() * 4)?;
                 let mut dictionary = BytesBlock::default();
@@ -259,6 +340,35 @@ impl AttributeValues {
             }
         };
         Ok(AttributeValues { held, valid, limits, _memory: memory })
+    }
+
+    /// What the rows hold that another relation's rows refer to: `rows` is what [`KeyIndex::rows_of`] found. Errors: `Budget`.
+    pub fn through(&self, rows: &AttributeValues, budget: &Budget) -> Result<AttributeValues> {
+        let Held::Ints(found) = &rows.held else { return Err(Error::invalid("rows are numbers")) };
+        let at = |row: &i64| *row as usize;
+        let mut memory = budget.reserve(found.len() * 17)?;
+        let held = match &self.held {
+            Held::Ints(held) => Held::Ints(found.iter().map(|r| held.get(at(r)).copied().unwrap_or(0)).collect()),
+            Held::Wide(held) => Held::Wide(found.iter().map(|r| held.get(at(r)).copied().unwrap_or(0)).collect()),
+            Held::Floats(held) => Held::Floats(found.iter().map(|r| held.get(at(r)).copied().unwrap_or(0.0)).collect()),
+            Held::Codes(codes, dictionary) => {
+                memory.grow(dictionary.data.len() + dictionary.ends.len() * 4)?;
+                let null = dictionary.len() as u32;
+                let valid = rows.valid.as_deref();
+                let code = |(nth, r): (usize, &i64)| match valid {
+                    Some(valid) if !valid[nth] => null,
+                    _ => codes.get(at(r)).copied().unwrap_or(null),
+                };
+                Held::Codes(found.iter().enumerate().map(code).collect(), dictionary.clone())
+            }
+        };
+        let valid = found.iter().enumerate().map(|(nth, r)| {
+            rows.valid.as_ref().is_none_or(|valid| valid[nth])
+                && self.valid.as_ref().is_none_or(|valid| valid.get(at(r)).copied().unwrap_or(false))
+        });
+        // Rows that find nothing hold zeros.
+        let limits = self.limits.map(|(low, high)| (low.min(0), high.max(0)));
+        Ok(AttributeValues { held, valid: partly(valid.collect()), limits, _memory: memory })
     }
 
     /// Smallest and largest number that there is, and whether NaN may be among them.
@@ -286,6 +396,11 @@ impl AttributeValues {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// `None` if all is valid.
+fn partly(valid: Vec<bool>) -> Option<Vec<bool>> {
+    valid.contains(&false).then_some(valid)
 }
 
 /// Smallest and largest; of no value zeros.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::columns::{BlockScratch, Kind, SegmentView};
 use super::super::like::value;
+use super::Space;
 use crate::exec::bits::{Bits, Selection};
 use crate::plan::{Attribute, AttributeValues, Held, KeyIndex, Limits, Lookup, NO_ROW, Rows};
 use crate::segment::BytesBlock;
@@ -73,17 +74,20 @@ impl LookupTable {
         let found = &mut space.ints;
         found.clear();
         match (self.index.rows(), view.columns[source].kind) {
-            (Rows::Dense { min, rows }, Kind::I64 | Kind::IntCodes) => {
-                let keys = scratch.ints(view, source)?;
-                let find = |key: &i64| rows.get(key.wrapping_sub(*min) as usize).copied().unwrap_or(NO_ROW);
-                found.extend(keys.iter().map(|key| i64::from(find(key))));
-            }
-            (Rows::Hash(rows), kind) => {
+            (rows @ (Rows::Dense { .. } | Rows::Sparse { .. } | Rows::Hash(_)), kind) if kind != Kind::Codes => {
                 let keys = match kind {
                     Kind::F64 => scratch.float_keys(view, source)?,
-                    _ => scratch.ints(view, source)?,
+                    Kind::I64 | Kind::IntCodes => scratch.ints(view, source)?,
+                    _ => return Err(misfit()),
                 };
-                found.extend(keys.iter().map(|key| i64::from(rows.get(key).copied().unwrap_or(NO_ROW))));
+                match rows {
+                    // The common case without a look at the kind for each key.
+                    Rows::Dense { min, rows } => {
+                        let of = |key: &i64| rows.get(key.wrapping_sub(*min) as usize).copied().unwrap_or(NO_ROW);
+                        found.extend(keys.iter().map(|key| i64::from(of(key))));
+                    }
+                    rows => found.extend(keys.iter().map(|key| i64::from(rows.of_number(*key)))),
+                }
             }
             (Rows::Wide(rows), Kind::I128) => {
                 let keys = scratch.wide(view, source)?;
@@ -149,12 +153,12 @@ impl AttributeTable {
         scratch.compute(view, self.source, rows)?;
         let known = scratch.known_rows(self.source);
         let valid = scratch.validity(view, self.source)?.clone();
-        let (mut slots, codes) = scratch.take_slots(column);
-        slots.clear();
-        slots.extend(scratch.ints(view, self.source)?.iter().map(|row| *row as u32));
-        fetch(&self.values, slots.iter().copied(), codes, view, scratch, column, &known)?;
-        scratch.restrict(column, &valid);
+        let (slots, mut codes) = scratch.take_slots(column);
         scratch.keep_slots(column, slots);
+        let mut space = scratch.take_space(column);
+        let found = scratch.ints(view, self.source)?;
+        let own = gather(&self.values, found.iter().map(|row| *row as u32), &mut space, &mut codes);
+        put(&self.values, space, codes, view, scratch, column, known, own.and(&valid));
         Ok(())
     }
 }
@@ -170,19 +174,32 @@ pub(super) fn fetch(
     column: usize,
     known: &Selection,
 ) -> Result<()> {
+    let mut space = scratch.take_space(column);
+    let valid = gather(values, rows, &mut space, &mut codes);
+    put(values, space, codes, view, scratch, column, known.clone(), valid);
+    Ok(())
+}
+
+/// Collects the values of these rows; returns where they are not NULL.
+fn gather(
+    values: &AttributeValues,
+    rows: impl ExactSizeIterator<Item = u32> + Clone,
+    space: &mut Space,
+    codes: &mut Vec<u32>,
+) -> Selection {
     let valid = match &values.valid {
         None => Selection::All,
         Some(valid) => {
             let mut bits = Bits::zeros(rows.len());
-            for (i, row) in rows.clone().enumerate() {
-                if valid.get(row as usize).copied().unwrap_or(false) {
-                    bits.set(i);
-                }
+            let mut each = rows.clone();
+            for word in bits.words_mut() {
+                let known = each.by_ref().take(64).enumerate();
+                *word = known
+                    .fold(0, |word, (i, row)| word | u64::from(valid.get(row as usize).copied().unwrap_or(false)) << i);
             }
             Selection::of(bits)
         }
     };
-    let mut space = scratch.take_space(column);
     codes.clear();
     match &values.held {
         Held::Ints(held) => {
@@ -202,9 +219,22 @@ pub(super) fn fetch(
             codes.extend(rows.map(|row| held.get(row as usize).copied().unwrap_or(null)));
         }
     }
+    valid
+}
+
+#[allow(clippy::too_many_arguments)]
+fn put(
+    values: &AttributeValues,
+    space: Space,
+    codes: Vec<u32>,
+    view: &SegmentView<'_>,
+    scratch: &mut BlockScratch,
+    column: usize,
+    known: Selection,
+    valid: Selection,
+) {
     scratch.put_space(column, space);
     scratch.put_codes(column, codes);
     let narrow = matches!(values.held, Held::Ints(_));
-    scratch.computed(view, column, known.clone(), valid, narrow, values.limits);
-    Ok(())
+    scratch.computed(view, column, known, valid, narrow, values.limits);
 }
