@@ -72,7 +72,7 @@ class Both:
         """Assert that both answer alike; returns the answer."""
         expected, got = self.answer("heap", sql, parameters), self.answer("store", sql, parameters)
         if isinstance(expected, str) or isinstance(got, str):
-            assert expected == got, f"{sql}\nheap: {expected}\nbasalt: {got}"
+            assert expected == got, f"{sql}\nheap: {str(expected)[:1000]}\nbasalt: {str(got)[:1000]}"
             return expected
         if not ordered:
             expected, got = sorted(expected, key=order), sorted(got, key=order)

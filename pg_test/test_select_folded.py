@@ -12,6 +12,9 @@ string_agg(y, '\\x00'::bytea ORDER BY i)
 array_agg(n ORDER BY i)
 array_agg(n ORDER BY n DESC NULLS LAST)
 array_agg(DISTINCT s)
+array_agg(f ORDER BY i)::text
+string_agg(f::text, ',' ORDER BY i) FILTER (WHERE f < 1)
+array_agg(r ORDER BY r, i)::text
 array_agg(DISTINCT e ORDER BY e DESC)
 array_agg(a ORDER BY i) FILTER (WHERE a IS NOT NULL AND k = '10.0.1.1')
 array_agg(j ORDER BY i) FILTER (WHERE i < 50)
@@ -161,17 +164,6 @@ def test_refused_with_a_reason_and_right(both, query, reason):
     assert reason in both.reason(query)
 
 
-def test_too_many_values_for_the_memory_are_left_to_postgresql(both):
-    query = "SELECT i, b, string_agg(x, ',' ORDER BY i), string_agg(t, ',' ORDER BY i) FROM {t} GROUP BY i, b"
-    both.execute("SET basalt.query_memory_limit = '8MB'")
-    try:
-        both.same(query)
-        assert "basalt.query_memory_limit" in both.reason(query)
-        both.pushed("SELECT e, string_agg(DISTINCT v, ',') FROM {t} GROUP BY e")
-    finally:
-        both.execute("RESET basalt.query_memory_limit")
-
-
 def test_in_cursors_rescans_and_parameters(both):
     both.pushed("SELECT q, (SELECT string_agg(v, ',' ORDER BY i) FROM {t} WHERE n = q) FROM generate_series(-5, 5) q")
     both.pushed("SELECT q, (SELECT string_agg(v || q, ',' ORDER BY i) FROM {t} WHERE n = 5) FROM generate_series(-5, 5) q")
@@ -193,6 +185,12 @@ def test_in_cursors_rescans_and_parameters(both):
         if schema == "heap":
             kept = rows
     assert kept == rows
+
+
+@pytest.mark.parametrize("call", ["min(f)", "max(f)", "min(r)", "max(r)", "min(DISTINCT f)", "(array_agg(DISTINCT f))[1]", "percentile_disc(0.5) WITHIN GROUP (ORDER BY f)"])
+def test_zeros_keep_their_sign(both, call):
+    both.pushed(f"SELECT ({call})::text FROM {{t}} WHERE i % 10 = 1 AND i % 9 = 1")
+    both.pushed(f"SELECT i, ({call})::text FROM {{t}} WHERE f = 0 AND r = 0 GROUP BY i")
 
 
 def test_errors_are_postgresqls(both):

@@ -1,40 +1,38 @@
 //! Aggregates that PostgreSQL computes from what the engine counts: each distinct combination of values in each group.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::rc::Rc;
 
-use basalt_engine::exec::AggregateResult;
-use basalt_engine::types::Value;
-use basalt_engine::{Budget, Reservation};
+use basalt_engine::Budget;
 use pgrx::pg_sys::Datum;
 
+use super::combinations::Combinations;
 use super::scan::Inputs;
-use super::sets::Combined;
+use super::sets::Part;
 use crate::error::{Error, Result};
 use crate::pg::fold::{Batch, Call, Feed, FeedColumn, Fold};
-use crate::pg::settings::FixedSettings;
 use crate::pg::values::Codec;
 use crate::translate::template::{ColumnTemplate, FoldTemplate, GroupsTemplate, Target};
-
-/// Rows converted at a time.
-const BATCH: usize = 1024;
 
 /// A fold's results, group after group.
 pub struct Folded {
     fold: Fold,
+    feed: Rc<RefCell<Combinations>>,
+    /// Which of a part's further executions is read.
+    number: usize,
+    begun: bool,
     /// Results of the groups that are being shown, by call.
     columns: Vec<Vec<Option<Datum>>>,
     shown: std::ops::Range<usize>,
 }
 
 impl Folded {
-    /// Fold number `number` of the plan, `template`, over the combinations that each root counted.
+    /// Fold number `number` of the plan, `template`.
     pub fn new(
         number: usize,
         template: &FoldTemplate,
         inputs: &Inputs,
         GroupsTemplate { targets, localized, .. }: &GroupsTemplate,
-        counted: Vec<AggregateResult>,
-        groups: &Combined,
         budget: &Budget,
     ) -> Result<Folded> {
         let evaluator = inputs.expressions.evaluator();
@@ -70,10 +68,25 @@ impl Folded {
             let column = inputs.columns.iter().position(|c| c.id == schema.columns[of].id)?;
             template.columns.iter().position(|c| *c == column)
         };
-        let feed = Combinations::new(counted, groups, template.once, codecs, budget)?;
+        let feed = Rc::new(RefCell::new(Combinations::new(codecs, template.once, budget, *evaluator)));
         let width = calls.len();
-        let fold = Fold::new(evaluator, &calls, &columns, &position, Box::new(feed))?;
-        Ok(Folded { fold, columns: vec![Vec::new(); width], shown: 0..0 })
+        let fold = Fold::new(evaluator, &calls, &columns, &position, Box::new(Shared(feed.clone())))?;
+        Ok(Folded { fold, feed, number, begun: false, columns: vec![Vec::new(); width], shown: 0..0 })
+    }
+
+    /// Lets go of the part.
+    pub fn release(&mut self) {
+        self.feed.borrow_mut().release();
+    }
+
+    /// Turns to the groups of a part.
+    pub fn begin(&mut self, part: &Rc<Part>) -> Result<()> {
+        self.shown = 0..0;
+        self.feed.borrow_mut().begin(part.clone(), self.number)?;
+        if std::mem::replace(&mut self.begun, true) {
+            self.fold.rewind();
+        }
+        Ok(())
     }
 
     /// Results of call `nth` for `groups`, which follow those asked for before; copied into the current memory context.
@@ -93,130 +106,21 @@ impl Folded {
         self.columns.get_mut(nth).map(std::mem::take).ok_or_else(malformed)
     }
 
-    pub fn rewind(&mut self) {
-        self.shown = 0..0;
-        self.fold.rewind();
-    }
-
     pub fn end(self) {
         self.fold.end();
     }
 }
 
-/// The combinations in order of their groups.
-struct Combinations {
-    /// One a root of grouping sets: its keys, then the values; the aggregate counts rows.
-    counted: Vec<AggregateResult>,
-    /// Rows of `counted`, group by group; those of group `g` end at `ends[g]`.
-    rows: Vec<u32>,
-    ends: Vec<usize>,
-    /// (first group that is not of it, root, number of its keys), one a grouping set.
-    spans: Vec<(usize, usize, usize)>,
-    once: bool,
-    codecs: Vec<Codec>,
-    group: usize,
-    /// Position in `rows` of the next; `begun`: the group's own row was given.
-    at: usize,
-    begun: bool,
-    _memory: Reservation,
-}
+/// What the fold's node reads.
+struct Shared(Rc<RefCell<Combinations>>);
 
-impl Combinations {
-    fn new(
-        counted: Vec<AggregateResult>,
-        groups: &Combined,
-        once: bool,
-        codecs: Vec<Codec>,
-        budget: &Budget,
-    ) -> Result<Combinations> {
-        let total: usize = groups.spans.iter().map(|s| counted[s.root].groups).sum();
-        let mut memory = budget.reserve(total * 8 + groups.result.groups * 8)?;
-        let mut of = Vec::with_capacity(total);
-        let mut spans = Vec::new();
-        for span in &groups.spans {
-            let found = &counted[span.root];
-            let root_keys = found.keys.len() - codecs.len();
-            spans.push((span.groups.end, span.root, root_keys));
-            let mut key = Vec::new();
-            let mut known: HashMap<Vec<u8>, u32> = HashMap::new();
-            let mut held = budget.reserve(0)?;
-            for group in span.groups.clone() {
-                key.clear();
-                span.set.iter().for_each(|k| groups.result.keys[*k].values[group].encode(&mut key));
-                held.grow(key.len() + 64)?;
-                known.insert(key.clone(), group as u32);
-            }
-            // Where the set's keys stand among the root's.
-            let root = groups.spans.iter().find(|s| s.root == span.root).ok_or_else(malformed)?;
-            let places: Vec<usize> = span.set.iter().filter_map(|k| root.set.iter().position(|r| r == k)).collect();
-            for row in 0..found.groups {
-                key.clear();
-                places.iter().for_each(|place| found.keys[*place].values[row].encode(&mut key));
-                of.push(*known.get(&key).ok_or_else(malformed)?);
-                if row % 65_536 == 65_535 {
-                    crate::pg::interrupts::check();
-                }
-            }
-        }
-        // Sorted by counting.
-        let mut ends = vec![0usize; groups.result.groups];
-        of.iter().for_each(|group| ends[*group as usize] += 1);
-        let mut start = 0;
-        for end in &mut ends {
-            (start, *end) = (start + *end, start);
-        }
-        let mut rows = vec![0u32; total];
-        let mut place = 0;
-        for span in &groups.spans {
-            for row in 0..counted[span.root].groups {
-                let end = &mut ends[of[place] as usize];
-                rows[*end] = row as u32;
-                *end += 1;
-                place += 1;
-            }
-        }
-        drop(of);
-        memory.resize(total * 4 + ends.len() * 8)?;
-        Ok(Combinations { counted, rows, ends, spans, once, codecs, group: 0, at: 0, begun: false, _memory: memory })
-    }
-}
-
-impl Feed for Combinations {
+impl Feed for Shared {
     fn fill(&mut self, batch: &mut Batch) -> Result<()> {
-        let _fixed = self.codecs.iter().any(Codec::needs_fixed_settings).then(FixedSettings::new);
-        while batch.len() < BATCH && self.group < self.ends.len() {
-            if !self.begun {
-                batch.begin_group(self.group as u32);
-                self.begun = true;
-                continue;
-            }
-            if self.at >= self.ends[self.group] {
-                (self.group, self.begun) = (self.group + 1, false);
-                continue;
-            }
-            let (_, root, keys) =
-                self.spans.iter().find(|(end, ..)| self.group < *end).copied().ok_or_else(malformed)?;
-            let (found, row) = (&self.counted[root], self.rows[self.at] as usize);
-            let count = match found.aggregates.first().and_then(|c| c.values.get(row)) {
-                Some(Value::I64(count)) => *count as u64,
-                _ => return Err(malformed()),
-            };
-            self.at += 1;
-            // Without keys and columns there is a combination although no row was selected.
-            if count == 0 {
-                continue;
-            }
-            batch.begin_row(self.group as u32, if self.once { 1 } else { count });
-            for (codec, column) in self.codecs.iter_mut().zip(&found.keys[keys..]) {
-                let (datum, null) = codec.to_datum(&column.values[row])?;
-                batch.push(datum, null);
-            }
-        }
-        Ok(())
+        self.0.borrow_mut().fill(batch)
     }
 
     fn rewind(&mut self) {
-        (self.group, self.at, self.begun) = (0, 0, false);
+        self.0.borrow_mut().rewind();
     }
 }
 

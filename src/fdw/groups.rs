@@ -1,20 +1,24 @@
 //! Pushed aggregation: computed whole when the first group is asked for.
 
-use basalt_engine::exec::{AggregateExecution, AggregateResult, DerivedKeys, ExecStatistics, Parts};
-use basalt_engine::plan::{AggregateCall, AggregateFunction, AggregateQuery, Filter, Host, Key, OrderId};
+use std::rc::Rc;
+
+use basalt_engine::Budget;
+use basalt_engine::exec::{AggregateExecution, AggregateResult, DerivedKeys, ExecStatistics, SpillHash};
+use basalt_engine::plan::{AggregateCall, AggregateFunction, AggregateQuery, Filter, Host, Key, OrderId, Top};
 use basalt_engine::segment::SegmentStatistics;
 use basalt_engine::types::{ColumnId, Value};
 use pgrx::pg_sys::Datum;
 
 use super::chunk::{CHUNK_ROWS, Chunk, Column};
+use super::combinations;
 use super::fold::Folded;
 use super::keys;
 use super::order;
 use super::scan::{Inputs, Start};
-use super::sets::{Combined, Layout};
+use super::sets::{Layout, Part, Sets};
+use super::temporary::Files;
 use crate::error::{Error, Result};
 use crate::pg::settings::FixedSettings;
-use crate::pg::spill::TemporaryFile;
 use crate::pg::values::Codec;
 use crate::translate::bind;
 use crate::translate::finish;
@@ -23,35 +27,30 @@ use crate::translate::template::{Finish, Function, GroupsTemplate, KeyTemplate, 
 use crate::translate::time::BucketValues;
 
 pub struct Groups {
-    groups: Combined,
-    /// Of groups that did not fit in memory: the other parts.
-    spilled: Option<Spilled>,
+    sets: Sets,
+    /// The groups that are being shown.
+    part: Option<Rc<Part>>,
     folds: Vec<Folded>,
+    /// Aggregates that count the distinct values which a part's further executions found.
+    counted: Vec<Counted>,
     outputs: Vec<Output>,
-    /// Groups to show, and how many were converted.
+    /// Groups of the part to show, and how many were converted.
     count: usize,
     done: usize,
+    drop_empty: bool,
+    budget: Budget,
     pub statistics: ExecStatistics,
     /// Statistics of the scanned segments, for what they tell about infinite inputs.
     scanned: Vec<std::sync::Arc<SegmentStatistics>>,
 }
 
-/// Groups in a temporary file.
-struct Spilled {
-    parts: Parts,
-    file: TemporaryFile,
-    layout: Layout,
-    keys: usize,
-    derived: DerivedKeys,
-}
-
-impl Spilled {
-    fn next(&mut self, host: &mut PgHost) -> Result<Option<Combined>> {
-        let part = self.parts.next(host);
-        self.file.conclude();
-        let part = host.conclude(part)?;
-        part.map(|part| self.layout.single(self.derived.expand(part), self.keys)).transpose()
-    }
+/// A `count(DISTINCT)` of which memory does not hold all values.
+struct Counted {
+    aggregate: usize,
+    /// Which of a part's further executions has the values.
+    other: usize,
+    /// Of the groups that are being shown.
+    counts: Vec<i64>,
 }
 
 /// What a float sum is of.
@@ -97,100 +96,35 @@ impl Groups {
         chunk: &mut Chunk,
         host: &mut PgHost,
     ) -> Result<Groups> {
-        let mut bound_keys = Vec::new();
+        let mut bound = Bound { keys: Vec::new(), aggregates: Vec::new(), folds: Vec::new(), top: None };
         let mut buckets: Vec<Option<BucketValues>> = Vec::new();
         for key in &groups.keys {
             let (key, values) = keys::bind(key, &start, inputs, host)?;
-            bound_keys.push(key);
+            bound.keys.push(key);
             buckets.push(values);
         }
-        let aggregates = groups
-            .aggregates
-            .iter()
-            .map(|a| {
-                let filter = bind::bind(&a.filter, &inputs.bound, &inputs.expressions, host)?;
-                Ok(AggregateCall { function: function(a.function), filter })
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let top = order::bind(groups, inputs)?;
-        let scanned = start.segments.iter().map(|s| s.statistics.clone()).collect();
-        let layout = Layout::new(&groups.sets);
-        let counting = AggregateCall { function: AggregateFunction::CountStar, filter: Filter::Const(true) };
-        let query = |root: &[usize], columns: &[usize], filter: Filter, aggregates: Vec<AggregateCall>| {
-            let keys = root.iter().filter_map(|key| bound_keys.get(*key).cloned());
-            let keys = keys.chain(columns.iter().map(|c| Key::Column(*c))).collect();
-            AggregateQuery { columns: inputs.columns.clone(), filter, keys, aggregates }
-        };
-        // Grouping sets and folds need all groups at once.
-        let file = (layout.is_single() && groups.folds.is_empty() && !groups.drop_empty).then(|| {
-            let _guard = inputs.expressions.evaluator().in_query_context();
-            TemporaryFile::new()
-        });
-        let (mut executions, mut derived) = (Vec::new(), None);
-        for root in &layout.roots {
-            let mut query = query(root, &[], start.filter.clone(), aggregates.clone());
-            executions.push(match &file {
-                Some(file) => {
-                    let derived = derived.insert(DerivedKeys::new(&mut query));
-                    let execution = AggregateExecution::new(query, start.options.clone())?;
-                    execution.with_checks(derived.columns()).with_spill(Box::new(file.clone()))
-                }
-                None => AggregateExecution::new(query, start.options.clone())?,
-            });
+        for aggregate in &groups.aggregates {
+            let filter = bind::bind(&aggregate.filter, &inputs.bound, &inputs.expressions, host)?;
+            bound.aggregates.push(AggregateCall { function: function(aggregate.function), filter });
         }
         for fold in &groups.folds {
             let filter = match &fold.filter {
                 Some(filter) => bind::bind(filter, &inputs.bound, &inputs.expressions, host)?,
                 None => Filter::Const(true),
             };
-            let filter = match filter {
-                Filter::Const(true) => start.filter.clone(),
-                other => Filter::And(vec![start.filter.clone(), other]),
-            };
-            for root in &layout.roots {
-                let query = query(root, &fold.columns, filter.clone(), vec![counting.clone()]);
-                executions.push(AggregateExecution::new(query, start.options.clone())?);
-            }
+            bound.folds.push(filter);
         }
-        let done = keys::scan(&mut executions, &start, host);
-        file.iter().for_each(TemporaryFile::conclude);
-        done?;
-        let mut statistics = executions.first().map(AggregateExecution::statistics).cloned().unwrap_or_default();
-        // Those of other grouping sets, and for folds, read the same rows.
-        for more in executions.iter().skip(1).map(AggregateExecution::statistics) {
-            statistics.bytes_touched += more.bytes_touched;
-            statistics.merging += more.merging;
-        }
-        let merging = host.clock();
-        let counting = executions.split_off(layout.roots.len());
-        let mut counted = Vec::with_capacity(counting.len());
-        for execution in counting {
-            let result = execution.finish(host);
-            counted.push(host.conclude(result)?);
-        }
-        let keys = groups.keys.len();
-        let (combined, spilled) = match (file, executions.pop(), derived) {
-            (Some(file), Some(execution), Some(derived)) => {
-                let parts = execution.finish_parts(top.map(|top| derived.top(top)), host);
-                file.conclude();
-                let layout = Layout::new(&groups.sets);
-                let mut spilled = Spilled { parts: host.conclude(parts)?, file, layout, keys, derived };
-                let combined = spilled.next(host)?.ok_or_else(malformed)?;
-                (combined, spilled.parts.is_spilled().then_some(spilled))
-            }
-            (_, last, _) => {
-                executions.extend(last);
-                (layout.finish(executions, keys, top.as_ref(), host)?, None)
-            }
+        bound.top = order::bind(groups, inputs)?;
+        let scanned = start.segments.iter().map(|s| s.statistics.clone()).collect();
+        let (sets, counted, statistics) = match bound.run(&start, groups, inputs, false, host)? {
+            Some(done) => done,
+            // Sets of distinct values that memory does not hold are divided as groups are.
+            None => bound.run(&start, groups, inputs, true, host)?.ok_or_else(malformed)?,
         };
-        statistics.merging += merging.and_then(|begin| host.clock()?.checked_sub(begin)).unwrap_or_default();
-        let mut folds = Vec::new();
-        let mut counted = counted.into_iter();
-        for (number, fold) in groups.folds.iter().enumerate() {
-            let of_roots = counted.by_ref().take(layout.roots.len()).collect();
-            let budget = &start.options.budget;
-            folds.push(Folded::new(number, fold, inputs, groups, of_roots, &combined, budget)?);
-        }
+        let budget = start.options.budget.clone();
+        let folds = groups.folds.iter().enumerate();
+        let folds = folds.map(|(number, fold)| Folded::new(number, fold, inputs, groups, &budget));
+        let folds = folds.collect::<Result<Vec<_>>>()?;
         // Classes have their values once all were seen.
         for (key, values) in groups.keys.iter().zip(&mut buckets) {
             if let KeyTemplate::Class { class, .. } = key {
@@ -199,36 +133,43 @@ impl Groups {
         }
         let outputs = outputs(groups, inputs, buckets)?;
         chunk.set_columns(0..outputs.len());
-        let mut count = combined.result.groups;
-        if groups.drop_empty && no_rows(&combined.result) {
-            count = 0;
-        }
-        Ok(Groups { groups: combined, spilled, folds, outputs, count, done: 0, statistics, scanned })
+        let drop_empty = groups.drop_empty;
+        let (part, count, done) = (None, 0, 0);
+        Ok(Groups { sets, part, folds, counted, outputs, count, done, drop_empty, budget, statistics, scanned })
     }
 
     pub fn rewind(&mut self) {
-        self.done = 0;
-        if let Some(spilled) = &mut self.spilled {
-            // The first part comes when it is asked for.
-            spilled.parts.rewind();
-            self.count = 0;
-        }
-        self.folds.iter_mut().for_each(Folded::rewind);
+        self.sets.rewind();
+        (self.part, self.count, self.done) = (None, 0, 0);
     }
 
     pub fn end(self) {
-        self.spilled.iter().for_each(|spilled| spilled.file.close());
         self.folds.into_iter().for_each(Folded::end);
+        self.sets.end();
+    }
+
+    /// Turns to the next part; false at the end.
+    fn advance(&mut self, host: &mut PgHost) -> Result<bool> {
+        // Memory for the next one.
+        self.part = None;
+        self.folds.iter_mut().for_each(Folded::release);
+        let Some(part) = self.sets.next(host)? else { return Ok(false) };
+        for counted in &mut self.counted {
+            counted.counts = combinations::count_values(&part, counted.other, &self.budget, host)?;
+        }
+        self.folds.iter_mut().try_for_each(|fold| fold.begin(&part))?;
+        self.done = 0;
+        self.count = if self.drop_empty && no_rows(&part.result) { 0 } else { part.result.groups };
+        self.part = Some(part);
+        Ok(true)
     }
 
     /// Gets groups to fill a chunk with, if there are any.
     pub fn prepare(&mut self, host: &mut PgHost) -> Result<()> {
         while self.done >= self.count {
-            let Some(part) = self.spilled.as_mut().map(|s| s.next(host)).transpose()?.flatten() else {
+            if !self.advance(host)? {
                 break;
-            };
-            (self.done, self.count) = (0, part.result.groups);
-            self.groups = part;
+            }
         }
         Ok(())
     }
@@ -239,13 +180,108 @@ impl Groups {
             return Ok(false);
         }
         let range = self.done..self.count.min(self.done + CHUNK_ROWS);
-        let Groups { groups, folds, outputs, scanned, .. } = self;
+        let Groups { part, folds, counted, outputs, scanned, .. } = self;
+        let part = part.as_ref().ok_or_else(malformed)?;
         chunk.fill(range.len(), |i, column| {
             let output = outputs.get_mut(i).ok_or_else(malformed)?;
-            output.convert(groups, folds, scanned, range.clone(), column)
+            output.convert(part, folds, counted, scanned, range.clone(), column)
         })?;
         self.done = range.end;
         Ok(true)
+    }
+}
+
+/// What is asked of the engine.
+struct Bound {
+    keys: Vec<Key>,
+    aggregates: Vec<AggregateCall>,
+    /// FILTERs of the folds.
+    folds: Vec<Filter>,
+    top: Option<Top>,
+}
+
+impl Bound {
+    /// Scans and finishes. `apart`: distinct values are counted from groups of their own. `None`: they have to be.
+    #[allow(clippy::type_complexity)]
+    fn run(
+        &self,
+        start: &Start,
+        groups: &GroupsTemplate,
+        inputs: &Inputs,
+        apart: bool,
+        host: &mut PgHost,
+    ) -> Result<Option<(Sets, Vec<Counted>, ExecStatistics)>> {
+        let counting = AggregateCall { function: AggregateFunction::CountStar, filter: Filter::Const(true) };
+        let narrowed = |filter: &Filter| match filter {
+            Filter::Const(true) => start.filter.clone(),
+            other => Filter::And(vec![start.filter.clone(), other.clone()]),
+        };
+        // Columns, filter and aggregates of each execution over the keys of a set.
+        let mut aggregates = self.aggregates.clone();
+        let mut further: Vec<(Vec<Key>, Filter)> = Vec::new();
+        for (fold, filter) in groups.folds.iter().zip(&self.folds) {
+            further.push((fold.columns.iter().map(|c| Key::Exact(*c)).collect(), narrowed(filter)));
+        }
+        let mut counted = Vec::new();
+        let distinct = |call: &AggregateCall| match call.function {
+            AggregateFunction::CountDistinct(column) => Some(column),
+            _ => None,
+        };
+        let divisible = self.aggregates.iter().any(|call| distinct(call).is_some());
+        if apart {
+            for (aggregate, call) in aggregates.iter_mut().enumerate() {
+                let Some(column) = distinct(call) else { continue };
+                call.function = AggregateFunction::Count(column);
+                counted.push(Counted { aggregate, other: further.len(), counts: Vec::new() });
+                further.push((vec![Key::Column(column)], narrowed(&call.filter)));
+            }
+        }
+        let hash = SpillHash::default();
+        let mut files = Files::new(*inputs.expressions.evaluator());
+        let layout = Layout::new(&groups.sets);
+        let mut roots = Vec::with_capacity(layout.roots.len());
+        let (mut derived, simple) = (None, layout.is_single() && further.is_empty());
+        for root in &layout.roots {
+            let keys: Vec<Key> = root.iter().filter_map(|key| self.keys.get(*key).cloned()).collect();
+            let mut add = |own: &[Key], filter: &Filter, aggregates: Vec<AggregateCall>| {
+                let keys: Vec<Key> = keys.iter().chain(own).cloned().collect();
+                let (columns, filter) = (inputs.columns.clone(), filter.clone());
+                let mut query = AggregateQuery { columns, filter, keys, aggregates };
+                let derived = simple.then(|| &*derived.insert(DerivedKeys::new(&mut query)));
+                let (leading, checks) =
+                    (root.len().min(query.keys.len()), derived.map_or(&[][..], DerivedKeys::columns));
+                let execution = AggregateExecution::new(query, start.options.clone())?.with_checks(checks);
+                Ok::<_, Error>(execution.with_spill(files.add(), leading, &hash))
+            };
+            let mut executions = vec![add(&[], &start.filter, aggregates.clone())?];
+            for (own, filter) in &further {
+                executions.push(add(own, filter, vec![counting.clone()])?);
+            }
+            roots.push(executions);
+        }
+        let done = keys::scan(roots.iter_mut().flatten(), start, host);
+        files.conclude();
+        let short = matches!(done, Err(Error::Engine(basalt_engine::Error::Budget { .. })));
+        let spilled = roots.iter().any(|root| root.first().is_some_and(AggregateExecution::has_spilled));
+        if divisible && !apart && (short || spilled) {
+            files.close();
+            return Ok(None);
+        }
+        done?;
+        let mut all = roots.iter().flatten().map(AggregateExecution::statistics);
+        let mut statistics = all.next().cloned().unwrap_or_default();
+        // Those of other grouping sets, and for folds, read the same rows.
+        for more in all {
+            statistics.bytes_touched += more.bytes_touched;
+            statistics.merging += more.merging;
+        }
+        let merging = host.clock();
+        // An order by counts that are not known yet needs all groups.
+        let top = self.top.clone().filter(|_| !apart);
+        let top = top.map(|top| derived.as_ref().map_or_else(|| top.clone(), |derived| derived.top(top.clone())));
+        let sets = layout.finish(roots, self.keys.len(), top, derived, files, host)?;
+        statistics.merging += merging.and_then(|begin| host.clock()?.checked_sub(begin)).unwrap_or_default();
+        Ok(Some((sets, counted, statistics)))
     }
 }
 
@@ -317,20 +353,18 @@ fn outputs(groups: &GroupsTemplate, inputs: &Inputs, mut buckets: Vec<Option<Buc
 impl Output {
     fn convert(
         &mut self,
-        groups: &Combined,
+        part: &Part,
         folds: &mut [Folded],
+        counted: &[Counted],
         scanned: &[std::sync::Arc<SegmentStatistics>],
         range: std::ops::Range<usize>,
         column: &mut Column,
     ) -> Result<()> {
-        let result = &groups.result;
+        let result = &part.result;
         match self {
             Output::Grouping { keys } => {
-                for group in range {
-                    let span = groups.spans.iter().find(|s| group < s.groups.end).ok_or_else(malformed)?;
-                    let bits = keys.iter().fold(0i32, |bits, k| bits << 1 | i32::from(!span.set.contains(k)));
-                    column.push(Some(Datum::from(bits)));
-                }
+                let bits = keys.iter().fold(0i32, |bits, k| bits << 1 | i32::from(!part.set.contains(k)));
+                range.for_each(|_| column.push(Some(Datum::from(bits))));
             }
             Output::Folded { fold, nth } => {
                 let fold = folds.get_mut(*fold).ok_or_else(malformed)?;
@@ -361,6 +395,11 @@ impl Output {
             Output::Aggregate { position, finish, codec, input, decimals } => {
                 let _fixed = codec.as_ref().is_some_and(Codec::needs_fixed_settings).then(FixedSettings::new);
                 let values = result.aggregates.get(*position).ok_or_else(malformed)?;
+                if let Some(counted) = counted.iter().find(|c| c.aggregate == *position) {
+                    let counts = counted.counts.get(range).ok_or_else(malformed)?;
+                    counts.iter().for_each(|count| column.push(Some(Datum::from(*count))));
+                    return Ok(());
+                }
                 let decimals = decimals.map(|d| result.aggregates.get(d).ok_or_else(malformed)).transpose()?;
                 for i in range {
                     let shown = match decimals.map(|d| d.values.get(i)) {

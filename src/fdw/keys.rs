@@ -9,6 +9,7 @@ use basalt_engine::types::Value;
 use super::prune;
 use super::scan::{Inputs, Start};
 use crate::catalog::cache;
+use crate::catalog::segment::SegmentEntry;
 use crate::error::{Error, Result};
 use crate::translate::host::PgHost;
 use crate::translate::template::KeyTemplate;
@@ -17,24 +18,36 @@ use crate::translate::time::{self, BucketValues};
 /// Fewer pieces than this are cut, however few rows there are.
 const FEW_PIECES: u64 = 10_000;
 
-/// Lets all executions aggregate the segments, opened a number at a time.
-pub fn scan(executions: &mut [AggregateExecution], start: &Start, host: &mut PgHost) -> Result<()> {
-    for wave in cache::waves(&start.segments) {
-        let scans = wave
-            .iter()
-            .map(|entry| {
-                Ok(SegmentScan {
-                    segment: cache::open(entry)?,
-                    visibility: entry.visibility.clone(),
-                    deleted: entry.deleted.clone(),
-                })
-            })
-            .collect::<Result<Vec<_>>>()?;
-        for execution in &mut *executions {
+/// Lets all executions aggregate the segments, opened a number at a time. Each reads all of them before the next begins, so that it can make room.
+pub fn scan<'e>(
+    executions: impl Iterator<Item = &'e mut AggregateExecution>,
+    start: &Start,
+    host: &mut PgHost,
+) -> Result<()> {
+    let waves: Vec<_> = cache::waves(&start.segments).collect();
+    let mut opened: Option<Vec<SegmentScan>> = None;
+    for execution in executions {
+        for wave in &waves {
+            let scans = match opened.take().filter(|_| waves.len() == 1) {
+                Some(scans) => scans,
+                None => {
+                    let scan = |entry: &SegmentEntry| {
+                        Ok(SegmentScan {
+                            segment: cache::open(entry)?,
+                            visibility: entry.visibility.clone(),
+                            deleted: entry.deleted.clone(),
+                        })
+                    };
+                    wave.iter().map(scan).collect::<Result<Vec<_>>>()?
+                }
+            };
             let scan = execution.scan(&scans, host);
             host.conclude(scan)?;
             crate::pg::interrupts::check();
+            opened = Some(scans);
         }
+        let rest = execution.rest(host);
+        host.conclude(rest)?;
     }
     Ok(())
 }
@@ -134,7 +147,7 @@ fn run(
 ) -> Result<AggregateResult> {
     let query = AggregateQuery { columns: inputs.columns.clone(), filter, keys, aggregates };
     let mut execution = [AggregateExecution::new(query, start.options.clone())?];
-    scan(&mut execution, start, host)?;
+    scan(execution.iter_mut(), start, host)?;
     let [execution] = execution;
     let result = execution.finish(host);
     host.conclude(result)

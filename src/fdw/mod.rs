@@ -3,6 +3,7 @@
 mod analyze;
 mod barrier;
 mod chunk;
+mod combinations;
 mod dimensions;
 mod estimate;
 mod explain;
@@ -19,6 +20,7 @@ mod rows;
 mod scan;
 mod sets;
 mod star;
+mod temporary;
 mod truncate;
 mod upper;
 

@@ -1,32 +1,50 @@
-//! Grouping sets: each is computed from one that groups finer, as far as there is one; only the finest read segments.
+//! GROUPING SETS: sets that are part of another one are computed from its groups; only the others read segments. Groups of a set come
+//! part by part where memory does not hold them all.
 
-use basalt_engine::exec::{AggregateExecution, AggregateResult, ResultColumn};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use basalt_engine::exec::{AggregateExecution, AggregateResult, DerivedKeys, Joint, JointPart, Other, ResultColumn};
 use basalt_engine::plan::Top;
 use basalt_engine::types::Value;
 
+use super::temporary::Files;
 use crate::error::{Error, Result};
 use crate::translate::host::PgHost;
 
-/// Which sets are computed from which.
+/// Which sets read segments.
 pub struct Layout {
     /// Sets that are part of no other, as positions in the query's keys.
     pub roots: Vec<Vec<usize>>,
-    /// Those computed from each root, it among them, finer ones first.
+    /// By root: the sets computed from it, it among them, finer ones first.
     members: Vec<Vec<Vec<usize>>>,
 }
 
-/// A range of groups that are of one set.
-pub struct Span {
-    /// Positions in the query's keys, ascending.
-    pub set: Vec<usize>,
-    pub root: usize,
-    pub groups: std::ops::Range<usize>,
+/// Finished groups of all sets, one set after the other.
+pub struct Sets {
+    stages: Vec<Stage>,
+    at: usize,
+    /// How many keys the query has.
+    keys: usize,
+    derived: Option<DerivedKeys>,
+    files: Files,
 }
 
-/// The groups of all sets, one after the other. Keys that are not in a group's set are NULL.
-pub struct Combined {
+struct Stage {
+    set: Vec<usize>,
+    joint: Rc<RefCell<Joint>>,
+    /// The only part, if the set has no more.
+    whole: Option<Rc<Part>>,
+}
+
+/// Groups of one set. Keys that are not in the set are NULL.
+pub struct Part {
     pub result: AggregateResult,
-    pub spans: Vec<Span>,
+    /// Positions in the query's keys, ascending.
+    pub set: Vec<usize>,
+    /// What the set's further executions found for these groups, and where more of it comes from.
+    pub others: Vec<RefCell<Other>>,
+    pub joint: Rc<RefCell<Joint>>,
 }
 
 fn within(inner: &[usize], outer: &[usize]) -> bool {
@@ -55,68 +73,103 @@ impl Layout {
         matches!(self.members.as_slice(), [members] if members.len() == 1)
     }
 
-    /// Groups of the only set. `keys`: how many keys the query has.
-    pub fn single(&self, result: AggregateResult, keys: usize) -> Result<Combined> {
-        let set = self.roots.first().ok_or_else(malformed)?;
-        let mut combined = Combined {
-            result: AggregateResult { groups: 0, keys: Vec::new(), aggregates: Vec::new() },
-            spans: vec![Span { set: set.clone(), root: 0, groups: 0..result.groups }],
-        };
-        append(&mut combined.result, result, set, keys);
-        Ok(combined)
-    }
-
-    /// Finishes `executions`, one a root. `keys`: how many keys the query has; `top`: the groups that are wanted, of a query without sets.
+    /// Finishes `executions`: of each root those that are grouped by its keys, first by them alone. `keys`: how many keys the query has; `top`: the
+    /// groups that are wanted, of a query without sets; `derived`: keys that its execution left out.
     pub fn finish(
         &self,
-        executions: Vec<AggregateExecution>,
+        executions: Vec<Vec<AggregateExecution>>,
         keys: usize,
-        top: Option<&Top>,
+        top: Option<Top>,
+        derived: Option<DerivedKeys>,
+        mut files: Files,
         host: &mut PgHost,
-    ) -> Result<Combined> {
-        let mut combined = Combined {
-            result: AggregateResult { groups: 0, keys: Vec::new(), aggregates: Vec::new() },
-            spans: Vec::new(),
-        };
-        for (root, execution) in executions.into_iter().enumerate() {
-            let mut known: Vec<(&[usize], AggregateExecution)> = vec![(&self.roots[root], execution)];
+    ) -> Result<Sets> {
+        let mut stages = Vec::new();
+        for (root, executions) in executions.into_iter().enumerate() {
+            let mut known: Vec<(&[usize], Vec<AggregateExecution>)> = vec![(&self.roots[root], executions)];
             for set in &self.members[root][1..] {
                 // The last that holds it is the coarsest.
                 let (from, finer) =
                     known.iter_mut().rev().find(|(known, _)| within(set, known)).ok_or_else(malformed)?;
-                let keep: Vec<usize> = set.iter().filter_map(|key| from.iter().position(|k| k == key)).collect();
-                let coarser = finer.coarser(&keep, host);
-                known.push((set, host.conclude(coarser)?));
+                let kept: Vec<usize> = set.iter().filter_map(|key| from.iter().position(|k| k == key)).collect();
+                let mut made = Vec::with_capacity(finer.len());
+                for execution in finer {
+                    let own = from.len()..execution.keys();
+                    let keep: Vec<usize> = kept.iter().copied().chain(own).collect();
+                    let coarser = execution.coarser(&keep, Some((files.add(), set.len())), host);
+                    let coarser = coarser.and_then(|mut coarser| coarser.rest(host).map(|()| coarser));
+                    files.conclude();
+                    made.push(host.conclude(coarser)?);
+                }
+                known.push((set, made));
             }
-            for (set, execution) in known {
-                let result = execution.finish_top(top, host);
-                let result = host.conclude(result)?;
-                let start = combined.result.groups;
-                append(&mut combined.result, result, set, keys);
-                let groups = start..combined.result.groups;
-                combined.spans.push(Span { set: set.to_vec(), root, groups });
+            for (set, executions) in known {
+                let joint = Joint::new(executions, top.clone(), host);
+                files.conclude();
+                let joint = Rc::new(RefCell::new(host.conclude(joint)?));
+                stages.push(Stage { set: set.to_vec(), joint, whole: None });
             }
         }
-        Ok(combined)
+        Ok(Sets { stages, at: 0, keys, derived, files })
     }
 }
 
-fn append(all: &mut AggregateResult, mut result: AggregateResult, set: &[usize], keys: usize) {
-    let empty = || ResultColumn { values: Vec::new(), counts: Vec::new() };
-    all.keys.resize_with(keys, empty);
-    all.aggregates.resize_with(result.aggregates.len(), empty);
-    all.groups += result.groups;
-    for (key, column) in all.keys.iter_mut().enumerate() {
-        match set.iter().position(|k| *k == key).and_then(|at| result.keys.get_mut(at)) {
-            Some(from) if column.values.is_empty() => column.values = std::mem::take(&mut from.values),
-            Some(from) => column.values.append(&mut from.values),
-            None => column.values.resize(all.groups, Value::Null),
+impl Sets {
+    /// The next groups; `None` after the last.
+    pub fn next(&mut self, host: &mut PgHost) -> Result<Option<Rc<Part>>> {
+        while let Some(stage) = self.stages.get_mut(self.at) {
+            if let Some(whole) = &stage.whole {
+                self.at += 1;
+                return Ok(Some(whole.clone()));
+            }
+            let part = stage.joint.borrow_mut().next(host);
+            self.files.conclude();
+            let Some(JointPart { groups, others }) = host.conclude(part)? else {
+                self.at += 1;
+                continue;
+            };
+            let groups = match &self.derived {
+                Some(derived) => derived.expand(groups),
+                None => groups,
+            };
+            let part = Rc::new(Part {
+                result: spread(groups, &stage.set, self.keys),
+                set: stage.set.clone(),
+                others: others.into_iter().map(RefCell::new).collect(),
+                joint: stage.joint.clone(),
+            });
+            if !stage.joint.borrow().is_spilled() {
+                stage.whole = Some(part.clone());
+                self.at += 1;
+            }
+            return Ok(Some(part));
+        }
+        Ok(None)
+    }
+
+    /// Lets all groups come again.
+    pub fn rewind(&mut self) {
+        self.at = 0;
+        self.stages.iter_mut().for_each(|stage| stage.joint.borrow_mut().rewind());
+    }
+
+    pub fn end(self) {
+        self.files.close();
+    }
+}
+
+/// A set's groups with a column for each of the query's keys.
+fn spread(mut result: AggregateResult, set: &[usize], keys: usize) -> AggregateResult {
+    let groups = result.groups;
+    let mut columns: Vec<Option<ResultColumn>> = (0..keys).map(|_| None).collect();
+    for (column, key) in std::mem::take(&mut result.keys).into_iter().zip(set) {
+        if let Some(slot) = columns.get_mut(*key) {
+            *slot = Some(column);
         }
     }
-    for (column, mut from) in all.aggregates.iter_mut().zip(result.aggregates) {
-        column.values.append(&mut from.values);
-        column.counts.append(&mut from.counts);
-    }
+    let empty = || ResultColumn { values: vec![Value::Null; groups], counts: Vec::new() };
+    result.keys = columns.into_iter().map(|column| column.unwrap_or_else(empty)).collect();
+    result
 }
 
 fn malformed() -> Error {

@@ -224,7 +224,6 @@ unsafe fn translate(
         for condition in &step.having {
             grouping.cover(*condition)?;
         }
-        check_folds(root, input, &grouping)?;
         let buckets = count_buckets(root, fact, &grouping.keys, &grouping.builder, state);
         let drop_empty = grouping.keys.is_empty() && !step.clauses.is_null() && step.sets.is_null();
         if drop_empty {
@@ -312,44 +311,6 @@ unsafe fn count_buckets<'p>(
         buckets *= count.max(1) as f64;
     }
     buckets
-}
-
-/// What counting combinations takes however few there are.
-const COLLECTING: f64 = 4e6;
-/// Bytes that a collected combination of values takes, apart from the values, and those that each value takes.
-const COMBINATION: f64 = 160.0;
-const COLLECTED: f64 = 96.0;
-
-/// Values that are collected for PostgreSQL must fit the query's memory.
-unsafe fn check_folds(
-    root: *mut pg_sys::PlannerInfo,
-    input: *mut pg_sys::RelOptInfo,
-    grouping: &Grouping<'_, '_>,
-) -> Result<(), Reason> {
-    let mut bytes = 0.0;
-    for fold in &grouping.folds {
-        let keys = grouping.outputs.iter().filter(|o| matches!(o.target, Target::Key(_))).map(|o| o.expression);
-        let parts: Vec<Node<'_>> = keys.chain(fold.columns.iter().copied()).collect();
-        if parts.is_empty() {
-            continue;
-        }
-        let (none, flags) = (std::ptr::null_mut(), std::ptr::null_mut());
-        // SAFETY: a syscache lookup.
-        let width = |part: &Node<'_>| unsafe { pg_sys::get_typavgwidth(part.ty(), part.typmod()) };
-        let width: f64 = parts.iter().map(|part| COLLECTED + f64::from(width(part))).sum();
-        // SAFETY: the planner's own structures.
-        let combinations =
-            unsafe { pg_sys::estimate_num_groups(root, node::make_list(parts), (*input).rows, none, flags) };
-        bytes += COLLECTING + combinations * (COMBINATION + width);
-    }
-    if bytes > guc::query_memory_limit() as f64 {
-        return Err(format!(
-            "collecting the values that PostgreSQL's aggregates need would take about {} MB, more than \
-             basalt.query_memory_limit; restrict the rows or raise it",
-            (bytes / 1e6).round()
-        ));
-    }
-    Ok(())
 }
 
 /// What aggregating in the engine may cost of the rows' own scan.

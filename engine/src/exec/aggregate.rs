@@ -13,11 +13,12 @@ use super::filter::{self, HostMemo, Node};
 use super::floats::window_for;
 use super::global::{Global, Partial, SegmentPlan};
 use super::groups::{Assigned, Groups, KeyPlan};
+use super::joint::{Joint, JointPart};
 use super::moments;
 use super::prepare::{Extent, SelectedRows};
 use super::primitives::{Measure, Primitive, Program};
 use super::rowset::RowSet;
-use super::spill::{Parts, Spill, Spilled};
+use super::spill::{Spill, SpillHash, Spilled};
 use super::states::{StatePlan, States};
 use super::unify::unify;
 use super::{ExecOptions, ExecStatistics, SegmentScan, panic_message, parallel};
@@ -38,7 +39,9 @@ pub struct AggregateExecution {
     windows: Vec<i32>,
     memo: HostMemo,
     statistics: ExecStatistics,
-    spill: Option<Box<dyn Spill>>,
+    /// A file for what memory does not hold, and by how many leading keys that is divided.
+    spill: Option<(Box<dyn Spill>, usize)>,
+    hash: SpillHash,
     /// Columns that must have a value in every selected row although nothing reads them.
     checks: Vec<usize>,
 }
@@ -90,6 +93,7 @@ impl AggregateExecution {
             statistics: ExecStatistics::default(),
             spill: None,
             checks: Vec::new(),
+            hash: SpillHash::default(),
         })
     }
 
@@ -103,6 +107,9 @@ impl AggregateExecution {
     pub fn scan(&mut self, segments: &[SegmentScan], host: &mut dyn Host) -> Result<()> {
         if self.global.is_none() {
             self.begin(segments)?;
+        }
+        if let Some(global) = &mut self.global {
+            global.wake()?;
         }
         let mut scratch = BlockScratch::new(self.query.columns.len());
         let mut drafts = Vec::with_capacity(segments.len());
@@ -123,10 +130,11 @@ impl AggregateExecution {
     }
 
     fn begin(&mut self, segments: &[SegmentScan]) -> Result<()> {
-        self.windows = vec![window_for(0.0); self.program.primitives.len()];
+        let known = !self.windows.is_empty();
+        self.windows.resize(self.program.primitives.len(), window_for(0.0));
         for (window, primitive) in self.windows.iter_mut().zip(&self.program.primitives) {
             let Some(column) = primitive.column else { continue };
-            if self.query.columns[column].ty.physical() != Physical::F64 {
+            if known || self.query.columns[column].ty.physical() != Physical::F64 {
                 continue;
             }
             let largest = |column: usize| {
@@ -152,7 +160,9 @@ impl AggregateExecution {
             };
         }
         let mut global = Global::new(&self.query, self.program.clone(), &self.windows, &self.options.budget)?;
-        global.spilled = self.spill.take().and_then(|spill| Spilled::new(spill, &self.options.budget));
+        if let Some((spill, leading)) = self.spill.take() {
+            global.spilled = Some(Spilled::new(spill, leading, self.hash.clone(), &self.options.budget)?);
+        }
         self.global = Some(global);
         Ok(())
     }
@@ -178,7 +188,7 @@ impl AggregateExecution {
             filters.push(node);
         }
         let mut extents = BTreeMap::new();
-        let keys = self.query.keys.iter().map(|(Key::Column(c) | Key::Buckets { column: c, .. })| *c);
+        let keys = self.query.keys.iter().map(Key::column);
         for column in keys.chain(self.program.primitives.iter().flat_map(|p| p.column.into_iter().chain(p.other))) {
             if let Entry::Vacant(slot) = extents.entry(column) {
                 slot.insert(Extent::new(&rows, scratch, column)?);
@@ -203,7 +213,7 @@ impl AggregateExecution {
         {
             return Ok(());
         }
-        let keys = self.query.keys.iter().filter_map(|k| if let Key::Column(c) = k { Some(*c) } else { None });
+        let keys = self.query.keys.iter().filter(|k| !matches!(k, Key::Buckets { .. })).map(Key::column);
         let sets = self.program.primitives.iter().filter_map(|p| match p.measure {
             Measure::Distinct | Measure::HostMin(_) | Measure::HostMax(_) => p.column,
             _ => None,
@@ -216,8 +226,8 @@ impl AggregateExecution {
                 values += draft.rows.view.columns[*column].dictionary_len()? as usize;
             }
         }
-        // Of rows that a filter may leave out, few need their values.
-        if values as f32 > rows {
+        // Of rows that a filter may leave out, few need their values; and groups need memory, too.
+        if values as f32 > rows || values.saturating_mul(UNIFIED) > self.options.budget.limit() / 2 {
             return Ok(());
         }
         for column in columns {
@@ -275,7 +285,8 @@ impl AggregateExecution {
         for (nth, key) in self.query.keys.iter().enumerate() {
             digits.push(match key {
                 // Only the first may have 64 bits: others stand beside the number of what is before them.
-                Key::Column(c) => Digits::of_column(view, *c, limits(*c), nth == 0)?,
+                Key::Column(c) => Digits::of_column(view, *c, limits(*c), nth == 0, false)?,
+                Key::Exact(c) => Digits::of_column(view, *c, limits(*c), nth == 0, true)?,
                 Key::Buckets { column, buckets } => Digits::of_buckets(*column, buckets, limits(*column))?,
             });
         }
@@ -297,7 +308,7 @@ impl AggregateExecution {
             }
             let digits = match (primitive.measure, primitive.column) {
                 (Measure::Distinct | Measure::HostMin(_) | Measure::HostMax(_), Some(c)) => {
-                    Some(Digits::of_column(view, c, limits(c), self.query.keys.is_empty())?)
+                    Some(Digits::of_column(view, c, limits(c), self.query.keys.is_empty(), false)?)
                 }
                 _ => None,
             };
@@ -317,13 +328,39 @@ impl AggregateExecution {
         let key = |at: &usize| self.query.keys.get(*at).cloned().ok_or_else(|| Error::invalid("no such key"));
         query.keys = keep.iter().map(key).collect::<Result<_>>()?;
         // Its states are those of this one.
-        AggregateExecution::of(query, self.options.clone(), self.program.shifts)
+        let mut made = AggregateExecution::of(query, self.options.clone(), self.program.shifts)?;
+        made.windows.clone_from(&self.windows);
+        made.hash = self.hash.clone();
+        Ok(made)
     }
 
-    /// Lets groups that memory does not hold go to `spill`. Without keys there is one group, and nothing to divide.
-    pub fn with_spill(mut self, spill: Box<dyn Spill>) -> Self {
-        self.spill = Some(spill).filter(|_| !self.query.keys.is_empty());
+    /// Lets groups that memory does not hold go to `spill`, divided by their first `leading` keys. Without keys there is one group, and nothing to
+    /// divide. Executions that are finished together have one `hash`.
+    pub fn with_spill(mut self, spill: Box<dyn Spill>, leading: usize, hash: &SpillHash) -> Self {
+        self.spill = Some((spill, leading)).filter(|_| !self.query.keys.is_empty());
+        self.hash = hash.clone();
         self
+    }
+
+    pub(super) fn hash(&self) -> SpillHash {
+        self.hash.clone()
+    }
+
+    /// How many keys there are.
+    pub fn keys(&self) -> usize {
+        self.query.keys.len()
+    }
+
+    /// Whether groups went to a file.
+    pub fn has_spilled(&self) -> bool {
+        self.global.as_ref().is_some_and(Global::has_spilled)
+    }
+
+    /// Gives memory back for another execution's sake, after a scan: as far as groups went to a file, or all memory is half full.
+    pub fn rest(&mut self, host: &mut dyn Host) -> Result<()> {
+        let half = self.options.budget.limit() / 2;
+        let full = self.options.budget.used() > half;
+        self.global_mut()?.rest(full, host)
     }
 
     pub fn finish(self, host: &mut dyn Host) -> Result<AggregateResult> {
@@ -332,25 +369,21 @@ impl AggregateExecution {
 
     /// The groups that are not surely behind the first `top.limit`; `None`: all.
     pub fn finish_top(self, top: Option<&Top>, host: &mut dyn Host) -> Result<AggregateResult> {
-        let mut parts = self.finish_parts(top.cloned(), host)?;
-        let mut all = parts.next(host)?.ok_or_else(|| Error::invalid("a result without a part"))?;
-        while let Some(part) = parts.next(host)? {
-            all.append(part);
+        let mut joint = Joint::new(vec![self], top.cloned(), host)?;
+        let JointPart { groups: mut all, .. } =
+            joint.next(host)?.ok_or_else(|| Error::invalid("a result without a part"))?;
+        while let Some(part) = joint.next(host)? {
+            all.append(part.groups);
         }
         Ok(all)
     }
 
-    /// The same groups in parts, one of which is in memory at a time. There is one at least.
-    pub fn finish_parts(mut self, top: Option<Top>, host: &mut dyn Host) -> Result<Parts> {
-        let buckets: Vec<bool> = self.query.keys.iter().map(|k| matches!(k, Key::Buckets { .. })).collect();
+    /// The groups, and which keys are buckets.
+    pub(super) fn into_global(mut self) -> Result<(Global, Vec<bool>)> {
+        let buckets = self.query.keys.iter().map(|k| matches!(k, Key::Buckets { .. })).collect();
         self.global_mut()?;
-        let Some(mut global) = self.global.take() else { return Err(Error::invalid("aggregation was not begun")) };
-        if global.spill_rest(host)? {
-            return Parts::of_file(global, top, buckets);
-        }
-        global.settle(false, top.as_ref(), host)?;
-        let result = global.result(top.as_ref(), &buckets, host)?;
-        Ok(Parts::of_result(result))
+        let global = self.global.take().ok_or_else(|| Error::invalid("aggregation was not begun"))?;
+        Ok((global, buckets))
     }
 
     pub(super) fn global_mut(&mut self) -> Result<&mut Global> {
@@ -373,16 +406,29 @@ pub struct AggregateResult {
     pub keys: Vec<ResultColumn>,
     /// One an aggregate. Counts are `I64`, sums `I128` or `F64`, booleans `I64`.
     pub aggregates: Vec<ResultColumn>,
+    /// Holds the memory of the values.
+    pub memory: Vec<Reservation>,
 }
 
 impl AggregateResult {
-    fn append(&mut self, part: AggregateResult) {
+    /// Adds the groups of another part.
+    pub fn append(&mut self, part: AggregateResult) {
         self.groups += part.groups;
+        self.memory.extend(part.memory);
         let columns = self.keys.iter_mut().chain(&mut self.aggregates);
         for (column, mut more) in columns.zip(part.keys.into_iter().chain(part.aggregates)) {
             column.values.append(&mut more.values);
             column.counts.append(&mut more.counts);
         }
+    }
+
+    /// Of one group, whose memory is not worth counting.
+    pub(super) fn copy(&self) -> AggregateResult {
+        let copy = |columns: &[ResultColumn]| {
+            columns.iter().map(|c| ResultColumn { values: c.values.clone(), counts: c.counts.clone() }).collect()
+        };
+        let (keys, aggregates) = (copy(&self.keys), copy(&self.aggregates));
+        AggregateResult { groups: self.groups, keys, aggregates, memory: Vec::new() }
     }
 }
 
@@ -392,6 +438,9 @@ pub struct ResultColumn {
     /// Of `Avg`: how many values were summed; else empty.
     pub counts: Vec<i64>,
 }
+
+/// Bytes that a dictionary's value takes in the numbering of all, about.
+const UNIFIED: usize = 36;
 
 /// What one thread works with.
 pub(super) struct Worker {

@@ -344,6 +344,7 @@ struct ColumnScratch {
     ints: (bool, Vec<i64>),
     wide: (bool, Vec<i128>),
     floats: (bool, Vec<f64>),
+    exact: (bool, Vec<i64>),
     codes: (bool, Vec<u32>),
     bytes: (bool, BytesBlock),
     computed: Option<ComputedBlock>,
@@ -385,6 +386,7 @@ impl BlockScratch {
             column.ints.0 = false;
             column.wide.0 = false;
             column.floats.0 = false;
+            column.exact.0 = false;
             column.codes.0 = false;
             column.bytes.0 = false;
             column.computed = None;
@@ -463,6 +465,7 @@ impl BlockScratch {
         slot.ints = (false, std::mem::take(&mut space.ints));
         slot.wide = (false, std::mem::take(&mut space.wide));
         slot.floats = (false, std::mem::take(&mut space.floats));
+        slot.exact.0 = false;
         slot.space = space;
     }
 
@@ -647,6 +650,18 @@ impl BlockScratch {
         Ok(&self.columns[column].ints.1)
     }
 
+    /// [`exact_key`]s of an F64 column.
+    pub fn exact_keys(&mut self, view: &SegmentView<'_>, column: usize) -> Result<&[i64]> {
+        if !self.columns[column].exact.0 {
+            self.floats(view, column)?;
+            let ColumnScratch { exact, floats, .. } = &mut self.columns[column];
+            exact.1.clear();
+            exact.1.extend(floats.1.iter().map(|v| exact_key(*v)));
+            exact.0 = true;
+        }
+        Ok(&self.columns[column].exact.1)
+    }
+
     pub fn codes(&mut self, view: &SegmentView<'_>, column: usize) -> Result<&[u32]> {
         if !self.columns[column].codes.0 {
             self.touch(view, column)?;
@@ -699,7 +714,23 @@ pub(crate) fn float_key(value: f64) -> i64 {
     bits ^ ((bits >> 63) as u64 >> 1) as i64
 }
 
-/// The float of a [`float_key`].
+/// [`float_key`] that tells -0 from 0, which follows it.
+#[inline(always)]
+pub(super) fn exact_key(value: f64) -> i64 {
+    let bits = if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() } as i64;
+    bits ^ ((bits >> 63) as u64 >> 1) as i64
+}
+
+/// The [`float_key`] of an [`exact_key`]'s float.
+#[inline(always)]
+pub(super) fn without_sign_of_zero(key: i64) -> i64 {
+    if key == NEGATIVE_ZERO { 0 } else { key }
+}
+
+/// The [`exact_key`] of -0.
+const NEGATIVE_ZERO: i64 = -1;
+
+/// The float of a [`float_key`] or [`exact_key`].
 pub(super) fn float_of_key(key: i64) -> f64 {
     f64::from_bits((key ^ ((key >> 63) as u64 >> 1) as i64) as u64)
 }
@@ -730,5 +761,8 @@ mod tests {
         for v in ascending {
             assert!(float_of_key(float_key(v)) == v || v.is_nan());
         }
+        assert_eq!((exact_key(-0.0), exact_key(0.0)), (NEGATIVE_ZERO, 0));
+        assert!(float_of_key(NEGATIVE_ZERO).is_sign_negative() && without_sign_of_zero(NEGATIVE_ZERO) == 0);
+        assert!(exact_key(-f64::MIN_POSITIVE) < NEGATIVE_ZERO);
     }
 }

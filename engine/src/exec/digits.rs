@@ -14,6 +14,8 @@ use crate::{Budget, Error, Result};
 pub(super) struct Digits {
     pub column: usize,
     pub source: Source,
+    /// -0 is another value than 0.
+    exact: bool,
     /// Digits are below this, NULL's included.
     pub cardinality: u64,
 }
@@ -36,8 +38,14 @@ pub(super) const INTERNED: u64 = 1 << 32;
 
 impl Digits {
     /// Digits of a plain column; `limits` are its extremes in the blocks to be read, `None` if nothing is known or all is NULL.
-    /// `wide`: digits may have 64 bits, else 32.
-    pub fn of_column(view: &SegmentView<'_>, column: usize, limits: Option<(i64, i64)>, wide: bool) -> Result<Digits> {
+    /// `wide`: digits may have 64 bits, else 32. `exact`: -0 is another value than 0.
+    pub fn of_column(
+        view: &SegmentView<'_>,
+        column: usize,
+        limits: Option<(i64, i64)>,
+        wide: bool,
+        exact: bool,
+    ) -> Result<Digits> {
         let most = if wide { u64::MAX - 2 } else { u64::from(u32::MAX) - 2 };
         let of = &view.columns[column];
         let (source, cardinality) = match of.kind {
@@ -54,14 +62,14 @@ impl Digits {
             },
             Kind::I128 | Kind::F64 | Kind::Bytes => (Source::Interned, INTERNED),
         };
-        Ok(Digits { column, source, cardinality })
+        Ok(Digits { column, source, exact, cardinality })
     }
 
     /// Digits of a bucketed time column.
     pub fn of_buckets(column: usize, buckets: &Arc<Buckets>, limits: Option<(i64, i64)>) -> Result<Digits> {
         let index = BucketIndex::new(buckets, limits)?;
         let cardinality = u64::from(index.span) + 2;
-        Ok(Digits { column, source: Source::Buckets(index), cardinality })
+        Ok(Digits { column, source: Source::Buckets(index), exact: false, cardinality })
     }
 
     pub fn null(&self) -> u64 {
@@ -95,6 +103,8 @@ impl Digits {
         }
         let limits = match (&header.min, &header.max) {
             (Value::I64(min), Value::I64(max)) => (*min, *max),
+            // A block of zeros may be of both kinds.
+            (Value::F64(min), Value::F64(_)) if self.exact && *min == 0.0 => return Ok(None),
             (Value::F64(min), Value::F64(max)) => (float_key(*min), float_key(*max)),
             _ => return Ok(None),
         };
@@ -175,6 +185,7 @@ impl Digits {
                     && matches!(view.columns[self.column].kind, Kind::I64 | Kind::IntCodes | Kind::F64) =>
             {
                 let values = match view.columns[self.column].kind {
+                    Kind::F64 if self.exact => scratch.exact_keys(view, self.column)?,
                     Kind::F64 => scratch.float_keys(view, self.column)?,
                     _ => scratch.ints(view, self.column)?,
                 };
@@ -196,7 +207,10 @@ impl Digits {
                     rows!(i, u64::from(map.of_int(values[i])?));
                 }
                 Kind::F64 => {
-                    let values = scratch.float_keys(view, self.column)?;
+                    let values = match self.exact {
+                        true => scratch.exact_keys(view, self.column)?,
+                        false => scratch.float_keys(view, self.column)?,
+                    };
                     rows!(i, u64::from(map.of_int(values[i])?));
                 }
                 Kind::I128 => {

@@ -28,16 +28,7 @@ impl AggregateExecution {
     /// Adds states that an execution of the same query exported, as if its segments had been scanned here. Errors: `Corrupt` if
     /// the bytes are not such states (some groups may have been added then); `Unsupported`, `Budget`.
     pub fn import(&mut self, bytes: &[u8], host: &mut dyn Host) -> Result<()> {
-        self.global_mut()?.import(bytes, None, host)
-    }
-
-    /// The same rows grouped by fewer keys, those at the positions `keep`: a coarser grouping set. Errors: `Budget`, and what the host says.
-    pub fn coarser(&mut self, keep: &[usize], host: &mut dyn Host) -> Result<AggregateExecution> {
-        let bytes = self.export(host)?;
-        let _held = self.global_mut()?.budget().reserve(bytes.len())?;
-        let mut coarser = self.with_keys(keep)?;
-        coarser.global_mut()?.import(&bytes, Some(keep), host)?;
-        Ok(coarser)
+        self.global_mut()?.import(bytes, host)
     }
 }
 
@@ -138,28 +129,26 @@ impl Global {
         self.states.iter().map(of).collect()
     }
 
-    /// `keep`: positions of the bytes' keys that are this aggregation's; `None`: all are.
-    fn import(&mut self, bytes: &[u8], keep: Option<&[usize]>, host: &mut dyn Host) -> Result<()> {
+    fn import(&mut self, bytes: &[u8], host: &mut dyn Host) -> Result<()> {
         self.settle(true, None, host)?;
         let mut input = Input(bytes);
         if input.u8()? != VERSION {
             return Err(Error::Unsupported { what: "version of an aggregation's states".into() });
         }
         let shape = (input.u8()? as usize, input.u8()? as usize);
-        let keys = keep.map_or(shape.0, <[usize]>::len);
-        if (keys, shape.1) != (self.key_values.len(), self.states.len()) {
+        if shape != (self.key_values.len(), self.states.len()) {
             return Err(corrupt());
         }
         for nth in 0..input.u32()? {
             if nth % 4096 == 0 {
                 host.poll()?;
             }
-            self.import_one(&mut input, keep, shape.0, host)?;
+            self.import_one(&mut input, None, shape.0, host)?;
         }
         if input.0.is_empty() { Ok(()) } else { Err(corrupt()) }
     }
 
-    /// Adds the next group of `input`, which has `keys` keys; `keep`: of [`Global::import`].
+    /// Adds the next group of `input`, which has `keys` keys; those at the positions `keep` are this aggregation's, `None`: all are.
     pub fn import_one(
         &mut self,
         input: &mut Input<'_>,

@@ -42,17 +42,20 @@ impl Global {
             live = top::first(live, top, &RankedGlobal::new(self, top, buckets)?, self.budget(), host)?;
         }
         let wanted = live.len() * (self.key_values.len() + self.program.outputs.len()) * size_of::<Value>();
-        self.memory.grow(wanted)?;
+        let mut memory = self.budget().reserve(wanted)?;
         let mut keys: Vec<ResultColumn> = (0..self.key_values.len())
             .map(|_| ResultColumn { values: Vec::with_capacity(live.len()), counts: Vec::new() })
             .collect();
-        let mut key = Vec::new();
+        let (mut key, mut bytes) = (Vec::new(), 0);
+        let length = |value: &Value| if let Value::Bytes(v) = value { v.capacity() } else { 0 };
         for (nth, &group) in live.iter().enumerate() {
-            if nth % 8192 == 0 {
+            if nth % 1024 == 0 {
                 host.poll()?;
+                memory.grow(std::mem::take(&mut bytes))?;
             }
             self.key(group, &mut key);
             for (column, value) in keys.iter_mut().zip(key.drain(..)) {
+                bytes += length(&value);
                 column.values.push(value);
             }
         }
@@ -84,6 +87,7 @@ impl Global {
                     values
                 }
             };
+            memory.grow(std::mem::take(&mut bytes) + values.iter().map(length).sum::<usize>())?;
             let counts = match output.function {
                 AggregateFunction::Avg(_) | AggregateFunction::Variance { .. } => {
                     live.iter().map(|g| counts[*g as usize]).collect()
@@ -92,7 +96,17 @@ impl Global {
             };
             aggregates.push(ResultColumn { values, counts });
         }
-        Ok(AggregateResult { groups: live.len(), keys, aggregates })
+        Ok(AggregateResult { groups: live.len(), keys, aggregates, memory: vec![memory] })
+    }
+
+    /// About as many bytes as finishing takes beside the groups.
+    pub fn wanted(&self) -> usize {
+        let (keys, outputs) = (self.key_values.len(), self.program.outputs.len());
+        let (groups, merged) = match &self.lone {
+            Some((_, _, lone)) => (lone.live().len(), (keys + self.states.len()) * 16),
+            None => (self.groups(), 0),
+        };
+        groups * (merged + keys * 48 + outputs * 32)
     }
 
     /// By group; groups past the end have none.

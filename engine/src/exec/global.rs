@@ -67,7 +67,7 @@ const STEP: usize = 8192;
 impl Global {
     pub fn new(query: &AggregateQuery, program: Arc<Program>, windows: &[i32], budget: &Budget) -> Result<Self> {
         let physical = |key: &Key| match key {
-            Key::Column(c) => query.columns[*c].ty.physical(),
+            Key::Column(c) | Key::Exact(c) => query.columns[*c].ty.physical(),
             Key::Buckets { .. } => Physical::I64,
         };
         let keys = query.keys.iter().map(physical).collect();
@@ -132,6 +132,16 @@ impl Global {
         Ok(())
     }
 
+    /// Sets memory aside for the file, before rows are added. Where that is too short, there is none, as long as nothing was spilled.
+    pub fn wake(&mut self) -> Result<()> {
+        match self.spilled.as_mut().map(Spilled::wake) {
+            Some(Err(_)) if !self.has_spilled() => self.spilled = None,
+            Some(result) => result?,
+            None => {}
+        }
+        Ok(())
+    }
+
     /// Groups in use; some may have no rows.
     pub fn groups(&self) -> usize {
         match (self.folds.last(), self.key_values.first()) {
@@ -139,6 +149,11 @@ impl Global {
             (None, Some(values)) => values.len(),
             (None, None) => 1,
         }
+    }
+
+    /// Whether a primitive is of floats.
+    pub fn is_float(&self, primitive: usize) -> bool {
+        self.program.primitives[primitive].column.is_some_and(|c| self.columns[c].ty.physical() == Physical::F64)
     }
 
     pub fn budget(&self) -> &Budget {
@@ -168,8 +183,8 @@ impl Global {
         partial: Partial,
         host: &mut dyn Host,
     ) -> Result<()> {
-        if let Some(spilled) = &self.spilled
-            && (spilled.has_groups() || (self.has_groups() && self.budget.used() > self.budget.limit() / 2))
+        if self.spilled.is_some()
+            && (self.has_spilled() || (self.has_groups() && self.budget.used() > self.budget.limit() / 2))
         {
             return self.spill(view, partial, host).map(drop);
         }

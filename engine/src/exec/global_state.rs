@@ -19,7 +19,7 @@ pub(super) enum GlobalState {
         nan: Vec<bool>,
     },
     SumFloat(FloatSums),
-    /// I64 values or F64 keys.
+    /// I64 values or `exact_key`s of F64.
     Int {
         values: Vec<i64>,
         max: bool,

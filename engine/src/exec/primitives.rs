@@ -83,8 +83,7 @@ impl Program {
         compute::check(&query.columns)?;
         filter::check(&query.filter, &query.columns)?;
         for key in &query.keys {
-            let (Key::Column(column) | Key::Buckets { column, .. }) = key;
-            let ty = type_of(query, *column)?;
+            let ty = type_of(query, key.column())?;
             if let Key::Buckets { buckets, .. } = key {
                 let ok = !buckets.starts.is_empty()
                     && buckets.starts.len() == buckets.values.len()

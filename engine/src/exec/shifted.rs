@@ -150,6 +150,7 @@ mod tests {
                 column(vec![Value::I64(1), Value::I64(2)]),
             ],
             aggregates: Vec::new(),
+            memory: Vec::new(),
         };
         let keys: Vec<Vec<Value>> = derived.expand(result).keys.into_iter().map(|k| k.values).collect();
         let (v, null) = (Value::I64, || Value::Null);

@@ -3,16 +3,18 @@
 //!
 //! The file is a sequence of runs. A run belongs to one part: `u64` place of the part's run before it (`u64::MAX`: none), `u32` length of the
 //! records, the records. A record: `u32` length of what follows, `u64` hash of the keys, the keys as values, the states (export.rs).
+//!
+//! The hash's upper half is of the leading keys alone, so that what executions over the same leading keys spilled divides alike (joint.rs).
 
 use std::hash::BuildHasher;
 
 use hashbrown::DefaultHashBuilder;
 
-use super::AggregateResult;
 use super::columns::SegmentView;
 use super::export::{self, Input};
 use super::global::{Global, Partial};
-use crate::plan::{Host, Top};
+use crate::plan::Host;
+use crate::types::Value;
 use crate::{Budget, Error, Reservation, Result};
 
 /// Where groups go that memory does not hold. Used on the thread that called the engine.
@@ -23,38 +25,42 @@ pub trait Spill {
     fn read(&mut self, at: u64, out: &mut [u8]) -> Result<()>;
 }
 
+/// The hash that executions share which are finished together.
+#[derive(Clone, Default)]
+pub struct SpillHash(DefaultHashBuilder);
+
 /// Parts a level of the hash: each takes eight bits.
 const PARTS: usize = 256;
 /// Records of a part that are held until they are written.
 const RUN: usize = 2048;
-const NONE: u64 = u64::MAX;
+/// The place of a run that is none.
+pub(super) const NONE: u64 = u64::MAX;
 /// Bytes set aside at least: for the runs that are held, and for a share of the groups on their way.
 const ASIDE: usize = 2 << 20;
 /// Groups on their way to the file at a time.
 const STEP: usize = 2048;
-/// Levels of division: afterwards all groups of a part have one hash, as far as 32 bits go.
-const LEVELS: u32 = 4;
-
-/// A part of the groups: its last run, and by how many levels it is divided off.
-#[derive(Clone, Copy)]
-pub(super) struct Part {
-    last: u64,
-    level: u32,
-}
+/// Bytes of memory that go to the file together for each group on its way from a finer grouping.
+const POURED: usize = 512;
+/// Levels that divide by the leading keys; the others divide what has the same.
+pub(super) const LEADING_LEVELS: u32 = 4;
+/// Levels of division: afterwards all groups of a part have one hash.
+pub(super) const LEVELS: u32 = 8;
 
 /// Divides records and writes them.
 struct Divider {
     level: u32,
     held: Vec<Vec<u8>>,
+    /// Of each part the last run.
     last: Vec<u64>,
     _memory: Reservation,
 }
 
 impl Divider {
-    fn new(level: u32, budget: &Budget) -> Result<Self> {
+    /// `last`: of what was divided before, or nothing.
+    fn new(level: u32, mut last: Vec<u64>, budget: &Budget) -> Result<Self> {
         let memory = budget.reserve(PARTS * (RUN + 64))?;
-        let held = (0..PARTS).map(|_| Vec::with_capacity(RUN)).collect();
-        Ok(Divider { level, held, last: vec![NONE; PARTS], _memory: memory })
+        last.resize(PARTS, NONE);
+        Ok(Divider { level, held: (0..PARTS).map(|_| Vec::with_capacity(RUN)).collect(), last, _memory: memory })
     }
 
     fn add(&mut self, hash: u64, record: &[u8], file: &mut File) -> Result<()> {
@@ -78,12 +84,11 @@ impl Divider {
         Ok(())
     }
 
-    fn finish(mut self, file: &mut File) -> Result<Vec<Part>> {
+    fn finish(mut self, file: &mut File) -> Result<Vec<u64>> {
         for part in 0..PARTS {
             self.flush(part, file)?;
         }
-        let level = self.level + 1;
-        Ok(self.last.iter().filter(|last| **last != NONE).map(|last| Part { last: *last, level }).collect())
+        Ok(self.last)
     }
 }
 
@@ -120,94 +125,125 @@ impl File {
     }
 }
 
-/// The temporary file of an aggregation, with memory set aside for filling it.
+/// The temporary file of an aggregation, with memory set aside while it is filled.
 pub(super) struct Spilled {
     file: File,
+    hash: SpillHash,
+    leading: usize,
+    /// Of what is on its way to the file.
     pub budget: Budget,
-    _memory: Reservation,
+    memory: Reservation,
+    /// Of each part the last run; empty: nothing was spilled.
+    last: Vec<u64>,
     divider: Option<Divider>,
-    hasher: DefaultHashBuilder,
     record: Vec<u8>,
 }
 
 impl Spilled {
-    /// `None`: memory is too short even for this.
-    pub fn new(spill: Box<dyn Spill>, budget: &Budget) -> Option<Self> {
+    /// `leading`: how many keys the hash's upper half is of.
+    pub fn new(spill: Box<dyn Spill>, leading: usize, hash: SpillHash, budget: &Budget) -> Result<Self> {
         let aside = (budget.limit() / 4).clamp(ASIDE, 16 * ASIDE);
-        let memory = budget.reserve(aside).ok()?;
-        let (file, budget) = (File { spill, end: 0 }, Budget::new(aside));
-        let hasher = DefaultHashBuilder::default();
-        Some(Spilled { file, budget, _memory: memory, divider: None, hasher, record: Vec::new() })
+        Ok(Spilled {
+            file: File { spill, end: 0 },
+            hash,
+            leading,
+            budget: Budget::new(aside),
+            memory: budget.reserve(0)?,
+            last: Vec::new(),
+            divider: None,
+            record: Vec::new(),
+        })
     }
 
-    /// Whether there is something in the file.
+    /// Sets memory aside. Errors: `Budget` if that is too short.
+    pub fn wake(&mut self) -> Result<()> {
+        if self.memory.bytes() == 0 { self.memory.grow(self.budget.limit()) } else { Ok(()) }
+    }
+
+    /// Sets memory aside, and of that what is held of each part.
+    fn open(&mut self) -> Result<()> {
+        self.wake()?;
+        if self.divider.is_none() {
+            let level = self.first_level();
+            self.divider = Some(Divider::new(level, std::mem::take(&mut self.last), &self.budget)?);
+        }
+        Ok(())
+    }
+
+    /// Writes what is held and gives memory back.
+    pub fn rest(&mut self) -> Result<()> {
+        if let Some(divider) = self.divider.take() {
+            self.last = divider.finish(&mut self.file)?;
+        }
+        self.memory.resize(0)
+    }
+
+    /// Whether there is something in the file, or on its way there.
     pub fn has_groups(&self) -> bool {
-        self.divider.is_some()
+        self.divider.is_some() || !self.last.is_empty()
     }
 
-    /// Adds a group, of which `keys` and `states` append the encoded form.
-    pub fn add(
-        &mut self,
-        keys: impl FnOnce(&mut Vec<u8>) -> Result<()>,
-        states: impl FnOnce(&mut Vec<u8>) -> Result<()>,
-    ) -> Result<()> {
-        let divider = match &mut self.divider {
-            Some(divider) => divider,
-            none => none.insert(Divider::new(0, &self.budget)?),
-        };
+    /// Of each part the last run, once it rests.
+    pub fn parts(&self) -> Vec<u64> {
+        if self.last.is_empty() { vec![NONE; PARTS] } else { self.last.clone() }
+    }
+
+    /// The level by which those are divided.
+    pub fn first_level(&self) -> u32 {
+        if self.leading == 0 { LEADING_LEVELS } else { 0 }
+    }
+
+    /// Adds a group, of which `states` appends the encoded form.
+    pub fn add(&mut self, key: &[Value], states: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
         self.record.clear();
         self.record.resize(12, 0);
-        keys(&mut self.record)?;
-        let hash = self.hasher.hash_one(&self.record[12..]);
+        let mut leading = self.record.len();
+        for (nth, value) in key.iter().enumerate() {
+            value.encode(&mut self.record);
+            if nth + 1 == self.leading {
+                leading = self.record.len();
+            }
+        }
+        let mut hash = self.hash.0.hash_one(&self.record[12..leading]);
+        if self.leading < key.len() {
+            hash = hash & 0xffff_ffff_0000_0000 | self.hash.0.hash_one(&self.record[12..]) & 0xffff_ffff;
+        }
         states(&mut self.record)?;
         let length = u32::try_from(self.record.len() - 4).map_err(|_| Error::OutOfRange { what: "a group".into() })?;
         self.record[..4].copy_from_slice(&length.to_le_bytes());
         self.record[4..12].copy_from_slice(&hash.to_le_bytes());
-        divider.add(hash, &self.record, &mut self.file)
+        self.open()?;
+        let Spilled { divider: Some(divider), record, file, .. } = self else {
+            return Err(Error::invalid("a file that is not open"));
+        };
+        divider.add(hash, record, file)
     }
 
-    /// Writes what is held; the parts of all groups.
-    pub fn parts(&mut self) -> Result<Vec<Part>> {
-        match self.divider.take() {
-            Some(divider) => divider.finish(&mut self.file),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// Merges a part into `global`, which is empty. Errors: `Budget` if it is too large; then it can be divided.
-    pub fn merge(&mut self, part: Part, global: &mut Global, host: &mut dyn Host) -> Result<()> {
-        let budget = global.budget().clone();
-        self.each(part, &budget, host, |_, _, record, host| global.import_group(record, host))
-    }
-
-    /// A part that is too large as several; `None`: it can't be divided any more.
-    pub fn divide(&mut self, part: Part, budget: &Budget, host: &mut dyn Host) -> Result<Option<Vec<Part>>> {
-        if part.level >= LEVELS {
-            return Ok(None);
-        }
-        let mut divider = Divider::new(part.level, budget)?;
+    /// A part as several, divided by `level`: of each the last run.
+    fn divide(&mut self, last: u64, level: u32, budget: &Budget, host: &mut dyn Host) -> Result<Vec<u64>> {
+        let mut divider = Divider::new(level, Vec::new(), budget)?;
         let mut whole = Vec::new();
-        self.each(part, budget, host, |file, hash, record, _| {
+        self.each(last, budget, host, |file, hash, record, _| {
             whole.clear();
             whole.extend((record.len() as u32 + 8).to_le_bytes());
             whole.extend(hash.to_le_bytes());
             whole.extend_from_slice(record);
             divider.add(hash, &whole, file)
         })?;
-        divider.finish(&mut self.file).map(Some)
+        divider.finish(&mut self.file)
     }
 
     /// Calls `f(file, hash, keys and states)` for each record of a part.
     fn each(
         &mut self,
-        part: Part,
+        last: u64,
         budget: &Budget,
         host: &mut dyn Host,
         mut f: impl FnMut(&mut File, u64, &[u8], &mut dyn Host) -> Result<()>,
     ) -> Result<()> {
         let mut memory = budget.reserve(RUN)?;
         let mut records = Vec::new();
-        let mut place = part.last;
+        let mut place = last;
         while place != NONE {
             host.poll()?;
             place = self.file.read(place, &mut records, &mut memory)?;
@@ -244,51 +280,53 @@ fn pass(
 impl Global {
     /// Writes a partial's groups to the temporary file, and before it what was merged so far. `false`: there is no file.
     pub fn spill(&mut self, view: &SegmentView<'_>, partial: Partial, host: &mut dyn Host) -> Result<bool> {
-        let Some(mut spilled) = self.spilled.take() else { return Ok(false) };
-        let result = self.settle_into(&mut spilled, Some((view, partial)), host);
-        self.spilled = Some(spilled);
-        result.map(|()| true)
+        self.spill_into(Some((view, partial)), host)
     }
 
     /// Writes what was merged or kept so far. `false`: there is nothing, or no file.
     pub fn spill_held(&mut self, host: &mut dyn Host) -> Result<bool> {
-        if self.is_empty() && self.lone.is_none() {
-            return Ok(false);
-        }
-        let Some(mut spilled) = self.spilled.take() else { return Ok(false) };
-        let result = self.settle_into(&mut spilled, None, host);
-        self.spilled = Some(spilled);
-        result.map(|()| true)
+        if self.is_empty() && self.lone.is_none() { Ok(false) } else { self.spill_into(None, host) }
     }
 
-    /// If groups were spilled, the others follow them.
-    pub fn spill_rest(&mut self, host: &mut dyn Host) -> Result<bool> {
-        let Some(mut spilled) = self.spilled.take_if(|s| s.has_groups()) else { return Ok(false) };
-        let result = self.settle_into(&mut spilled, None, host);
-        self.spilled = Some(spilled);
-        result.map(|()| true)
+    /// If groups were spilled, or `all` are to be, the others follow them, and memory is given back.
+    pub fn rest(&mut self, all: bool, host: &mut dyn Host) -> Result<()> {
+        if all || self.has_spilled() {
+            self.spill_held(host)?;
+        }
+        self.spilled.as_mut().map_or(Ok(()), Spilled::rest)
     }
 
-    fn settle_into(
-        &mut self,
-        spilled: &mut Spilled,
-        partial: Option<(&SegmentView<'_>, Partial)>,
-        host: &mut dyn Host,
-    ) -> Result<()> {
-        if !self.is_empty() {
-            self.write(spilled, host)?;
-            self.clear()?;
-        }
-        // Groups pass through the form in which they are merged, a few at a time.
-        let mut way = self.like(&spilled.budget)?;
-        if let Some((segment, computed, lone)) = self.lone.take() {
-            let view = SegmentView::with(&segment, &self.columns, &computed)?;
-            pass(&mut way, &view, lone, spilled, host)?;
-        }
-        match partial {
-            Some((view, partial)) => pass(&mut way, view, partial, spilled, host),
-            None => Ok(()),
-        }
+    pub fn has_spilled(&self) -> bool {
+        self.spilled.as_ref().is_some_and(Spilled::has_groups)
+    }
+
+    /// Runs `work` with the file apart.
+    fn with_file<T>(&mut self, work: impl FnOnce(&mut Self, &mut Spilled) -> Result<T>) -> Result<Option<T>> {
+        let Some(mut spilled) = self.spilled.take() else { return Ok(None) };
+        let result = work(self, &mut spilled);
+        self.spilled = Some(spilled);
+        result.map(Some)
+    }
+
+    fn spill_into(&mut self, partial: Option<(&SegmentView<'_>, Partial)>, host: &mut dyn Host) -> Result<bool> {
+        let done = self.with_file(|global, spilled| {
+            if !global.is_empty() {
+                global.write(spilled, host)?;
+                global.clear()?;
+            }
+            spilled.open()?;
+            // Groups pass through the form in which they are merged, a few at a time.
+            let mut way = global.like(&spilled.budget)?;
+            if let Some((segment, computed, lone)) = global.lone.take() {
+                let view = SegmentView::with(&segment, &global.columns, &computed)?;
+                pass(&mut way, &view, lone, spilled, host)?;
+            }
+            match partial {
+                Some((view, partial)) => pass(&mut way, view, partial, spilled, host),
+                None => Ok(()),
+            }
+        })?;
+        Ok(done.is_some())
     }
 
     /// Writes all groups.
@@ -300,18 +338,103 @@ impl Global {
                 host.poll()?;
             }
             self.key(group, &mut key);
-            spilled.add(
-                |out| {
-                    key.iter().for_each(|value| value.encode(out));
-                    Ok(())
-                },
-                |out| {
-                    let mut states = self.states.iter().zip(&members);
-                    states.try_for_each(|(state, of)| export::export_state(state, group as usize, of, out))
-                },
-            )?;
+            spilled.add(&key, |out| {
+                let mut states = self.states.iter().zip(&members);
+                states.try_for_each(|(state, of)| export::export_state(state, group as usize, of, out))
+            })?;
         }
         Ok(())
+    }
+
+    /// Forgets all groups and takes those of a part in. Errors: `Budget` if it is too large; then it can be divided.
+    pub fn load(&mut self, last: u64, host: &mut dyn Host) -> Result<()> {
+        self.clear()?;
+        let budget = self.budget().clone();
+        self.with_file(|global, spilled| {
+            spilled.each(last, &budget, host, |_, _, record, host| global.import_group(record, host))
+        })?;
+        Ok(())
+    }
+
+    /// A part of the file as several, divided by `level`: of each the last run.
+    pub fn divide(&mut self, last: u64, level: u32, host: &mut dyn Host) -> Result<Vec<u64>> {
+        self.clear()?;
+        let budget = self.budget().clone();
+        let parts = self.with_file(|_, spilled| spilled.divide(last, level, &budget, host))?;
+        parts.ok_or_else(|| Error::invalid("no file to divide"))
+    }
+
+    /// Calls `f` with all groups in memory, or with those of the file part by part. Errors: `Budget`; what the host says.
+    pub fn each_loaded(
+        &mut self,
+        host: &mut dyn Host,
+        mut f: impl FnMut(&Global, &mut dyn Host) -> Result<()>,
+    ) -> Result<()> {
+        if !self.has_spilled() {
+            self.settle(true, None, host)?;
+            return f(self, host);
+        }
+        self.rest(true, host)?;
+        let (parts, level) = self.spilled.as_ref().map_or((Vec::new(), 0), |s| (s.parts(), s.first_level()));
+        let mut left: Vec<(u64, u32)> = parts.into_iter().map(|last| (last, level + 1)).collect();
+        while let Some((last, level)) = left.pop() {
+            if last == NONE {
+                continue;
+            }
+            match self.load(last, host) {
+                Ok(()) => f(self, host)?,
+                Err(Error::Budget { .. }) if level < LEVELS => {
+                    left.extend(self.divide(last, level, host)?.into_iter().map(|last| (last, level + 1)));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.clear()
+    }
+
+    /// Adds the groups that are in memory to `way`, whose keys are those at `keep`; with a file they go on to that where `way` has little room.
+    pub fn pour(
+        &self,
+        way: &mut Global,
+        mut file: Option<&mut Spilled>,
+        keep: &[usize],
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        let members = self.members();
+        let (mut key, mut record) = (Vec::new(), Vec::new());
+        for (nth, group) in self.live()?.into_iter().enumerate() {
+            if nth % STEP == 0 {
+                host.poll()?;
+            }
+            // Tables grow by multiples.
+            let (used, limit) = (way.budget().used(), way.budget().limit());
+            if let Some(file) = &mut file
+                && (used > limit / 2 || way.groups() > limit / POURED)
+            {
+                way.write(file, host)?;
+                way.clear()?;
+            }
+            record.clear();
+            self.key(group, &mut key);
+            key.iter().for_each(|value| value.encode(&mut record));
+            for (state, of) in self.states.iter().zip(&members) {
+                export::export_state(state, group as usize, of, &mut record)?;
+            }
+            way.import_one(&mut Input(&record), Some(keep), key.len(), host)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the groups of `finer`, by the keys at `keep`, to the file.
+    pub fn spill_coarser(&mut self, finer: &mut Global, keep: &[usize], host: &mut dyn Host) -> Result<()> {
+        let done = self.with_file(|global, spilled| {
+            spilled.open()?;
+            let mut way = global.like(&spilled.budget)?;
+            finer.each_loaded(host, |finer, host| finer.pour(&mut way, Some(spilled), keep, host))?;
+            way.write(spilled, host)?;
+            spilled.rest()
+        })?;
+        done.ok_or_else(|| Error::Budget { requested: ASIDE, limit: self.budget().limit() })
     }
 
     /// Adds one group's keys and states.
@@ -319,96 +442,5 @@ impl Global {
         let mut input = Input(record);
         self.import_one(&mut input, None, self.key_values.len(), host)?;
         if input.is_empty() { Ok(()) } else { Err(export::corrupt()) }
-    }
-}
-
-/// The groups of a finished aggregation, in parts.
-pub struct Parts {
-    /// The only one, if memory holds all groups.
-    result: Option<AggregateResult>,
-    file: Option<PartsOfFile>,
-}
-
-struct PartsOfFile {
-    global: Global,
-    all: Vec<Part>,
-    /// Those that are still to come.
-    left: Vec<Part>,
-    top: Option<Top>,
-    buckets: Vec<bool>,
-    started: bool,
-}
-
-impl Parts {
-    pub(super) fn of_result(result: AggregateResult) -> Self {
-        Parts { result: Some(result), file: None }
-    }
-
-    pub(super) fn of_file(mut global: Global, top: Option<Top>, buckets: Vec<bool>) -> Result<Self> {
-        let all = match &mut global.spilled {
-            Some(spilled) => spilled.parts()?,
-            None => Vec::new(),
-        };
-        let left = all.clone();
-        Ok(Parts { result: None, file: Some(PartsOfFile { global, all, left, top, buckets, started: false }) })
-    }
-
-    /// Whether the groups are in a file, so that [`Parts::rewind`] brings them all once more.
-    pub fn is_spilled(&self) -> bool {
-        self.file.is_some()
-    }
-
-    /// Lets the parts in the file come again.
-    pub fn rewind(&mut self) {
-        if let Some(file) = &mut self.file {
-            file.left.clone_from(&file.all);
-            file.started = false;
-        }
-    }
-
-    /// The next part; `None` after the last. Errors: `Budget` if memory does not hold even a part that can't be divided; `Corrupt`.
-    pub fn next(&mut self, host: &mut dyn Host) -> Result<Option<AggregateResult>> {
-        match &mut self.file {
-            Some(file) => file.next(host),
-            None => Ok(self.result.take()),
-        }
-    }
-}
-
-impl PartsOfFile {
-    fn next(&mut self, host: &mut dyn Host) -> Result<Option<AggregateResult>> {
-        let budget = self.global.budget().clone();
-        while let Some(part) = self.left.pop() {
-            self.global.clear()?;
-            let Some(mut spilled) = self.global.spilled.take() else { return Ok(None) };
-            let merged = spilled.merge(part, &mut self.global, host);
-            let result = merged.and_then(|()| self.global.result(self.top.as_ref(), &self.buckets, host));
-            let divided = match &result {
-                Err(Error::Budget { .. }) => {
-                    self.global.clear()?;
-                    spilled.divide(part, &budget, host)?
-                }
-                _ => None,
-            };
-            self.global.spilled = Some(spilled);
-            match divided {
-                Some(parts) => {
-                    // From now on these are the parts.
-                    self.all.retain(|known| known.last != part.last);
-                    self.all.extend(&parts);
-                    self.left.extend(parts);
-                }
-                None => {
-                    self.started = true;
-                    return result.map(Some);
-                }
-            }
-        }
-        if self.started {
-            return Ok(None);
-        }
-        self.started = true;
-        self.global.clear()?;
-        self.global.result(self.top.as_ref(), &self.buckets, host).map(Some)
     }
 }

@@ -4,7 +4,7 @@
 //! 65: FIND", 1961) by the N-th group splits them into groups before it, ties and groups behind it. A term that ranks groups only
 //! nearly (an average, a prefix of a byte string) is the last one: what might tie with the N-th group stays.
 
-use super::columns::{Kind, SegmentView, float_key, float_of_key};
+use super::columns::{Kind, SegmentView, float_key, float_of_key, without_sign_of_zero};
 use super::digits::Source;
 use super::global::{Global, Partial};
 use super::global_state::GlobalState;
@@ -282,6 +282,9 @@ impl Ranked for RankedPartial<'_> {
                     State::SumFloat(sums) => {
                         Some(i128::from(float_key(sums.get(group).finish()? / count.unwrap_or(1) as f64)))
                     }
+                    State::Extreme { values, .. } if self.global.is_float(output.value) => {
+                        Some(i128::from(without_sign_of_zero(values[g])))
+                    }
                     State::Extreme { values, .. } | State::Bits { values, .. } => Some(i128::from(values[g])),
                     State::ExtremeWide { values, .. } => Some(values[g]),
                     _ => None,
@@ -358,6 +361,9 @@ impl Ranked for RankedGlobal<'_> {
                     GlobalState::Sum { sums, nan } => Some(of_sum(sums[g], nan[g], count)?),
                     GlobalState::SumFloat(sums) => {
                         Some(i128::from(float_key(sums.get(group).finish()? / count.unwrap_or(1) as f64)))
+                    }
+                    GlobalState::Int { values, .. } if self.global.is_float(output.value) => {
+                        Some(i128::from(without_sign_of_zero(values[g])))
                     }
                     GlobalState::Int { values, .. } | GlobalState::Bits { values, .. } => Some(i128::from(values[g])),
                     GlobalState::Wide { values, .. } => Some(values[g]),

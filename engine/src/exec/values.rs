@@ -4,7 +4,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::DefaultHashBuilder;
 
-use super::columns::{float_key, float_of_key};
+use super::columns::{exact_key, float_of_key};
 use super::hash::U64Map;
 use crate::types::{Physical, Value};
 use crate::{Budget, Error, Reservation, Result};
@@ -16,7 +16,7 @@ pub(super) struct ValueMap {
 }
 
 enum Map {
-    /// I64 values, or F64 as `float_key`s.
+    /// I64 values, or F64 as `exact_key`s: whoever takes 0 and -0 for one value asks for one of them only.
     Int(U64Map),
     Bytes(BytesMap),
     Wide(BytesMap),
@@ -95,7 +95,7 @@ impl ValueMap {
         match value {
             Value::Null => Ok(0),
             Value::I64(v) if self.physical == Physical::I64 => self.of_int(*v),
-            Value::F64(v) if self.physical == Physical::F64 => self.of_int(float_key(*v)),
+            Value::F64(v) if self.physical == Physical::F64 => self.of_int(exact_key(*v)),
             Value::I128(v) => self.of_wide(*v),
             Value::Bytes(v) => self.of_bytes(v),
             _ => Err(mismatch()),
@@ -107,7 +107,7 @@ impl ValueMap {
         let number = match (&mut self.map, value) {
             (_, Value::Null) => return Ok(0),
             (Map::Int(map), Value::I64(v)) => map.push_unhashed(*v as u64)?,
-            (Map::Int(map), Value::F64(v)) => map.push_unhashed(float_key(*v) as u64)?,
+            (Map::Int(map), Value::F64(v)) => map.push_unhashed(exact_key(*v) as u64)?,
             (Map::Wide(map), Value::I128(v)) => map.push_unhashed(&v.to_le_bytes())?,
             (Map::Bytes(map), Value::Bytes(v)) => map.push_unhashed(v)?,
             _ => return Err(mismatch()),
@@ -256,7 +256,8 @@ mod tests {
         assert_eq!(bytes.of_value(&Value::Null).unwrap(), 0);
         assert_eq!(bytes.of_bytes(b"").unwrap(), 20_001);
         assert_eq!(bytes.value(20_001), Value::Bytes(Vec::new()));
-        assert_eq!(floats.of_value(&Value::F64(0.0)).unwrap(), 1, "-0 and 0 are one value");
+        assert_eq!(floats.value(1).to_owned(), Value::F64(-0.0));
+        assert_eq!(floats.of_value(&Value::F64(0.0)).unwrap(), 20_001, "-0 and 0 are two values");
         assert!(budget.used() > 20_000 * (8 + 5));
     }
 }

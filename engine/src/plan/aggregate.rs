@@ -19,8 +19,18 @@ pub struct AggregateQuery {
 pub enum Key {
     /// Grouped by physical equality (F64: -0 = 0, NaN = NaN); the host asks this only where that is SQL equality.
     Column(usize),
+    /// As `Column`, but -0 is not 0.
+    Exact(usize),
     /// A function of a time column, piecewise constant; the key is the number of its value.
     Buckets { column: usize, buckets: Arc<Buckets> },
+}
+
+impl Key {
+    /// Position of the column that is grouped by.
+    pub fn column(&self) -> usize {
+        let (Key::Column(column) | Key::Exact(column) | Key::Buckets { column, .. }) = self;
+        *column
+    }
 }
 
 /// Piece `i` is `starts[i] .. starts[i+1]` (the last one open) in the column's stored unit (days for dates) and has the value number

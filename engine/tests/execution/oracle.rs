@@ -97,6 +97,7 @@ pub fn canonical(value: &Value) -> String {
 fn key(key: &Key, row: &[Value]) -> String {
     match key {
         Key::Column(c) => canonical(&row[*c]),
+        Key::Exact(_) => panic!("not generated"),
         Key::Buckets { column, buckets } => match &row[*column] {
             Value::Null => canonical(&buckets.null.map_or(Value::Null, |n| Value::I64(i64::from(n)))),
             Value::I64(time) => {
@@ -140,20 +141,20 @@ fn bits(values: &[&Value], op: impl Fn(i64, i64) -> i64) -> String {
     canonical(&integers.reduce(op).map_or(Value::Null, Value::I64))
 }
 
-/// `n * sum(xy) - sum(x) * sum(y)` of floats that are multiples of a quarter; NaN if any is not finite.
+/// `n * sum(xy) - sum(x) * sum(y)` of floats that are multiples of an eighth; NaN if any is not finite.
 fn deviations(pairs: &[(f64, f64)]) -> f64 {
     if pairs.iter().any(|(x, y)| !x.is_finite() || !y.is_finite()) {
         return f64::NAN;
     }
     let whole = |v: f64| {
-        assert_eq!(v * 4.0, (v * 4.0).round());
-        (v * 4.0) as i128
+        assert_eq!(v * 8.0, (v * 8.0).round());
+        (v * 8.0) as i128
     };
     let (mut x, mut y, mut xy) = (0, 0, 0);
     for (a, b) in pairs {
         (x, y, xy) = (x + whole(*a), y + whole(*b), xy + whole(*a) * whole(*b));
     }
-    (pairs.len() as i128 * xy - x * y) as f64 / 16.0 / pairs.len() as f64
+    (pairs.len() as i128 * xy - x * y) as f64 / 64.0 / pairs.len() as f64
 }
 
 /// By the definitions; of integers the numerator, as half the sum of the squares of all differences.

@@ -337,3 +337,39 @@ fn ranges_of_a_dictionary_equal_its_values() {
     }
     assert!(dictionary.range(4999..5001, &mut out).is_err());
 }
+
+#[test]
+fn zeros_keep_their_sign_where_it_shows() {
+    use AggregateFunction::*;
+    let mut rows = data(70_000);
+    for (i, row) in rows.iter_mut().enumerate() {
+        let zero = if i % 4 == 0 || i < 66_000 { -0.0 } else { 0.0 };
+        row[4] = Value::F64(if i % 1000 == 7 { -3.0 } else { zero });
+    }
+    let segments: Vec<_> = rows.chunks(35_000).map(|part| build(&TYPES, part, true)).collect();
+    let bits = |value: &Value| if let Value::F64(v) = value { v.to_bits() } else { panic!("{value:?}") };
+    for threads in [1, 2] {
+        let run = |query: AggregateQuery| {
+            let mut host = TestHost::default();
+            let mut execution = AggregateExecution::new(query, options(threads)).unwrap();
+            for segment in &segments {
+                execution.scan(&[whole(segment)], &mut host).unwrap();
+            }
+            execution.finish(&mut host).unwrap()
+        };
+        let exact = run(query(Filter::Const(true), vec![Key::Exact(4)], &[CountStar]));
+        let mut found: Vec<(u64, &Value)> =
+            exact.keys[0].values.iter().map(bits).zip(&exact.aggregates[0].values).collect();
+        found.sort_by_key(|f| f.0);
+        let count = |zero: f64| rows.iter().filter(|r| bits(&r[4]) == zero.to_bits()).count() as i64;
+        let want = [0.0f64, -0.0, -3.0].map(|v| (v.to_bits(), Value::I64(count(v))));
+        assert_eq!(found, want.iter().map(|(bits, n)| (*bits, n)).collect::<Vec<_>>());
+        assert_eq!(run(query(Filter::Const(true), vec![Key::Column(4)], &[CountStar])).groups, 2);
+        let negative = run(query(between(0, 0, 66_000), Vec::new(), &[Max(4, None), CountDistinct(4)]));
+        assert_eq!(bits(&negative.aggregates[0].values[0]), (-0.0f64).to_bits());
+        assert_eq!(negative.aggregates[1].values[0], Value::I64(2));
+        let both = run(query(Filter::Const(true), Vec::new(), &[Max(4, None), CountDistinct(4)]));
+        assert_eq!(bits(&both.aggregates[0].values[0]), 0);
+        assert_eq!(both.aggregates[1].values[0], Value::I64(2));
+    }
+}

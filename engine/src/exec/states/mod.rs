@@ -52,7 +52,7 @@ pub(super) enum State {
         nan: Vec<bool>,
     },
     SumFloat(FloatSums),
-    /// I64 values, F64 keys or codes.
+    /// I64 values, `exact_key`s of F64 or codes.
     Extreme {
         values: Vec<i64>,
         max: bool,
@@ -308,6 +308,12 @@ impl States {
                 values[g] = if *max { values[g].max(value) } else { values[g].min(value) };
                 true
             }
+            // Of zeros a header knows one, whose sign need not be the others'.
+            (State::Extreme { max, .. }, Value::F64(low), Value::F64(high))
+                if *if *max { high } else { low } == 0.0 =>
+            {
+                false
+            }
             (State::Extreme { values, max }, Value::F64(low), Value::F64(high)) => {
                 values[g] = if *max { values[g].max(float_key(*high)) } else { values[g].min(float_key(*low)) };
                 true
@@ -483,7 +489,7 @@ impl State {
                     return extremes(best, *max, |i| i64::from(codes[i]), set, target);
                 }
                 let values = match view.columns[column].kind {
-                    Kind::F64 => scratch.float_keys(view, column)?,
+                    Kind::F64 => scratch.exact_keys(view, column)?,
                     _ => scratch.ints(view, column)?,
                 };
                 if let (Target::One(g), Selection::Some(bits)) = (target, &set.selection) {
