@@ -332,3 +332,28 @@ def test_reasons(both, sql):
     assert REASONS[sql] in both.reason(sql)
     if "random" not in sql:
         both.same(sql)
+
+
+# A column and a constant: made from the column's own sum or group.
+SHIFTED = """
+SELECT sum(n + 1), sum(n + 2), sum(n - 3), avg(n + 4), count(n + 5), sum(n) FROM {t}
+SELECT sum(n + 1) FILTER (WHERE ok), avg(7 + s), sum(b - 5), sum(q + 2) FROM {t} WHERE i % 3 = 1
+SELECT sum(n + 1) FROM {t} WHERE i < 0
+SELECT sum(n + 2147483647) FROM {t}
+SELECT sum(n + 2147483647) FROM {t} WHERE n < 0
+SELECT sum(n + 2147483647) FILTER (WHERE n < 0) FROM {t}
+SELECT n, n + 1, n - 2, count(*), sum(n + 3) FROM {t} GROUP BY n, n + 1, n - 2
+SELECT n + 1, n, 5 + n, ok, sum(q) FROM {t} GROUP BY 1, 2, 3, 4
+SELECT n - 1, n FROM {t} GROUP BY 1, 2 ORDER BY 1 DESC NULLS LAST LIMIT 5
+SELECT n, n + 2147483600, count(*) FROM {t} GROUP BY 1, 2 ORDER BY n LIMIT 3
+SELECT n, n + 2147483600, count(*) FROM {t} WHERE n < 0 GROUP BY 1, 2 ORDER BY n LIMIT 3
+SELECT n, n + 1, count(*), sum(n + 1) FROM {t} GROUP BY GROUPING SETS ((n, n + 1), (n + 1), ())
+SELECT avg(length(t)), sum(octet_length(kind)), max(char_length(kind)), count(length(kind)) FROM {t}
+SELECT length(kind), octet_length(kind), count(*) FROM {t} WHERE kind <> 'Beta' GROUP BY 1, 2
+SELECT q, avg(length(t)) FROM {t} WHERE length(kind) > 4 GROUP BY q
+"""
+
+
+@pytest.mark.parametrize("query", SHIFTED.strip().splitlines())
+def test_shifted(both, query):
+    both.pushed(query)

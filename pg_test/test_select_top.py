@@ -115,3 +115,24 @@ def test_only_the_first_rows_become_tuples(both):
     [rows] = re.findall(r"Foreign Scan.*rows=(\d+) ", plan)
     # A segment gives no more than three, and only while they beat what came before.
     assert 3 <= int(rows) <= 3 * 7, plan
+
+
+# Any groups will do: how many come is determined, and each of them is one of all.
+@pytest.mark.parametrize("query, limit", [
+    ("SELECT n, count(*) FROM {t} GROUP BY n", 7),
+    ("SELECT n, x, sum(b) FROM {t} GROUP BY n, x", 40),
+    ("SELECT DISTINCT v, n FROM {t}", 9),
+    # All tie.
+    ("SELECT i, count(*) AS c FROM {t} GROUP BY i ORDER BY c DESC", 12),
+    ("SELECT i, n, count(*) AS c, min(m) FROM {t} GROUP BY i, n ORDER BY c", 3),
+])
+def test_groups_that_tie(both, query, limit):
+    everything = both.answer("heap", query)
+    both.execute("SET basalt.require_pushdown = on")
+    some = both.answer("store", f"{query} LIMIT {limit}")
+    both.execute("RESET basalt.require_pushdown")
+    assert len(some) == limit and len({repr(row) for row in some}) == limit
+    assert {repr(row) for row in some} <= {repr(row) for row in everything}
+    plan = both.plan(f"{query} LIMIT {limit}", "ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF")
+    [scan] = [line for line in plan.splitlines() if "Foreign Scan" in line]
+    assert f"rows={limit} " in scan, plan

@@ -254,7 +254,7 @@ fn main() -> Result<()> {
             continue;
         }
         let term = Term { by: By::Aggregate(0), descending: true, nulls_first: false };
-        let top = (limit > 0).then(|| Top { terms: vec![term], limit });
+        let top = (limit > 0).then(|| Top { terms: vec![term], limit, complete: false });
         let mut times = Vec::new();
         let cpu = processors();
         let mut groups = 0;

@@ -11,6 +11,7 @@ pub mod error;
 pub mod exec;
 pub mod granularity;
 pub mod interval;
+mod pages;
 pub mod plan;
 pub mod rows;
 pub mod segment;

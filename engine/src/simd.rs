@@ -44,3 +44,15 @@ fn avx512<R>(work: impl FnOnce() -> R) -> R {
 fn avx2<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
+
+/// Asks the caches for an element; nothing happens if there is none.
+#[inline(always)]
+pub(crate) fn prefetch<T>(values: &[T], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(value) = values.get(at) {
+        // SAFETY: prefetching has no effect on the program's state; the address is an element's.
+        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>((&raw const *value).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (values, at);
+}

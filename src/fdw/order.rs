@@ -73,6 +73,8 @@ pub unsafe fn top<'p>(
         if terms.is_empty() && !query.sortClause.is_null() {
             return None;
         }
+        let ties = query.limitOption == pg_sys::LimitOption::LIMIT_OPTION_WITH_TIES;
+        let complete = !ties && terms.len() == list::pointers::<pg_sys::SortGroupClause>(query.sortClause).len();
         let number = |node: Option<Node<'p>>| match node {
             None => Some(0.0),
             Some(node) => match Node::from_ptr(pg_sys::estimate_expression_value(root, node.as_ptr()))?.view() {
@@ -83,6 +85,7 @@ pub unsafe fn top<'p>(
         let most = number(Some(limit)).zip(number(offset)).map(|(limit, offset)| limit + offset);
         let template = TopTemplate {
             terms,
+            complete,
             limit: builder.expression(limit),
             offset: offset.map(|offset| builder.expression(offset)),
         };
@@ -252,7 +255,7 @@ pub fn bind(template: &GroupsTemplate, inputs: &Inputs) -> Result<Option<Top>> {
         };
         Ok(Term { by, descending: term.descending, nulls_first: term.nulls_first })
     });
-    Ok(Some(Top { terms: terms.collect::<Result<_>>()?, limit }))
+    Ok(Some(Top { terms: terms.collect::<Result<_>>()?, limit, complete: top.complete }))
 }
 
 /// [`bind`] of rows.

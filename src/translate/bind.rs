@@ -92,6 +92,7 @@ pub fn mapped(
     host: &mut PgHost,
 ) -> Result<Computed> {
     let compiled = expressions.whole(template.expression).ok_or_else(malformed)?;
+    let node = expressions.node(template.expression).ok_or_else(malformed)?;
     let inputs = template.columns.iter().map(|c| columns.get(*c).copied().ok_or_else(malformed));
     let inputs = inputs.collect::<Result<Vec<_>>>()?;
     let declared = Oid::from(template.declared);
@@ -101,7 +102,7 @@ pub fn mapped(
     };
     Ok(Computed::Mapped(plan::Mapped {
         columns: template.columns.clone(),
-        function: host.add_function(compiled, &inputs, result),
+        function: host.add_function(compiled, node, &inputs, result),
         of_null: template.of_null,
         infallible: template.infallible,
     }))

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use basalt_engine as engine;
-use basalt_engine::plan::{Combination, Host, HostFunction, HostPredicate, OrderId, ThreadPool, Wake};
+use basalt_engine::plan::{Combination, Host, HostFunction, HostPredicate, OrderId, TextFunction, ThreadPool, Wake};
 use basalt_engine::segment::BytesBlock;
-use basalt_engine::types::{Physical, Value};
-use pgrx::pg_sys::{Datum, Oid};
+use basalt_engine::types::{LogicalType, Physical, Value};
+use pgrx::pg_sys::{Datum, F_CHAR_LENGTH_TEXT, F_CHARACTER_LENGTH_TEXT, F_LENGTH_TEXT, F_OCTET_LENGTH_TEXT, Oid};
 
 use super::bind::BoundColumn;
 use super::template::ClassTemplate;
@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::pg::classes::Classes;
 use crate::pg::eval::{Compiled, Evaluator};
 use crate::pg::interrupts::{self, SignalsBlocked};
+use crate::pg::node::{Node, View};
 use crate::pg::row::RowForm;
 use crate::pg::settings::FixedSettings;
 use crate::pg::values::Codec;
@@ -48,6 +49,7 @@ pub enum Made {
 
 struct HostedFunction {
     function: Compiled,
+    known: Option<TextFunction>,
     input: FunctionInput,
     result: FunctionResult,
 }
@@ -101,7 +103,14 @@ impl PgHost {
     }
 
     /// Registers a function over the placeholder of a column, or of several: then of a row.
-    pub fn add_function(&mut self, function: Compiled, columns: &[BoundColumn], made: Made) -> HostFunction {
+    /// `node` is its expression.
+    pub fn add_function(
+        &mut self,
+        function: Compiled,
+        node: Node<'_>,
+        columns: &[BoundColumn],
+        made: Made,
+    ) -> HostFunction {
         let _guard = self.evaluator.in_query_context();
         let codec = |of: BoundColumn| Codec::with_type(of.ty, of.declared, of.typmod);
         let result = match made {
@@ -115,7 +124,11 @@ impl PgHost {
                 FunctionInput::Row(columns.iter().map(|c| codec(*c)).collect(), RowForm::new(&types))
             }
         };
-        self.functions.push(HostedFunction { function, input, result });
+        let known = match (&input, &result) {
+            (FunctionInput::Value(of), FunctionResult::Value(_)) if of.ty() == LogicalType::Text => known(node),
+            _ => None,
+        };
+        self.functions.push(HostedFunction { function, known, input, result });
         HostFunction((self.functions.len() - 1) as u32)
     }
 
@@ -215,6 +228,10 @@ impl Host for PgHost {
             chunk?;
         }
         Ok(results)
+    }
+
+    fn known(&self, function: HostFunction) -> Option<TextFunction> {
+        self.functions.get(function.0 as usize).and_then(|hosted| hosted.known)
     }
 
     fn map_null(&mut self, function: HostFunction) -> engine::Result<Value> {
@@ -321,6 +338,21 @@ impl FunctionResult {
                 codec.to_value(datum, false).map_err(to_engine)
             }
         }
+    }
+}
+
+/// What a function of a text is, if the engine knows it too. Databases are in UTF-8.
+fn known(node: Node<'_>) -> Option<TextFunction> {
+    let View::Func(call) = node.view() else { return None };
+    let [argument] = call.args.as_slice() else { return None };
+    let plain = match argument.view() {
+        View::Relabel(inner) => matches!(inner.view(), View::Placeholder),
+        other => matches!(other, View::Placeholder),
+    };
+    match call.function.to_u32() {
+        F_LENGTH_TEXT | F_CHAR_LENGTH_TEXT | F_CHARACTER_LENGTH_TEXT if plain => Some(TextFunction::Characters),
+        F_OCTET_LENGTH_TEXT if plain => Some(TextFunction::Bytes),
+        _ => None,
     }
 }
 

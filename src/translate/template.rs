@@ -184,10 +184,12 @@ pub struct GroupsTemplate {
     pub localized: Vec<usize>,
 }
 
-/// ORDER BY and LIMIT: the first groups by these terms, and all that tie with the last of them.
+/// ORDER BY and LIMIT: the first groups by these terms, and all that tie with the last of them unless the terms are all there is.
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
 pub struct TopTemplate {
     pub terms: Vec<TermTemplate>,
+    /// Whether nothing else orders the groups.
+    pub complete: bool,
     /// Numbers of expressions.
     pub limit: usize,
     pub offset: Option<usize>,

@@ -1,17 +1,23 @@
 //! Distinct byte strings in arrival order, found by hash.
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
 use std::hash::BuildHasher;
+
+use crate::pages::prefer_large;
+use crate::simd::prefetch;
 
 /// Gives each distinct byte string a number, from 0 in order of first arrival.
 #[derive(Default)]
 pub(crate) struct Interner {
     hasher: DefaultHashBuilder,
-    /// Half of the hash, and the number.
-    table: HashTable<(u32, u32)>,
+    /// Half of the hash, and the number + 1; 0: free. A power of two, at most half full.
+    slots: Vec<(u32, u32)>,
     ends: Vec<u64>,
     data: Vec<u8>,
 }
+
+/// Values whose slots are fetched together.
+const TOGETHER: usize = 32;
 
 impl Interner {
     /// One without values, for as long as anyone wants.
@@ -31,25 +37,105 @@ impl Interner {
 
     /// Bytes allocated, and the most that growing by one value can come to need at once.
     pub fn memory(&self) -> usize {
-        self.table.allocation_size() + self.ends.capacity() * 8 + self.data.capacity()
+        self.slots.capacity() * size_of::<(u32, u32)>() + self.ends.capacity() * 8 + self.data.capacity()
     }
 
     pub fn get(&self, id: u32) -> &[u8] {
         value(&self.ends, &self.data, id)
     }
 
-    pub fn intern(&mut self, bytes: &[u8]) -> u32 {
-        let Interner { hasher, table, ends, data } = self;
-        let hash = hasher.hash_one(bytes);
-        let tag = (hash >> 32) as u32 ^ hash as u32;
-        if let Some((_, id)) = table.find(spread(tag), |(t, id)| *t == tag && value(ends, data, *id) == bytes) {
-            return *id;
+    /// The values of these numbers, which may be in any order.
+    pub fn get_all<'v>(&'v self, ids: &'v [u32]) -> impl Iterator<Item = &'v [u8]> {
+        ids.iter().enumerate().map(|(at, id)| {
+            self.fetch(|ahead| ids.get(at + ahead).copied());
+            self.get(*id)
+        })
+    }
+
+    /// Sends for values that are asked for soon: `next` tells the number of the value so many ahead.
+    #[inline(always)]
+    fn fetch(&self, next: impl Fn(usize) -> Option<u32>) {
+        const AHEAD: usize = 16;
+        // First where a value ends, then its bytes.
+        if let Some(id) = next(2 * AHEAD) {
+            prefetch(&self.ends, id as usize);
         }
-        let id = ends.len() as u32;
-        data.extend_from_slice(bytes);
-        ends.push(data.len() as u64);
-        table.insert_unique(spread(tag), (tag, id), |(tag, _)| spread(*tag));
-        id
+        if let Some(id) = next(AHEAD) {
+            let start = if id == 0 { 0 } else { self.ends[id as usize - 1] };
+            prefetch(&self.data, start as usize);
+        }
+    }
+
+    pub fn intern(&mut self, bytes: &[u8]) -> u32 {
+        let tag = self.tag(bytes);
+        self.number(tag, bytes)
+    }
+
+    /// Appends the numbers of values to `out`, `u32::MAX` for `None`. Slots are fetched some values ahead: most of a large table is not in
+    /// the caches.
+    pub fn intern_all<'v>(&mut self, values: impl Iterator<Item = Option<&'v [u8]>>, out: &mut Vec<u32>) {
+        let mut values = values.fuse();
+        let mut next: [Option<(u32, &[u8])>; TOGETHER] = [None; TOGETHER];
+        loop {
+            let mut count = 0;
+            for (slot, value) in next.iter_mut().zip(values.by_ref()) {
+                *slot = value.map(|bytes| (self.tag(bytes), bytes));
+                if let Some((tag, _)) = slot {
+                    prefetch(&self.slots, self.place(*tag));
+                }
+                count += 1;
+            }
+            out.extend(next[..count].iter().map(|value| match value {
+                Some((tag, bytes)) => self.number(*tag, bytes),
+                None => u32::MAX,
+            }));
+            if count < TOGETHER {
+                return;
+            }
+        }
+    }
+
+    fn tag(&self, bytes: &[u8]) -> u32 {
+        let hash = self.hasher.hash_one(bytes);
+        (hash >> 32) as u32 ^ hash as u32
+    }
+
+    /// Where a search begins.
+    fn place(&self, tag: u32) -> usize {
+        spread(tag) & self.slots.len().wrapping_sub(1)
+    }
+
+    fn number(&mut self, tag: u32, bytes: &[u8]) -> u32 {
+        if self.slots.len() < (self.ends.len() + 1) * 2 {
+            self.grow();
+        }
+        let mut at = self.place(tag);
+        loop {
+            match self.slots[at] {
+                (_, 0) => break,
+                (known, number) if known == tag && self.get(number - 1) == bytes => return number - 1,
+                _ => at = (at + 1) & (self.slots.len() - 1),
+            }
+        }
+        self.data.extend_from_slice(bytes);
+        self.ends.push(self.data.len() as u64);
+        let number = self.ends.len() as u32;
+        self.slots[at] = (tag, number);
+        number - 1
+    }
+
+    /// Growing reads no value: half of the hash is kept.
+    fn grow(&mut self) {
+        let slots = vec![(0, 0); (self.slots.len() * 2).max(64)];
+        prefer_large(&slots);
+        let old = std::mem::replace(&mut self.slots, slots);
+        for slot in old.into_iter().filter(|slot| slot.1 != 0) {
+            let mut at = self.place(slot.0);
+            while self.slots[at].1 != 0 {
+                at = (at + 1) & (self.slots.len() - 1);
+            }
+            self.slots[at] = slot;
+        }
     }
 
     /// The numbers in byte order of their values.
@@ -60,7 +146,10 @@ impl Interner {
         while let Some((start, end, offset)) = runs.pop() {
             let run = &mut keys[start..end];
             if offset > 0 {
-                run.iter_mut().for_each(|k| *k = key(self.get(*k as u32), offset, *k as u32));
+                for at in 0..run.len() {
+                    self.fetch(|ahead| run.get(at + ahead).map(|key| *key as u32));
+                    run[at] = key(self.get(run[at] as u32), offset, run[at] as u32);
+                }
             }
             run.sort_unstable();
             let mut first = start;
@@ -76,9 +165,8 @@ impl Interner {
     }
 }
 
-/// A table's hash from half of one, so that growing reads no value.
-fn spread(tag: u32) -> u64 {
-    u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)
+fn spread(tag: u32) -> usize {
+    (u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 28) as usize
 }
 
 fn value<'a>(ends: &[u64], data: &'a [u8], id: u32) -> &'a [u8] {

@@ -1,6 +1,7 @@
 //! An open-addressing map from 64-bit keys to dense numbers in order of arrival.
 
 use super::kernels;
+use crate::pages::prefer_large;
 use crate::{Budget, Reservation, Result};
 
 /// Keys whose slots are fetched before they are looked up.
@@ -115,7 +116,9 @@ impl U64Map {
         let size = self.slots.len() * if self.slots.len() < LARGE { 4 } else { 2 };
         let bytes = size * size_of::<(u64, u32)>();
         self.memory.grow(bytes)?;
-        let old = std::mem::replace(&mut self.slots, vec![(0, 0); size]);
+        let slots = vec![(0, 0); size];
+        prefer_large(&slots);
+        let old = std::mem::replace(&mut self.slots, slots);
         let mask = size - 1;
         for slot in &old {
             if slot.1 != 0 {

@@ -157,8 +157,11 @@ mod tests {
         assert_eq!(keys[..3], [vec![null(), v(2)], vec![v(100), null()], vec![null(), v(7)]]);
         assert_eq!(keys[3..], [vec![null(), v(12)], vec![v(1), v(2)], vec![v(105), null()]]);
         let term = |by| Term { by, descending: false, nulls_first: false };
-        let top =
-            derived.top(Top { terms: vec![term(By::Key(5)), term(By::Aggregate(1)), term(By::Key(3))], limit: 1 });
+        let top = derived.top(Top {
+            terms: vec![term(By::Key(5)), term(By::Aggregate(1)), term(By::Key(3))],
+            limit: 1,
+            complete: false,
+        });
         let terms: Vec<By> = top.terms.iter().map(|t| t.by).collect();
         assert_eq!(terms, [By::Key(0), By::Aggregate(1), By::Key(1)]);
     }

@@ -38,7 +38,7 @@ const STEP: usize = 1 << 16;
 /// Relative distance beyond which two averages surely differ, and in this order, also when PostgreSQL has rounded them to 16 digits.
 const NEAR: f64 = 1e-12;
 
-/// Those of `candidates` that are not surely behind the first `top.limit`; of no order, any.
+/// Those of `candidates` that are not surely behind the first `top.limit`.
 pub(super) fn first(
     mut candidates: Vec<u32>,
     top: &Top,
@@ -47,14 +47,15 @@ pub(super) fn first(
     host: &mut dyn Host,
 ) -> Result<Vec<u32>> {
     let mut need = top.limit;
-    if top.terms.is_empty() {
-        candidates.truncate(need);
-        return Ok(candidates);
-    }
+    // Whether groups that are left tie in the whole order.
+    let mut tie = top.complete;
     let mut chosen = Vec::new();
     let _held = budget.reserve(candidates.len() * size_of::<(i128, u32)>() * 2)?;
     for term in &top.terms {
-        let Some(order) = ranked.order(term.by).filter(|_| need < candidates.len()) else { break };
+        let Some(order) = ranked.order(term.by).filter(|_| need < candidates.len()) else {
+            tie = false;
+            break;
+        };
         let (mut ranks, mut nulls) = (Vec::with_capacity(candidates.len()), Vec::new());
         for chunk in candidates.chunks(STEP) {
             host.poll()?;
@@ -94,10 +95,14 @@ pub(super) fn first(
             }
         }
         if order != Order::Exact {
+            tie = false;
             break;
         }
     }
     if need > 0 {
+        if tie {
+            candidates.truncate(need);
+        }
         chosen.append(&mut candidates);
     }
     Ok(chosen)

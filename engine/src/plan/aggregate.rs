@@ -55,6 +55,8 @@ pub struct AggregateCall {
 pub struct Top {
     pub terms: Vec<Term>,
     pub limit: usize,
+    /// The terms are the whole order: of groups that tie in all of them any will do.
+    pub complete: bool,
 }
 
 /// One term of an order. Values are in physical order: numbers, times and booleans (NaN greatest), bytes.

@@ -14,6 +14,25 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HostPredicate(pub u32);
 
+/// Functions of texts in UTF-8 that need no host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextFunction {
+    /// How many characters there are.
+    Characters,
+    Bytes,
+}
+
+impl TextFunction {
+    pub fn of(self, text: &[u8]) -> Value {
+        let length = match self {
+            // All bytes of a character but the first are 10xxxxxx.
+            TextFunction::Characters => text.iter().filter(|byte| **byte as i8 >= -64).count(),
+            TextFunction::Bytes => text.len(),
+        };
+        Value::I64(length as i64)
+    }
+}
+
 /// Number of an order of byte strings that only the host knows (a collation).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OrderId(pub u32);
@@ -91,6 +110,12 @@ pub trait Host {
     fn map(&mut self, function: HostFunction, values: &BytesBlock) -> Result<Vec<Value>> {
         let _ = values;
         Err(Error::invalid(format!("the host has no function {}", function.0)))
+    }
+
+    /// What the function is, if the engine knows it: then it is not asked for results. Its values are texts.
+    fn known(&self, function: HostFunction) -> Option<TextFunction> {
+        let _ = function;
+        None
     }
 
     /// The function's result for NULL.

@@ -16,7 +16,7 @@ pub use expression::{
     power_of_ten, within,
 };
 pub use filter::{Bound, Filter, Predicate, Test};
-pub use host::{Combination, Host, HostPredicate, OrderId, ThreadPool, Wake};
+pub use host::{Combination, Host, HostPredicate, OrderId, TextFunction, ThreadPool, Wake};
 pub use lookup::{Attribute, AttributeValues, KeyIndex, Lookup};
 pub(crate) use lookup::{Held, NO_ROW, Rows};
 pub use point::{Comparison, Point, float_among_integers, select, whole_units};

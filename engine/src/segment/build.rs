@@ -153,7 +153,7 @@ impl SegmentBuilder {
                     Order::Arrival => ids.iter().map(|id| code(*id)).collect(),
                     Order::Permuted(rows) => rows.iter().map(|row| code(ids[*row as usize])).collect(),
                 };
-                let mut next = |push: Push| sorted.order.iter().try_for_each(|id| push(values.get(*id)));
+                let mut next = |push: Push| values.get_all(&sorted.order).try_for_each(push);
                 writer.codes(&column, nulls, &mut next, &codes, cancel)?;
             } else {
                 let mut source = HeldSource { held, order: &order, nulls: held.null_words(self.rows), next: 0 };

@@ -50,12 +50,12 @@ impl HeldColumn {
                 ids.reserve(ends.len());
                 let mut nulls = rows.nulls.iter().map(|n| *n as usize).peekable();
                 let mut start = 0;
-                for (row, end) in ends.into_iter().enumerate() {
-                    let end = end as usize;
-                    let null = nulls.next_if_eq(&row).is_some();
-                    ids.push(if null { u32::MAX } else { values.intern(&data[start..end]) });
-                    start = end;
-                }
+                let rows = ends.into_iter().enumerate().map(|(row, end)| {
+                    let bytes = &data[start..end as usize];
+                    start = end as usize;
+                    if nulls.next_if_eq(&row).is_some() { None } else { Some(bytes) }
+                });
+                values.intern_all(rows, ids);
                 return;
             }
             // The caller compared the schemas.

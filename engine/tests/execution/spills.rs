@@ -203,7 +203,7 @@ fn many_groups_pass_through_the_file() {
             assert!(answer == want, "{threads} threads, {at_once} at once: {:?}", query.keys);
         }
         let term = Term { by: By::Aggregate(0), descending: true, nulls_first: false };
-        let top = Top { terms: vec![term], limit: 3 };
+        let top = Top { terms: vec![term], limit: 3, complete: false };
         let (some, _) = run(&query, &scans, 1, 9, 9 << 20, Some(top)).unwrap();
         assert!(some.len() >= 3 && some.iter().all(|(key, values)| want.get(key) == Some(values)));
         let (all, spilled) = run(&query, &scans, 2, 9, 1 << 30, None).unwrap();

@@ -6,7 +6,7 @@ use super::super::like::value;
 use super::lookup::fetch;
 use super::numbering::{Combined, Numbering};
 use crate::exec::bits::Selection;
-use crate::plan::{AttributeValues, HostFunction, Limits, Mapped};
+use crate::plan::{AttributeValues, HostFunction, Limits, Mapped, TextFunction};
 use crate::segment::BytesBlock;
 use crate::types::{Physical, Value};
 use crate::{Error, Result};
@@ -37,7 +37,7 @@ impl MapTable {
     ) -> Result<MapTable> {
         let held = r.memory.bytes();
         let mut found = Vec::new();
-        let mut asked = Asked::new(mapped.function);
+        let mut asked = Asked::new(mapped.function, r.host.known(mapped.function));
         let (slots, index) = match mapped.columns.as_slice() {
             [source] => {
                 let null_occurs = mapped.of_null && null_occurs(*source, candidates, r)?;
@@ -106,18 +106,23 @@ fn reach(found: &mut Vec<Value>, len: usize, r: &mut Resolver<'_, '_>) -> Result
 /// Values to be shown to the host, each with its slot.
 struct Asked {
     function: HostFunction,
+    known: Option<TextFunction>,
     values: BytesBlock,
     slots: Vec<u32>,
 }
 
 impl Asked {
-    fn new(function: HostFunction) -> Self {
-        Asked { function, values: BytesBlock::default(), slots: Vec::new() }
+    fn new(function: HostFunction, known: Option<TextFunction>) -> Self {
+        Asked { function, known, values: BytesBlock::default(), slots: Vec::new() }
     }
 
     /// Finds out what the host makes of `value`, at the latest with [`Asked::flush`].
     fn add(&mut self, slot: u32, value: &[u8], found: &mut Vec<Value>, r: &mut Resolver<'_, '_>) -> Result<()> {
         reach(found, slot as usize + 1, r)?;
+        if let Some(known) = self.known {
+            found[slot as usize] = known.of(value);
+            return Ok(());
+        }
         if let Some(known) = r.memo.mapped(self.function, value) {
             found[slot as usize] = known;
             return Ok(());

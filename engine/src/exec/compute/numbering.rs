@@ -7,6 +7,7 @@ use super::super::filter::{Resolver, occurring};
 use super::super::like::value;
 use crate::exec::bits::Selection;
 use crate::plan::Combination;
+use crate::segment::BytesBlock;
 use crate::{Error, Result};
 
 /// Columns that a host's function may be of.
@@ -37,6 +38,9 @@ enum Index {
 /// Entries of a dense index: at most so many, and so many a value.
 const DENSE_ENTRIES: u64 = 1 << 22;
 const DENSE_SHARE: u64 = 16;
+/// Values decoded together, and how many codes tell whether that pays.
+const RUN: u32 = 1024;
+const NEAR: usize = 64;
 /// Bytes of a hash table's entry, apart from a byte string's own.
 const ENTRY: usize = 48;
 
@@ -51,8 +55,18 @@ impl Numbering {
             let occur = occurring(source, candidates, r)?;
             let mut codes = Vec::new();
             occur.for_each(|code| codes.push(code as u32));
-            let mut buffer = Vec::new();
-            for code in codes {
+            let (mut buffer, mut run, mut first) = (Vec::new(), BytesBlock::default(), 0);
+            for (nth, &code) in codes.iter().enumerate() {
+                let inside = |run: &BytesBlock, first: u32| ((code - first) as usize) < run.ends.len();
+                // Where codes stand close together, decoding those between them costs less than finding each.
+                if !inside(&run, first) && codes.get(nth + NEAR).is_some_and(|c| ((c - code) as usize) < NEAR * 4) {
+                    first = code;
+                    run = r.view.columns[source].dictionary_range(code..(code + RUN).min(occur.rows() as u32))?;
+                }
+                if inside(&run, first) {
+                    seen(code, value(&run, (code - first) as usize), r)?;
+                    continue;
+                }
                 buffer.clear();
                 r.view.columns[source].dictionary_get(code, &mut buffer)?;
                 seen(code, &buffer, r)?;

@@ -11,6 +11,8 @@ mod tests;
 
 pub(super) use floats::Scale;
 
+pub(super) use crate::simd::prefetch;
+
 use crate::simd::{self, widest};
 
 /// Calls the best form of a kernel that the processor has.
@@ -222,18 +224,6 @@ pub(super) fn count_by_group(counts: &mut [i64], groups: &[u32], list: Option<&[
             gather(counts, &apart);
         }
     }
-}
-
-/// Asks the caches for an element; nothing happens if there is none.
-#[inline(always)]
-pub(super) fn prefetch<T>(values: &[T], at: usize) {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(value) = values.get(at) {
-        // SAFETY: prefetching has no effect on the program's state; the address is an element's.
-        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>((&raw const *value).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (values, at);
 }
 
 /// Smallest and largest of the values whose bit is set; `None` if there are none.
