@@ -318,6 +318,14 @@ def test_rows_are_filtered_by_the_keys_of_what_they_are_joined_to(many, query):
         many.execute("RESET basalt.query_memory_limit")
 
 
+def test_keys_that_an_outer_join_may_make_null(many):
+    many.same(
+        "SELECT f.i, f.s, t2.i FROM {t} f JOIN shop d LEFT JOIN (SELECT v1.a, v2.c, 11 AS x FROM (VALUES (1, 0)) v1(b, a)"
+        " LEFT JOIN (VALUES (3, 1)) v2(c, e) ON v1.b = v2.e) q ON d.level = q.a ON f.k = q.x LEFT JOIN {t} t2 ON q.c = t2.i WHERE f.i < 900"
+    )
+    many.same("SELECT count(*) FROM {t} f JOIN shop d LEFT JOIN (SELECT level, 11 AS x FROM shop OFFSET 1) q ON d.k = q.x ON f.k = q.x")
+
+
 def test_outer_rows_are_not_filtered(many):
     for query in (
         "SELECT f.i, d.name FROM {t} f LEFT JOIN shop d ON d.k = f.k AND d.level = 7",

@@ -261,6 +261,9 @@ impl<'p> Linker<'_, 'p, '_> {
         } else {
             return None;
         };
+        if has_placeholder(key) || has_placeholder(outer) {
+            return None;
+        }
         Some(Sides { operator: op.operator, collation: op.collation, outer, key })
     }
 
@@ -297,6 +300,11 @@ impl<'p> Linker<'_, 'p, '_> {
             }
         }
     }
+}
+
+/// Whether an expression has a part that an outer join between it and its table may make NULL.
+fn has_placeholder(node: Node<'_>) -> bool {
+    node.any(&mut |n| n.tag() == pg_sys::NodeTag::T_PlaceHolderVar)
 }
 
 /// Whether a relation's rows can be read before the datasource's.
@@ -469,6 +477,9 @@ impl<'p> Tree<'p> {
                     continue;
                 }
                 let volatile = pg_sys::contain_volatile_functions((*of).baserestrictinfo.cast());
+                if has_placeholder(outer) || has_placeholder(key) {
+                    continue;
+                }
                 if volatile || outer.is_volatile() || key.is_volatile() || key.has_subplan() || outer.has_subplan() {
                     continue;
                 }
