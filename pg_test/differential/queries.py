@@ -188,7 +188,7 @@ def statistic(rng, table, alias):
     made = [
         (sql(f"{rng.choice(VARIANCES)}({alias}{x.sql})"), "approx" if x in floats else "exact"),
         (sql(f"{rng.choice(VARIANCES)}({n})"), "exact"),
-        (sql(f"{rng.choice(VARIANCES)}({alias}k * 2 + 1)"), "exact"),
+        (sql(f"{rng.choice(VARIANCES)}({alias}k::numeric * 2 + 1)"), "exact"),
         (sql(f"{rng.choice(VARIANCES)}(CASE WHEN {alias}k > 40 THEN {alias}k / 8.0 END)"), "exact"),
         (sql(f"{rng.choice(['bit_and', 'bit_or', 'bit_xor'])}({n})"), "exact"),
         (sql(f"{rng.choice(['corr', 'regr_slope', 'regr_r2', 'regr_intercept', 'regr_sxy', 'covar_samp'])}({alias}id, {alias}k)"), "approx"),
