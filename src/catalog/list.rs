@@ -89,9 +89,12 @@ impl SegmentList {
 /// Lists that one session keeps.
 const KEPT: usize = 16;
 
+/// A list, with what the snapshot saw that read it.
+type Known = (Contents, Rc<SegmentList>);
+
 thread_local! {
-    /// By datasource, with what the snapshot saw that read it.
-    static LISTS: RefCell<Lru<[u8; 16], (Contents, Rc<SegmentList>)>> = RefCell::new(Lru::new());
+    /// By datasource.
+    static LISTS: RefCell<Lru<[u8; 16], Known>> = RefCell::new(Lru::new());
 }
 
 /// What the active snapshot sees of a datasource; read again only when some transaction has ended.

@@ -4,12 +4,15 @@ use std::cell::{Cell, RefCell};
 
 use pgrx::{pg_guard, pg_sys};
 
+/// A process, and what runs at its end.
+type AtExit = (u32, Vec<fn()>);
+
 thread_local! {
     static TRANSACTION: Cell<Option<fn(pg_sys::XactEvent::Type)>> = const { Cell::new(None) };
     static SUBTRANSACTION: Cell<Option<Subtransaction>> = const { Cell::new(None) };
     static RELATION: Cell<Option<fn(pg_sys::Oid)>> = const { Cell::new(None) };
     /// What runs at the end of a process. A child of the postmaster starts without its parent's callbacks.
-    static EXIT: RefCell<(u32, Vec<fn()>)> = const { RefCell::new((0, Vec::new())) };
+    static EXIT: RefCell<AtExit> = const { RefCell::new((0, Vec::new())) };
 }
 
 /// Told of an event, the subtransaction and its parent.
