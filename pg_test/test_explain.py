@@ -3,6 +3,7 @@
 import json
 import xml.etree.ElementTree as xml
 
+import psycopg
 import pytest
 
 from both import Both
@@ -85,10 +86,17 @@ def test_how_filters_are_decided(both, query):
 
 def test_reasons_are_one_list(both):
     query = "SELECT city, count(*) FROM {t} WHERE n + random() > 2 GROUP BY city"
-    reasons = node(both, query, "VERBOSE")["Not Pushed"]
+    plan = node(both, query, "VERBOSE")
+    reasons = plan["Not Pushed"]
+    assert plan["To Push Down"] == ["call volatile functions in a query around this one"]
     assert type(reasons) is list and any("volatile" in reason for reason in reasons), reasons
     text = both.plan(query)
-    assert all(f"Not Pushed: {reason}" in text for reason in reasons), text
+    assert all(f"Not Pushed: {reason}" in text for reason in reasons) and "To Push Down: call volatile functions" in text, text
+    both.execute("SET basalt.require_pushdown = on")
+    with pytest.raises(psycopg.errors.FeatureNotSupported) as raised:
+        both.execute(query.replace("{t}", "store.t"))
+    assert raised.value.diag.message_hint.startswith("To push it down, call volatile functions in a query around this one. ")
+    both.execute("RESET basalt.require_pushdown")
 
 
 def test_every_format(both):

@@ -119,6 +119,9 @@ def compare_all(left, right, query):
     if len(left) != len(right):
         return "a different number of answers: " + "; ".join(a.message for a in (*left, *right) if a.sqlstate or a.lost)
     for a, b in zip(left, right):
+        # With a limit the heap may stop before it comes to groups whose aggregates fail.
+        if query.select.limit is not None and query.select.group and not a.sqlstate and b.sqlstate in ("22003", "22012"):
+            continue
         found = difference(a, b, [i.compare for i in query.select.items], query.select.ordered)
         if found:
             return found

@@ -72,6 +72,8 @@ unsafe extern "C-unwind" fn relation_statistics(
 #[pg_guard]
 unsafe extern "C-unwind" fn keep(_tuple: pg_sys::HeapTuple) {}
 
+/// # Safety
+/// The planner's own structures, alive during the call.
 unsafe fn state_of<'a>(root: *mut pg_sys::PlannerInfo, entry: *mut pg_sys::RangeTblEntry) -> Option<&'a RelationState> {
     // SAFETY: the planner's arrays have `simple_rel_array_size` elements, some null.
     unsafe {
@@ -142,6 +144,9 @@ pub unsafe fn floor(root: *mut pg_sys::PlannerInfo, relation: *mut pg_sys::RelOp
 }
 
 /// Whether a clause is `<`, `<=`, `>` or `>=`.
+///
+/// # Safety
+/// `clause` is null or a node of the planner's.
 unsafe fn is_range(clause: *mut pg_sys::Node) -> bool {
     // SAFETY: a node of the planner's; the tag says which.
     unsafe {
@@ -312,6 +317,8 @@ fn less(a: &Value, b: &Value) -> bool {
     }
 }
 
+/// # Safety
+/// The column is one of the relation's, of type `declared`.
 unsafe fn statistic_tuple(
     summary: &Summary,
     relation: pg_sys::Oid,

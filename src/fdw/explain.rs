@@ -13,6 +13,7 @@ use crate::catalog::datasource;
 use crate::error::OrRaise;
 use crate::pg::lookup;
 use crate::pg::node::{self, Node};
+use crate::translate::advice::advice;
 use crate::translate::template::{
     ColumnTemplate, DimensionTemplate, FilterTemplate, Function, GroupsTemplate, Join, KeyTemplate, PlanTemplate,
     RowTopTemplate, Shape, Target, TermTemplate, TopTemplate,
@@ -139,12 +140,19 @@ impl Explain {
         unsafe { (*self.state).format == pg_sys::ExplainFormat::EXPLAIN_FORMAT_TEXT }
     }
 
-    /// Each on a line of its own; one list where labels must differ.
+    /// What is not pushed down, and what to do about it.
     fn reasons(&self, reasons: &[String]) {
+        self.lines(c"Not Pushed", reasons);
+        let advice: Vec<String> = advice(reasons.iter().map(String::as_str)).into_iter().map(str::to_owned).collect();
+        self.lines(c"To Push Down", &advice);
+    }
+
+    /// Each on a line of its own; one list where labels must differ.
+    fn lines(&self, label: &'static CStr, lines: &[String]) {
         if self.is_text() {
-            reasons.iter().for_each(|reason| self.text(c"Not Pushed", reason));
-        } else if !reasons.is_empty() {
-            self.list(c"Not Pushed", reasons);
+            lines.iter().for_each(|line| self.text(label, line));
+        } else if !lines.is_empty() {
+            self.list(label, lines);
         }
     }
 
@@ -226,6 +234,8 @@ struct Deparser {
 }
 
 impl Deparser {
+    /// # Safety
+    /// PostgreSQL's executor and EXPLAIN structures, which outlive the result.
     unsafe fn new(
         node: *mut pg_sys::ForeignScanState,
         plan: *mut pg_sys::ForeignScan,

@@ -103,6 +103,8 @@ pub unsafe extern "C-unwind" fn begin_insert(
     }
 }
 
+/// # Safety
+/// The executor's structures, alive during the command.
 unsafe fn begin(relation: *mut pg_sys::ResultRelInfo, estate: *mut pg_sys::EState, command: pg_sys::CommandId) {
     // SAFETY: relation and estate are the executor's; the state lives in the query's context and is dropped with it.
     unsafe {

@@ -133,6 +133,9 @@ fn check_kafka(name: &str, value: &str) -> Result<()> {
 }
 
 /// Body of a validator: `(options text[], catalog oid) -> void`.
+///
+/// # Safety
+/// `call` is PostgreSQL's call of a validator.
 unsafe fn validate(call: pg_sys::FunctionCallInfo, wrapper: &str) -> pg_sys::Datum {
     // SAFETY: the function is declared strict with these two arguments.
     unsafe {

@@ -413,6 +413,9 @@ pub fn places(private: *mut pg_sys::List) -> (usize, Vec<i32>) {
 }
 
 /// Attributes that the relation's targets and the local clauses need; a whole-row reference needs all.
+///
+/// # Safety
+/// The planner's own structures, alive during the call.
 unsafe fn attributes_used(relation: *mut pg_sys::RelOptInfo, local: &[Node<'_>], attributes: usize) -> Vec<i16> {
     // SAFETY: the planner's own structures; bitmapset members are offset by the lowest system attribute number.
     unsafe {

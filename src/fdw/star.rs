@@ -307,12 +307,33 @@ fn has_placeholder(node: Node<'_>) -> bool {
     node.any(&mut |n| n.tag() == pg_sys::NodeTag::T_PlaceHolderVar)
 }
 
+/// Whether a query is, or is within, a step of WITH RECURSIVE: what is read once must not come from the rows of the step before.
+///
+/// # Safety
+/// `root` is the planner's.
+unsafe fn is_recursive(root: *mut pg_sys::PlannerInfo) -> bool {
+    let mut at = root;
+    // SAFETY: parents live as long as their children.
+    unsafe {
+        while !at.is_null() {
+            if (*at).wt_param_id >= 0 {
+                return true;
+            }
+            at = (*at).parent_root;
+        }
+    }
+    false
+}
+
 /// Whether a relation's rows can be read before the datasource's.
 unsafe fn fit(root: *mut pg_sys::PlannerInfo, of: *mut pg_sys::RelOptInfo) -> Result<(), Reason> {
     // SAFETY: the planner's own structures.
     unsafe {
         if of.is_null() || (*of).cheapest_total_path.is_null() {
             return Err("the planner has no path for a joined relation by itself".into());
+        }
+        if is_recursive(root) {
+            return Err("it is in a recursive query, whose rows differ from step to step".into());
         }
         let name = list_of((*of).relids).first().map(|r| relation_name(root, *r)).unwrap_or_default();
         if !(*of).lateral_relids.is_null() || !(*(*of).cheapest_total_path).param_info.is_null() {
@@ -458,6 +479,10 @@ impl<'p> Tree<'p> {
     /// `root` is the planner's.
     pub unsafe fn keys(&self, root: *mut pg_sys::PlannerInfo, fact: u32) -> Vec<Keys<'p>> {
         let mut found: Vec<Keys<'p>> = Vec::new();
+        // SAFETY: the caller's contract.
+        if unsafe { is_recursive(root) } {
+            return found;
+        }
         let semi = self.outer.iter().filter(|o| o.join == Join::Semi);
         let clauses = self.clauses.iter().map(|c| (*c, &self.inner));
         for (clause, relations) in clauses.chain(semi.flat_map(|o| o.clauses.iter().map(|c| (*c, &o.relations)))) {

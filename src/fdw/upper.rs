@@ -16,6 +16,7 @@ use crate::guc;
 use crate::pg::list;
 use crate::pg::node::{self, Node, View};
 use crate::pg::subplan;
+use crate::translate::advice::advice;
 use crate::translate::filter::{self, Builder};
 use crate::translate::shippable::Reason;
 use crate::translate::template::{AggregateTemplate, FilterTemplate, Finish, Function, KeyTemplate, Target};
@@ -101,10 +102,18 @@ fn conclude(step: &Step<'_>, result: Result<(), Reason>, state: &RelationState) 
         Err(reason) if guc::REQUIRE_PUSHDOWN.get() => {
             Error::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, format!("the {what} is not pushed down"))
                 .detail(format!("Reason: {reason}."))
-                .hint("Setting basalt.require_pushdown to off lets PostgreSQL do it, row by row.")
+                .hint(hint(&reason))
                 .raise();
         }
         Err(reason) => state.reasons.borrow_mut().push(format!("the {what} is done by PostgreSQL: {reason}")),
+    }
+}
+
+fn hint(reason: &str) -> String {
+    let off = "Setting basalt.require_pushdown to off lets PostgreSQL do it, row by row.";
+    match advice([reason]).first() {
+        Some(advice) => format!("To push it down, {advice}. {off}"),
+        None => off.into(),
     }
 }
 
@@ -265,6 +274,9 @@ unsafe fn in_order(
 }
 
 /// How many buckets functions of time make of the times that are there, at most, as far as is known.
+///
+/// # Safety
+/// The planner's own structures, alive during the call.
 unsafe fn count_buckets<'p>(
     root: *mut pg_sys::PlannerInfo,
     input: *mut pg_sys::RelOptInfo,
@@ -333,6 +345,8 @@ struct Pushed<'p, 's> {
     buckets: f64,
 }
 
+/// # Safety
+/// The planner's own structures, alive during the call.
 unsafe fn add_path(
     root: *mut pg_sys::PlannerInfo,
     output: *mut pg_sys::RelOptInfo,

@@ -81,6 +81,8 @@ pub fn command(call: &Arguments) -> Command {
     command
 }
 
+/// # Safety
+/// `option` is one of the parser's.
 unsafe fn option_name(option: *mut pg_sys::DefElem) -> String {
     // SAFETY: a DefElem of the parser has a name.
     unsafe { CStr::from_ptr((*option).defname).to_string_lossy().into_owned() }

@@ -561,11 +561,15 @@ pub fn make_list<'p>(nodes: impl IntoIterator<Item = Node<'p>>) -> *mut pg_sys::
     list
 }
 
+/// # Safety
+/// `op` is an OpExpr, or of a struct like it, that lives for `'p`.
 unsafe fn op_view<'p>(op: *mut pg_sys::OpExpr) -> OpView<'p> {
     // SAFETY: the caller saw the tag of an OpExpr or of a DistinctExpr, which is the same struct.
     unsafe { OpView { operator: (*op).opno, collation: (*op).inputcollid, args: list((*op).args) } }
 }
 
+/// # Safety
+/// `a` is an Aggref that lives for `'p`.
 unsafe fn aggregate_view<'p>(a: *mut pg_sys::Aggref) -> AggregateView<'p> {
     // SAFETY: the caller saw the tag of an Aggref; `args` are TargetEntries.
     unsafe {

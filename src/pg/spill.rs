@@ -65,6 +65,9 @@ impl TemporaryFile {
 }
 
 /// Goes to a place of the file, which is there.
+///
+/// # Safety
+/// `file` is open.
 unsafe fn seek(file: *mut pg_sys::BufFile, at: u64) -> Result<()> {
     // SAFETY: the caller's file is open; numbers are in range, as files have less than 2^31 pieces.
     let failed = unsafe {

@@ -1,5 +1,6 @@
 //! PostgreSQL's expressions into the engine's plans.
 
+pub mod advice;
 pub mod aggregate;
 pub mod bind;
 pub mod builder;

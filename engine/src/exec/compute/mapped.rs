@@ -26,6 +26,8 @@ enum Slots {
 
 /// Values shown to the host at once.
 const BATCH: usize = 1024;
+/// Combinations whose answers are remembered: with more of them, few come again in another segment.
+const REMEMBERED: u32 = 1 << 16;
 
 impl MapTable {
     /// Asks the host about what rows of `candidates` hold. Errors: what the host says; `Budget`.
@@ -37,7 +39,8 @@ impl MapTable {
     ) -> Result<MapTable> {
         let held = r.memory.bytes();
         let mut found = Vec::new();
-        let mut asked = Asked::new(mapped.function, r.host.known(mapped.function));
+        let remembered = if mapped.columns.len() == 1 { u32::MAX } else { REMEMBERED };
+        let mut asked = Asked::new(mapped.function, r.host.known(mapped.function), remembered);
         let (slots, index) = match mapped.columns.as_slice() {
             [source] => {
                 let null_occurs = mapped.of_null && null_occurs(*source, candidates, r)?;
@@ -107,13 +110,15 @@ fn reach(found: &mut Vec<Value>, len: usize, r: &mut Resolver<'_, '_>) -> Result
 struct Asked {
     function: HostFunction,
     known: Option<TextFunction>,
+    /// Of slots before this one the answers are remembered for other segments.
+    remembered: u32,
     values: BytesBlock,
     slots: Vec<u32>,
 }
 
 impl Asked {
-    fn new(function: HostFunction, known: Option<TextFunction>) -> Self {
-        Asked { function, known, values: BytesBlock::default(), slots: Vec::new() }
+    fn new(function: HostFunction, known: Option<TextFunction>, remembered: u32) -> Self {
+        Asked { function, known, remembered, values: BytesBlock::default(), slots: Vec::new() }
     }
 
     /// Finds out what the host makes of `value`, at the latest with [`Asked::flush`].
@@ -123,7 +128,9 @@ impl Asked {
             found[slot as usize] = known.of(value);
             return Ok(());
         }
-        if let Some(known) = r.memo.mapped(self.function, value) {
+        if slot < self.remembered
+            && let Some(known) = r.memo.mapped(self.function, value)
+        {
             found[slot as usize] = known;
             return Ok(());
         }
@@ -142,7 +149,9 @@ impl Asked {
             return Err(Error::invalid("the host answered another number of values than it was asked"));
         }
         for (i, (slot, result)) in self.slots.iter().zip(results).enumerate() {
-            r.memo.put_mapped(self.function, value(&self.values, i), &result);
+            if *slot < self.remembered {
+                r.memo.put_mapped(self.function, value(&self.values, i), &result);
+            }
             if let Value::Bytes(bytes) = &result {
                 r.memory.grow(bytes.len())?;
             }
