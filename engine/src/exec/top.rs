@@ -10,7 +10,7 @@ use super::global::{Global, Partial};
 use super::global_state::GlobalState;
 use super::moments::{self, Sums, out_of_range};
 use super::primitives::{Measure, Output, Program};
-use super::states::State;
+use super::states::{State, reserve};
 use crate::plan::{AggregateFunction, By, Host, Top};
 use crate::types::{LogicalType, Physical, Value};
 use crate::{Budget, Result};
@@ -50,15 +50,31 @@ pub(super) fn first(
     // Whether groups that are left tie in the whole order.
     let mut tie = top.complete;
     let mut chosen = Vec::new();
-    let _held = budget.reserve(candidates.len() * size_of::<(i128, u32)>() * 2)?;
-    for term in &top.terms {
+    let mut held = budget.reserve(0)?;
+    for (nth, term) in top.terms.iter().enumerate() {
         let Some(order) = ranked.order(term.by).filter(|_| need < candidates.len()) else {
             tie = false;
             break;
         };
-        let (mut ranks, mut nulls) = (Vec::with_capacity(candidates.len()), Vec::new());
+        let (mut ranks, mut nulls): (Vec<(i128, u32)>, Vec<u32>) = (Vec::new(), Vec::new());
+        let last = |ranks: &mut [(i128, u32)]| ranks.select_nth_unstable_by_key(need - 1, |r| r.0).1.0;
+        // Ranks beyond which those that are surely behind are let go.
+        let mut most = need.saturating_mul(2).max(STEP);
         for chunk in candidates.chunks(STEP) {
             host.poll()?;
+            if ranks.len() > most && need > 0 {
+                let edge = last(&mut ranks);
+                if tie && order == Order::Exact && nth + 1 == top.terms.len() {
+                    ranks.truncate(need);
+                } else {
+                    let edge = if order == Order::Near { around(edge, term.descending).1 } else { edge };
+                    ranks.retain(|r| r.0 <= edge);
+                }
+                most = most.max(ranks.len() * 2);
+            }
+            let (all, none) = (ranks.len() + chunk.len(), nulls.len() + chunk.len());
+            reserve(&mut ranks, all, &mut held)?;
+            reserve(&mut nulls, none, &mut held)?;
             for &group in chunk {
                 match ranked.rank(term.by, group)? {
                     Some(rank) => ranks.push((if term.descending { !rank } else { rank }, group)),
@@ -374,6 +390,79 @@ impl Ranked for RankedGlobal<'_> {
                     GlobalState::Wide { values, .. } => Some(values[g]),
                     _ => None,
                 })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{HostPredicate, OrderId, Term, Wake};
+    use crate::segment::BytesBlock;
+
+    struct NoHost;
+
+    impl Host for NoHost {
+        fn test(&mut self, _: HostPredicate, _: &BytesBlock) -> Result<Vec<bool>> {
+            Ok(Vec::new())
+        }
+        fn compare(&mut self, _: OrderId, left: &[u8], right: &[u8]) -> std::cmp::Ordering {
+            left.cmp(right)
+        }
+        fn poll(&mut self) -> Result<()> {
+            Ok(())
+        }
+        fn before_spawn(&mut self) -> Wake {
+            Box::new(())
+        }
+    }
+
+    /// Two columns of a group's number; the second has few values, and NULL.
+    struct Numbers;
+
+    impl Ranked for Numbers {
+        fn order(&self, _: By) -> Option<Order> {
+            Some(Order::Exact)
+        }
+        fn rank(&self, by: By, group: u32) -> Result<Option<i128>> {
+            let mixed = i128::from(group.wrapping_mul(2_654_435_761));
+            Ok(match by {
+                By::Key(_) => Some(mixed),
+                By::Aggregate(_) => Some(mixed % 5).filter(|v| *v != 3),
+            })
+        }
+    }
+
+    /// More groups than are held together: those that are surely behind are let go on the way.
+    #[test]
+    fn the_first_of_many_are_found() {
+        let groups: Vec<u32> = (0..200_000).collect();
+        for (descending, nulls_first) in [(false, true), (true, false)] {
+            let few = Term { by: By::Aggregate(0), descending, nulls_first };
+            let all = Term { by: By::Key(0), descending, nulls_first };
+            for terms in [vec![few], vec![few, all], vec![all], vec![all, few]] {
+                for (limit, complete) in [(0, true), (7, false), (1000, true), (70_000, true), (70_000, false)] {
+                    let top = Top { terms: terms.clone(), limit, complete };
+                    let budget = Budget::new(64 << 20);
+                    let mut found = first(groups.clone(), &top, &Numbers, &budget, &mut NoHost).unwrap();
+                    assert_eq!(budget.used(), 0);
+                    let place = |group: &u32| -> Vec<(u8, i128)> {
+                        let place = |term: &Term| match Numbers.rank(term.by, *group).unwrap() {
+                            None => (if nulls_first { 0 } else { 2 }, 0),
+                            Some(rank) => (1, if descending { -rank } else { rank }),
+                        };
+                        terms.iter().map(place).collect()
+                    };
+                    let mut sorted: Vec<_> = groups.iter().map(place).collect();
+                    sorted.sort_unstable();
+                    assert!(found.len() >= limit && (!complete || found.len() == limit), "{top:?}: {}", found.len());
+                    found.sort_unstable();
+                    assert!(found.windows(2).all(|pair| pair[0] != pair[1]));
+                    let mut places: Vec<_> = found.iter().map(place).collect();
+                    places.sort_unstable();
+                    assert_eq!(places[..limit], sorted[..limit], "{top:?}");
+                }
             }
         }
     }
