@@ -20,11 +20,13 @@ def make(store, segments):
     if store.connection.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()[0]:
         return name
     store.connection.execute(f"CREATE FOREIGN TABLE {name} (at timestamptz NOT NULL, name text, kind text, number int, amount float8) SERVER basalt "
-                             f"OPTIONS (time_column 'at', segment_granularity 'hour', max_segment_rows '{ROWS}')")
-    store.connection.execute(
-        f"INSERT INTO {name} SELECT timestamptz '2020-01-01 00:00+00' + i / {ROWS} * interval '1 hour' + i % {ROWS} * interval '30 seconds', "
-        f"'n' || lpad((i / {ROWS})::text, 6, '0'), 'k' || i % 50, i, i / 7.0 FROM generate_series(0, {segments * ROWS - 1}) i"
-    )
+                             "OPTIONS (time_column 'at', segment_granularity 'hour')")
+    # One transaction: rows become a segment when a scan of the table begins, as this one does that returns nothing.
+    store.connection.execute(f"""DO $$ BEGIN FOR s IN 0..{segments - 1} LOOP
+        INSERT INTO {name} SELECT timestamptz '2020-01-01 00:00+00' + s * interval '1 hour' + i * interval '30 seconds', 'n' || lpad(s::text, 6, '0'), 'k' || i % 50, s, i / 7.0
+        FROM generate_series(0, {ROWS - 1}) i;
+        PERFORM FROM {name} LIMIT 0;
+    END LOOP; END $$""")
     ((made,),) = store.connection.execute("SELECT segments FROM basalt.datasources WHERE datasource = %s::regclass", (name,)).fetchall()
     assert made == segments, (made, segments)
     return name

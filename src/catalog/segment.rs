@@ -108,26 +108,35 @@ thread_local! {
 /// Used segments of a datasource under the active snapshot, those that cannot hold a visible row in `within` left out.
 /// Rows of this transaction that were flushed for the current statement are among them ([`pending::flush`]).
 pub fn visible(datasource: &[u8; 16], within: Option<&TimeInterval>) -> Vec<SegmentEntry> {
-    let (table, index) = (tables::relation(c"segment"), tables::relation(c"segment_datasource"));
     let mut entries = Vec::new();
-    let mut scan = IndexScan::by_uuid(table, index, datasource, Under::Active);
+    let mut scan = scan(datasource);
     while scan.advance() {
-        let entry = read(&scan).or_raise();
-        if within.is_none_or(|within| may_hold(&entry, within)) {
-            entries.push(entry);
-        }
+        entries.push(read(&scan).or_raise());
     }
     scan.end();
-    for entry in pending::flushed_for(datasource) {
-        // The command id kept there is not exact: the snapshot may see the row by itself.
-        let known = entries.iter().any(|e| e.id == entry.id);
-        if !known && within.is_none_or(|within| may_hold(&entry, within)) {
-            entries.push(entry);
-        }
-    }
-    // The order of rows without ORDER BY, and of float sums, should not depend on the catalog's physical order.
-    entries.sort_by_cached_key(|e| (e.statistics.time, e.id));
+    entries.append(&mut flushed(datasource, &entries));
+    entries.retain(|entry| within.is_none_or(|within| may_hold(entry, within)));
+    entries.sort_by_cached_key(order);
     entries
+}
+
+/// The order of rows without ORDER BY, and of float sums, should not depend on the catalog's physical order.
+pub fn order(entry: &SegmentEntry) -> impl Ord + use<> {
+    (entry.statistics.time, entry.id)
+}
+
+/// The catalog's rows of the used segments that the active snapshot sees.
+pub fn scan(datasource: &[u8; 16]) -> IndexScan<'_> {
+    let (table, index) = (tables::relation(c"segment"), tables::relation(c"segment_datasource"));
+    IndexScan::by_uuid(table, index, datasource, Under::Active)
+}
+
+/// Segments that were flushed for the current statement and are not among `entries`, which the snapshot sees.
+pub fn flushed(datasource: &[u8; 16], entries: &[SegmentEntry]) -> Vec<SegmentEntry> {
+    // The command id kept there is not exact: the snapshot may see the row by itself.
+    let mut flushed = pending::flushed_for(datasource);
+    flushed.retain(|flushed| !entries.iter().any(|e| e.id == flushed.id));
+    flushed
 }
 
 /// Whether a row with a time in `within` may be visible.
@@ -138,7 +147,8 @@ fn may_hold(entry: &SegmentEntry, within: &TimeInterval) -> bool {
         && !entry.visibility.intersection(within).is_empty()
 }
 
-fn read(scan: &IndexScan) -> Result<SegmentEntry> {
+/// The segment of the scan's current row.
+pub fn read(scan: &IndexScan) -> Result<SegmentEntry> {
     let corrupt = || basalt_engine::Error::corrupt("NULL in basalt.segment");
     let get = |attribute| scan.get(attribute).ok_or_else(corrupt);
     debug_assert_eq!(scan.get(column::USED).map(|d| d.value() as u8), Some(1));

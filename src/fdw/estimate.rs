@@ -102,8 +102,9 @@ impl RelationState {
             return Some(*known);
         }
         let column = &self.datasource.schema.columns[position];
-        let summary =
-            self.segments.facts(column.id, |segments| Summary::of(segments.iter().map(|s| &*s.statistics), column.id));
+        let summary = self
+            .segments
+            .estimate(column.id, |segments| Summary::of(segments.iter().map(|s| &*s.statistics), column.id));
         let (declared, typmod) = self.datasource.types[position];
         // SAFETY: the state's memory context is the planner's and lives as long as the state.
         let tuple = unsafe {

@@ -17,6 +17,14 @@ pub enum Under {
     Dirty,
 }
 
+/// Which version of which row of a table's file: its place, and the transaction that wrote it. Equal ones are the same bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RowVersion {
+    block: u32,
+    offset: u16,
+    writer: u32,
+}
+
 /// A scan of one index, whose leading column is a uuid, by equality on it, forwards.
 pub struct IndexScan<'a> {
     heap: pg_sys::Relation,
@@ -87,6 +95,27 @@ impl<'a> IndexScan<'a> {
             }
             let at = attribute as usize - 1;
             if *(*self.slot).tts_isnull.add(at) { None } else { Some(*(*self.slot).tts_values.add(at)) }
+        }
+    }
+
+    /// The table's file, which is another one after VACUUM FULL and the like.
+    pub fn file(&self) -> u32 {
+        // SAFETY: the table is open.
+        unsafe { u32::from((*self.heap).rd_node.relNode) }
+    }
+
+    /// The version of the current row.
+    pub fn version(&self) -> RowVersion {
+        // SAFETY: rows of a heap table come in slots with a buffer, whose tuple is there until the next `advance`; its writer's id stays
+        // when it is frozen.
+        unsafe {
+            let tuple = (*self.slot.cast::<pg_sys::BufferHeapTupleTableSlot>()).base.tuple;
+            let place = (*tuple).t_self;
+            RowVersion {
+                block: u32::from(place.ip_blkid.bi_hi) << 16 | u32::from(place.ip_blkid.bi_lo),
+                offset: place.ip_posid,
+                writer: u32::from((*(*tuple).t_data).t_choice.t_heap.t_xmin),
+            }
         }
     }
 
