@@ -273,3 +273,38 @@ def test_session_ends_with_an_open_transaction(trips):
     other.ok("BEGIN", put(1), SUM, put(2))
     other.close()
     assert trips.main.same() == []
+
+
+def test_a_session_follows_what_others_do_to_the_catalogs_rows(database):
+    """Lists of segments that a session keeps: after appends, clips, compactions and new files of the catalog's table it sees what a new session sees."""
+    database.query("CREATE FOREIGN TABLE t (at timestamptz NOT NULL, n int) SERVER basalt OPTIONS (time_column 'at', segment_granularity 'day')")
+    ask = "SELECT count(*), sum(n), min(at), max(at), count(*) FILTER (WHERE at < '2026-01-04') FROM t"
+    with database.connect() as kept, database.connect() as other, other.cursor() as cursor:
+        def insert(first, days):
+            cursor.execute("INSERT INTO t SELECT timestamptz '2026-01-01 00:00+00' + i * interval '6 hours', i FROM generate_series(%s::int, %s::int) i", (first * 4, (first + days) * 4 - 1))
+
+        steps = [lambda day=day: insert(day, 1 + day % 3) for day in range(8)]
+        steps += [
+            lambda: cursor.execute("SELECT basalt.replace('t', '2026-01-02 12:00+00', '2026-01-03 12:00+00', 'SELECT timestamptz ''2026-01-03 00:00+00'', 5')"),
+            lambda: cursor.execute("VACUUM FULL basalt.segment"),
+            lambda: insert(0, 2),
+            lambda: cursor.execute("SELECT basalt.compact('t')"),
+            lambda: cursor.execute("VACUUM basalt.segment"),
+            lambda: insert(3, 5),
+            lambda: cursor.execute("SELECT basalt.replace('t', '2026-01-05 00:00+00', '2026-01-06 00:00+00', 'SELECT timestamptz ''2026-01-05 00:00+00'', 6')"),
+            lambda: cursor.execute("CLUSTER basalt.segment USING segment_pkey"),
+            lambda: cursor.execute("BEGIN; INSERT INTO t VALUES ('2026-02-01 00:00+00', 1); ROLLBACK"),
+            lambda: cursor.execute("TRUNCATE t"),
+            lambda: insert(0, 1),
+        ]
+        for step in steps:
+            step()
+            for _ in range(2):
+                assert kept.execute(ask).fetchone() == database.query(ask)[0]
+        # A snapshot that is older than the list that was read last.
+        with kept.transaction():
+            kept.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            before = kept.execute(ask).fetchone()
+            insert(1, 3)
+            assert kept.execute(ask).fetchone() == before != database.query(ask)[0]
+        assert kept.execute(ask).fetchone() == database.query(ask)[0]
