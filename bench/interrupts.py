@@ -44,7 +44,7 @@ def run(cluster, options, say):
         try:
             store.connection.execute("SET statement_timeout = '60s'")
             # Rows stay in the server, so that it isn't the client that is waited for.
-            store.connection.execute(f"SELECT count(*) FROM ({sql}) AS q")
+            store.connection.execute(f"SELECT count(q) FROM ({sql}) AS q")
         except psycopg.Error as error:
             ended = error.sqlstate
         whole, late = time.perf_counter() - before, []
@@ -53,7 +53,7 @@ def run(cluster, options, say):
             store.connection.execute(f"SET statement_timeout = {limit}")
             before = time.perf_counter()
             try:
-                store.connection.execute(f"SELECT count(*) FROM ({sql}) AS q")
+                store.connection.execute(f"SELECT count(q) FROM ({sql}) AS q")
             except psycopg.errors.QueryCanceled:
                 late.append((time.perf_counter() - before) * 1000 - limit)
         late.sort()

@@ -1,5 +1,6 @@
 //! From states to the values of a result.
 
+use super::PASSING;
 use super::columns::float_of_key;
 use super::global::Global;
 use super::global_state::GlobalState;
@@ -61,32 +62,41 @@ impl Global {
         }
         let mut aggregates = Vec::with_capacity(self.program.outputs.len());
         for output in &self.program.outputs {
-            host.poll()?;
             let GlobalState::Count(counts) = &self.states[output.count] else {
                 return Err(Error::invalid("no count of values"));
             };
-            let values = match output.function {
-                AggregateFunction::CountStar | AggregateFunction::Count(_) | AggregateFunction::CountPairs(..) => {
-                    live.iter().map(|g| Value::I64(counts[*g as usize])).collect()
-                }
-                AggregateFunction::CountDistinct(_) => {
-                    let counts = self.distinct_counts(output.value)?;
-                    live.iter().map(|g| Value::I64(counts.get(*g as usize).copied().unwrap_or(0))).collect()
-                }
-                AggregateFunction::Variance { .. } | AggregateFunction::Regression { .. } => live
-                    .iter()
-                    .map(|g| Ok(moments::value(&self.states, output, counts[*g as usize], *g)?.unwrap_or(Value::Null)))
-                    .collect::<Result<Vec<_>>>()?,
-                _ => {
-                    let mut values = self.values(output.value, &live, counts)?;
-                    if output.shift != 0 {
-                        for (value, group) in values.iter_mut().zip(&live) {
-                            shift(value, output.shift, counts[*group as usize])?;
+            let distinct = match output.function {
+                AggregateFunction::CountDistinct(_) => self.distinct_counts(output.value)?,
+                _ => Vec::new(),
+            };
+            let mut values = Vec::with_capacity(live.len());
+            for live in live.chunks(PASSING) {
+                host.poll()?;
+                match output.function {
+                    AggregateFunction::CountStar | AggregateFunction::Count(_) | AggregateFunction::CountPairs(..) => {
+                        values.extend(live.iter().map(|g| Value::I64(counts[*g as usize])));
+                    }
+                    AggregateFunction::CountDistinct(_) => {
+                        let count = |g: &u32| distinct.get(*g as usize).copied().unwrap_or(0);
+                        values.extend(live.iter().map(|g| Value::I64(count(g))));
+                    }
+                    AggregateFunction::Variance { .. } | AggregateFunction::Regression { .. } => {
+                        for g in live {
+                            let value = moments::value(&self.states, output, counts[*g as usize], *g)?;
+                            values.push(value.unwrap_or(Value::Null));
                         }
                     }
-                    values
+                    _ => {
+                        let mut some = self.values(output.value, live, counts)?;
+                        if output.shift != 0 {
+                            for (value, group) in some.iter_mut().zip(live) {
+                                shift(value, output.shift, counts[*group as usize])?;
+                            }
+                        }
+                        values.append(&mut some);
+                    }
                 }
-            };
+            }
             memory.grow(std::mem::take(&mut bytes) + values.iter().map(length).sum::<usize>())?;
             let counts = match output.function {
                 AggregateFunction::Avg(_) | AggregateFunction::Variance { .. } => {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::PASSING;
 use super::columns::{Computed, SegmentView};
 use super::digits::{Digits, Source};
 use super::global_state::{GlobalState, improve_by};
@@ -196,7 +197,7 @@ impl Global {
             None => {}
             Some((lone_segment, computed, mut lone)) => {
                 if Arc::ptr_eq(&lone.plan, &partial.plan) {
-                    lone.combine(&partial)?;
+                    lone.combine(&partial, host)?;
                     self.lone = Some((lone_segment, computed, lone));
                     return Ok(());
                 }
@@ -242,86 +243,16 @@ impl Global {
         self.ensure(self.groups())?;
         for (nth, state) in states.states.iter().enumerate() {
             host.poll()?;
-            let primitive = self.program.primitives[nth];
-            let column = primitive.column.map(|c| &view.columns[c]);
+            if !matches!(state, State::Distinct(_)) {
+                for (live, to) in live.chunks(PASSING).zip(to.chunks(PASSING)) {
+                    host.poll()?;
+                    self.absorb_states(nth, view, states, live, to)?;
+                }
+                continue;
+            }
             let digits = plan.states[nth].digits.as_ref();
-            // Groups without a value of the column hold no state.
-            let counted =
-                self.program.primitives.iter().position(|p| *p == Primitive { measure: Measure::Count, ..primitive });
-            let counts = states.counts(counted.unwrap_or(0));
             let memory = &mut self.memory;
             match (&mut self.states[nth], state) {
-                (GlobalState::Count(all), State::Count(_) | State::Alias(_)) => {
-                    let counts = states.counts(nth);
-                    live.iter().zip(&to).for_each(|(g, t)| all[*t as usize] += counts[*g as usize]);
-                }
-                (GlobalState::Sum { sums, nan }, State::SumInt(from)) => {
-                    for (g, t) in live.iter().zip(&to) {
-                        let (sum, is_nan) = from.get(*g as usize);
-                        let slot = &mut sums[*t as usize];
-                        *slot = slot.checked_add(sum).ok_or_else(out_of_range)?;
-                        nan[*t as usize] |= is_nan;
-                    }
-                }
-                (GlobalState::Sum { sums, nan }, State::SumWide { sums: from, nan: from_nan }) => {
-                    for (g, t) in live.iter().zip(&to) {
-                        let slot = &mut sums[*t as usize];
-                        *slot = slot.checked_add(from[*g as usize]).ok_or_else(out_of_range)?;
-                        nan[*t as usize] |= from_nan[*g as usize];
-                    }
-                }
-                (GlobalState::SumFloat(all), State::SumFloat(from)) => {
-                    for (g, t) in live.iter().zip(&to) {
-                        all.merge(*t, &from.get(*g))?;
-                    }
-                }
-                (GlobalState::Int { values, max }, State::Extreme { values: from, .. }) => {
-                    for (g, t) in live.iter().zip(&to) {
-                        let (slot, v) = (&mut values[*t as usize], from[*g as usize]);
-                        *slot = if *max { v.max(*slot) } else { v.min(*slot) };
-                    }
-                }
-                (GlobalState::Wide { values, max }, State::ExtremeWide { values: from, .. }) => {
-                    for (g, t) in live.iter().zip(&to) {
-                        let (slot, v) = (&mut values[*t as usize], from[*g as usize]);
-                        *slot = if *max { v.max(*slot) } else { v.min(*slot) };
-                    }
-                }
-                (GlobalState::Bytes { values, max, .. }, State::ExtremeBytes { values: from, .. }) => {
-                    for (g, t) in live.iter().zip(&to) {
-                        if let Some(v) = &from[*g as usize] {
-                            improve(&mut values[*t as usize], v, *max, memory)?;
-                        }
-                    }
-                }
-                (GlobalState::Bytes { values, max, .. }, State::Extreme { values: codes, .. }) => {
-                    let column = column.ok_or_else(mismatch)?;
-                    let mut buffer = Vec::new();
-                    for (g, t) in live.iter().zip(&to) {
-                        if counts[*g as usize] > 0 {
-                            buffer.clear();
-                            column.dictionary_get(codes[*g as usize] as u32, &mut buffer)?;
-                            improve(&mut values[*t as usize], &buffer, *max, memory)?;
-                        }
-                    }
-                }
-                (GlobalState::Squares(sums), State::Squares(from)) => {
-                    for (g, t) in live.iter().zip(&to) {
-                        let slot = &mut sums[*t as usize];
-                        *slot = slot.checked_add(from.get(*g as usize)).ok_or_else(out_of_range)?;
-                    }
-                }
-                (GlobalState::Products(all), State::Products(from)) => {
-                    for (g, t) in live.iter().zip(&to) {
-                        all.merge(*t, &from.get(*g))?;
-                    }
-                }
-                (GlobalState::Bits { values, op }, State::Bits { values: from, .. }) => {
-                    for (g, t) in live.iter().zip(&to) {
-                        let slot = &mut values[*t as usize];
-                        *slot = op.of(*slot, from[*g as usize]);
-                    }
-                }
                 (GlobalState::Bytes { values, max, order: Some(order) }, State::Distinct(set)) => {
                     let digits = digits.ok_or_else(mismatch)?;
                     let place = places(&live, &to, states.counts(0).len());
@@ -370,6 +301,99 @@ impl Global {
             }
         }
         drop(held);
+        Ok(())
+    }
+
+    /// Merges state `nth` of the groups `live`, which are `to` here; not a set of values.
+    fn absorb_states(
+        &mut self,
+        nth: usize,
+        view: &SegmentView<'_>,
+        states: &States,
+        live: &[u32],
+        to: &[u32],
+    ) -> Result<()> {
+        let primitive = self.program.primitives[nth];
+        let column = primitive.column.map(|c| &view.columns[c]);
+        // Groups without a value of the column hold no state.
+        let counted =
+            self.program.primitives.iter().position(|p| *p == Primitive { measure: Measure::Count, ..primitive });
+        let counts = states.counts(counted.unwrap_or(0));
+        let memory = &mut self.memory;
+        match (&mut self.states[nth], &states.states[nth]) {
+            (GlobalState::Count(all), State::Count(_) | State::Alias(_)) => {
+                let counts = states.counts(nth);
+                live.iter().zip(to).for_each(|(g, t)| all[*t as usize] += counts[*g as usize]);
+            }
+            (GlobalState::Sum { sums, nan }, State::SumInt(from)) => {
+                for (g, t) in live.iter().zip(to) {
+                    let (sum, is_nan) = from.get(*g as usize);
+                    let slot = &mut sums[*t as usize];
+                    *slot = slot.checked_add(sum).ok_or_else(out_of_range)?;
+                    nan[*t as usize] |= is_nan;
+                }
+            }
+            (GlobalState::Sum { sums, nan }, State::SumWide { sums: from, nan: from_nan }) => {
+                for (g, t) in live.iter().zip(to) {
+                    let slot = &mut sums[*t as usize];
+                    *slot = slot.checked_add(from[*g as usize]).ok_or_else(out_of_range)?;
+                    nan[*t as usize] |= from_nan[*g as usize];
+                }
+            }
+            (GlobalState::SumFloat(all), State::SumFloat(from)) => {
+                for (g, t) in live.iter().zip(to) {
+                    all.merge(*t, &from.get(*g))?;
+                }
+            }
+            (GlobalState::Int { values, max }, State::Extreme { values: from, .. }) => {
+                for (g, t) in live.iter().zip(to) {
+                    let (slot, v) = (&mut values[*t as usize], from[*g as usize]);
+                    *slot = if *max { v.max(*slot) } else { v.min(*slot) };
+                }
+            }
+            (GlobalState::Wide { values, max }, State::ExtremeWide { values: from, .. }) => {
+                for (g, t) in live.iter().zip(to) {
+                    let (slot, v) = (&mut values[*t as usize], from[*g as usize]);
+                    *slot = if *max { v.max(*slot) } else { v.min(*slot) };
+                }
+            }
+            (GlobalState::Bytes { values, max, .. }, State::ExtremeBytes { values: from, .. }) => {
+                for (g, t) in live.iter().zip(to) {
+                    if let Some(v) = &from[*g as usize] {
+                        improve(&mut values[*t as usize], v, *max, memory)?;
+                    }
+                }
+            }
+            (GlobalState::Bytes { values, max, .. }, State::Extreme { values: codes, .. }) => {
+                let column = column.ok_or_else(mismatch)?;
+                let mut buffer = Vec::new();
+                for (g, t) in live.iter().zip(to) {
+                    if counts[*g as usize] > 0 {
+                        buffer.clear();
+                        column.dictionary_get(codes[*g as usize] as u32, &mut buffer)?;
+                        improve(&mut values[*t as usize], &buffer, *max, memory)?;
+                    }
+                }
+            }
+            (GlobalState::Squares(sums), State::Squares(from)) => {
+                for (g, t) in live.iter().zip(to) {
+                    let slot = &mut sums[*t as usize];
+                    *slot = slot.checked_add(from.get(*g as usize)).ok_or_else(out_of_range)?;
+                }
+            }
+            (GlobalState::Products(all), State::Products(from)) => {
+                for (g, t) in live.iter().zip(to) {
+                    all.merge(*t, &from.get(*g))?;
+                }
+            }
+            (GlobalState::Bits { values, op }, State::Bits { values: from, .. }) => {
+                for (g, t) in live.iter().zip(to) {
+                    let slot = &mut values[*t as usize];
+                    *slot = op.of(*slot, from[*g as usize]);
+                }
+            }
+            _ => return Err(mismatch()),
+        }
         Ok(())
     }
 
@@ -466,12 +490,12 @@ impl Partial {
     }
 
     /// Adds another thread's partial of the same plan, group by group.
-    fn combine(&mut self, other: &Partial) -> Result<()> {
+    fn combine(&mut self, other: &Partial, host: &mut dyn Host) -> Result<()> {
         if self.plan.keys.slots.is_some() {
-            return self.states.merge(&other.states, |group| group);
+            return self.states.merge(&other.states, |group| group, host);
         }
-        let to = self.groups.merge(&self.plan.keys, &other.groups)?;
+        let to = self.groups.merge(&self.plan.keys, &other.groups, host)?;
         self.states.ensure(self.groups.len(&self.plan.keys))?;
-        self.states.merge(&other.states, |group| to[group as usize])
+        self.states.merge(&other.states, |group| to[group as usize], host)
     }
 }

@@ -1,11 +1,13 @@
 //! Group numbers of rows: the keys' digits packed into one integer, which indexes accumulators or a hash table.
 
+use super::PASSING;
 use super::bits::Selection;
 use super::columns::{BlockScratch, SegmentView};
 use super::digits::Digits;
 use super::hash::U64Map;
 use super::rowset::{RowSet, for_rows};
 use super::values::ValueMap;
+use crate::plan::Host;
 use crate::segment::BLOCK_ROWS;
 use crate::{Budget, Reservation, Result};
 
@@ -256,7 +258,7 @@ impl Groups {
     }
 
     /// Takes over another thread's groups of the same plan: what they are here.
-    pub fn merge(&mut self, plan: &KeyPlan, other: &Groups) -> Result<Vec<u32>> {
+    pub fn merge(&mut self, plan: &KeyPlan, other: &Groups, host: &mut dyn Host) -> Result<Vec<u32>> {
         let Some(last) = other.maps.last() else { return Ok((0..other.len(plan) as u32).collect()) };
         let interned = |i: usize| other.interners[i].as_ref().map_or(0, ValueMap::len);
         let held = (last.len() + (0..other.interners.len()).map(interned).sum::<usize>()) * size_of::<u32>() * 2;
@@ -264,7 +266,7 @@ impl Groups {
         let mut values = Vec::with_capacity(self.interners.len());
         for pair in self.interners.iter_mut().zip(&other.interners) {
             values.push(match pair {
-                (Some(map), Some(from)) => Some(map.merge(from)?),
+                (Some(map), Some(from)) => Some(map.merge(from, host)?),
                 _ => None,
             });
         }
@@ -290,7 +292,10 @@ impl Groups {
                 key
             };
             to.reserve_exact(from.len());
-            self.maps[nth].numbers(from.keys().iter().map(|key| moved(*key)), |number| to.push(number))?;
+            for keys in from.keys().chunks(PASSING) {
+                host.poll()?;
+                self.maps[nth].numbers(keys.iter().map(|key| moved(*key)), |number| to.push(number))?;
+            }
         }
         self.memory.resize(self.memory.bytes() - held)?;
         Ok(to)

@@ -80,6 +80,9 @@ impl Pulse for HostPulse<'_> {
     }
 }
 
+/// Groups, values and the like that pass between two polls, where each takes some nanoseconds.
+const PASSING: usize = 1 << 16;
+
 /// What a caught panic says.
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {

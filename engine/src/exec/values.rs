@@ -4,8 +4,10 @@ use std::hash::BuildHasher;
 
 use hashbrown::DefaultHashBuilder;
 
+use super::PASSING;
 use super::columns::{exact_key, float_of_key};
 use super::hash::U64Map;
+use crate::plan::Host;
 use crate::types::{Physical, Value};
 use crate::{Budget, Error, Reservation, Result};
 
@@ -62,13 +64,21 @@ impl ValueMap {
     }
 
     /// Takes over the values of another map: what its numbers are here.
-    pub fn merge(&mut self, other: &ValueMap) -> Result<Vec<u32>> {
+    pub fn merge(&mut self, other: &ValueMap, host: &mut dyn Host) -> Result<Vec<u32>> {
         let mut to = vec![0];
         to.reserve_exact(other.len());
         match (&mut self.map, &other.map) {
-            (Map::Int(map), Map::Int(from)) => map.numbers(from.keys().iter().copied(), |n| to.push(n + 1))?,
+            (Map::Int(map), Map::Int(from)) => {
+                for keys in from.keys().chunks(PASSING) {
+                    host.poll()?;
+                    map.numbers(keys.iter().copied(), |n| to.push(n + 1))?;
+                }
+            }
             (Map::Bytes(map), Map::Bytes(from)) | (Map::Wide(map), Map::Wide(from)) => {
                 for number in 0..from.len() as u32 {
+                    if number as usize % PASSING == 0 {
+                        host.poll()?;
+                    }
                     to.push(map.number(from.get(number))? + 1);
                 }
             }

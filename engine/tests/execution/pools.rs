@@ -1,14 +1,15 @@
-//! Threads that come and go while a query runs: the answer is the same, and each is given back once.
+//! Threads that come and go while a query runs: the answer is the same, and each is given back once. How often the host is polled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use basalt_engine::exec::AggregateExecution;
-use basalt_engine::plan::{AggregateQuery, ThreadPool};
-use basalt_engine::{Error, Result};
+use basalt_engine::exec::{AggregateExecution, SegmentScan};
+use basalt_engine::plan::{AggregateCall, AggregateFunction, AggregateQuery, ColumnRef, Filter, Key, ThreadPool};
+use basalt_engine::types::{ColumnId, LogicalType, Value};
+use basalt_engine::{Error, Result, TimeRanges};
 use proptest::prelude::*;
 
-use crate::generate::{Random, Table, options, query};
+use crate::generate::{Random, Table, build, options, query};
 use crate::host::TestHost;
 use crate::oracle;
 
@@ -85,4 +86,39 @@ proptest! {
             prop_assert_eq!(taken, given, "after an interruption");
         }
     }
+}
+
+#[test]
+fn the_host_is_polled_as_often_as_groups_pass() {
+    let polls = |rows: usize| {
+        let types = [LogicalType::TimestampTz, LogicalType::Int8];
+        let row = |i: usize| vec![Value::I64(i as i64), Value::I64((i as i64 + 1) * 0x1234_5678)];
+        let parts: Vec<Vec<Vec<Value>>> =
+            [0, rows].iter().map(|start| (*start..start + rows).map(row).collect()).collect();
+        let segments: Vec<_> = parts.iter().map(|part| build(&types, part, true)).collect();
+        let columns = types.iter().enumerate();
+        let columns = columns.map(|(i, ty)| ColumnRef::stored(ColumnId(i as u32 + 1), *ty, Value::Null)).collect();
+        let call = |function| AggregateCall { function, filter: Filter::Const(true) };
+        let aggregates = vec![call(AggregateFunction::Sum(1)), call(AggregateFunction::Max(0, None))];
+        let query = AggregateQuery { columns, filter: Filter::Const(true), keys: vec![Key::Column(1)], aggregates };
+        let scans: Vec<SegmentScan> = segments
+            .iter()
+            .map(|s| SegmentScan { segment: s.clone(), visibility: TimeRanges::all(), deleted: None })
+            .collect();
+        let (mut host, mut polls) = (TestHost::default(), Vec::new());
+        let mut execution = AggregateExecution::new(query, options(1)).unwrap();
+        for scan in scans.chunks(1) {
+            let before = host.polls;
+            execution.scan(scan, &mut host).unwrap();
+            polls.push(host.polls - before);
+        }
+        let before = host.polls;
+        assert_eq!(execution.finish(&mut host).unwrap().groups, 2 * rows);
+        polls.push(host.polls - before);
+        polls
+    };
+    // Of merging the second segment's groups, and of making all groups values, as many more polls as there are more groups.
+    let (few, many) = (polls(1000), polls(301_000));
+    assert!(many[1] - few[1] >= 300_000 / 8192, "{few:?} {many:?}");
+    assert!(many[2] - few[2] >= 2 * 300_000 / 8192 + 2 * 2 * 300_000 / 65_536, "{few:?} {many:?}");
 }

@@ -117,9 +117,16 @@ impl SquareSums {
     }
 
     /// Adds the sums of another thread, whose group `g` is `to(g)` here.
-    pub fn merge(&mut self, from: &SquareSums, to: impl Fn(u32) -> u32, memory: &mut Reservation) -> Result<()> {
+    pub fn merge(
+        &mut self,
+        from: &SquareSums,
+        to: impl Fn(u32) -> u32,
+        memory: &mut Reservation,
+        pass: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<()> {
         self.widen(memory)?;
         for g in 0..from.small.len() {
+            pass(g)?;
             let slot = &mut self.large[to(g as u32) as usize];
             *slot = slot.checked_add(from.get(g)).ok_or_else(out_of_range)?;
         }

@@ -1,11 +1,13 @@
 //! Sets of distinct values by group.
 
+use crate::exec::PASSING;
 use crate::exec::columns::{BlockScratch, SegmentView};
 use crate::exec::digits::{Digits, INTERNED};
 use crate::exec::groups::Target;
 use crate::exec::hash::U64Map;
 use crate::exec::rowset::RowSet;
 use crate::exec::values::ValueMap;
+use crate::plan::Host;
 use crate::{Budget, Result};
 
 pub(in crate::exec) struct DistinctSet {
@@ -74,9 +76,9 @@ impl DistinctSet {
     }
 
     /// Adds another thread's set, whose group `g` is `to(g)` here.
-    pub fn merge(&mut self, from: &DistinctSet, to: impl Fn(u32) -> u32) -> Result<()> {
+    pub fn merge(&mut self, from: &DistinctSet, to: impl Fn(u32) -> u32, host: &mut dyn Host) -> Result<()> {
         let digits = match (&mut self.interner, &from.interner) {
-            (Some(map), Some(other)) => Some(map.merge(other)?),
+            (Some(map), Some(other)) => Some(map.merge(other, host)?),
             _ => None,
         };
         let Some(pairs) = &mut self.pairs else {
@@ -86,14 +88,20 @@ impl DistinctSet {
         };
         if self.lone {
             let from = from.pairs.as_ref().map_or(&[][..], U64Map::keys);
-            return pairs.numbers(from.iter().copied(), |_| {});
+            return from.chunks(PASSING).try_for_each(|keys| {
+                host.poll()?;
+                pairs.numbers(keys.iter().copied(), |_| {})
+            });
         }
         let moved = |group: u32, digit: u64| {
             let digit = digits.as_ref().map_or(digit, |numbers| u64::from(numbers[digit as usize]));
             u64::from(to(group)) << 32 | digit
         };
         let from = from.pairs.as_ref().map_or(&[][..], U64Map::keys);
-        pairs.numbers(from.iter().map(|key| moved((key >> 32) as u32, key & 0xffff_ffff)), |_| {})
+        from.chunks(PASSING).try_for_each(|keys| {
+            host.poll()?;
+            pairs.numbers(keys.iter().map(|key| moved((key >> 32) as u32, key & 0xffff_ffff)), |_| {})
+        })
     }
 
     /// Bytes held from the beginning.

@@ -71,12 +71,19 @@ impl IntSums {
     }
 
     /// Adds the sums of another thread, whose group `g` is `to(g)` here.
-    pub fn merge(&mut self, from: &IntSums, to: impl Fn(u32) -> u32, memory: &mut Reservation) -> Result<()> {
+    pub fn merge(
+        &mut self,
+        from: &IntSums,
+        to: impl Fn(u32) -> u32,
+        memory: &mut Reservation,
+        pass: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<()> {
         self.widen(memory)?;
         if !from.nan.is_empty() {
             extend(&mut self.nan, self.small.len(), false, memory)?;
         }
         for g in 0..from.small.len() {
+            pass(g)?;
             let (sum, nan) = from.get(g);
             let at = to(g as u32) as usize;
             self.large[at] = add_wide(self.large[at], sum)?;
