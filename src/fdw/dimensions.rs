@@ -209,11 +209,16 @@ fn read(template: &DimensionTemplate, mut plan: Rows, budget: &Budget) -> Result
     let index = KeyIndex::new(physical, &keys, budget)?;
     let most = if physical == Physical::Bytes { FEW_STRINGS } else { FEW_KEYS };
     let few = (index.len() <= most).then(|| keys.iter().filter(|k| !k.is_null()).cloned().collect());
+    // No thread of the engine runs yet.
+    let mut look = || {
+        crate::pg::interrupts::check();
+        Ok(())
+    };
     let attributes = template
         .attributes
         .iter()
         .zip(&columns)
-        .map(|(a, values)| Ok(Arc::new(AttributeValues::new(a.ty.physical(), values, budget)?)))
+        .map(|(a, values)| Ok(Arc::new(AttributeValues::new(a.ty.physical(), values, budget, &mut look)?)))
         .collect::<Result<_>>()?;
     Ok(Loaded { plan, rows: keys.len() as u64, index: Arc::new(index), few, attributes, through: None })
 }

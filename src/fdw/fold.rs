@@ -116,6 +116,7 @@ struct Shared(Rc<RefCell<Combinations>>);
 
 impl Feed for Shared {
     fn fill(&mut self, batch: &mut Batch) -> Result<()> {
+        crate::pg::slots::pace()?;
         self.0.borrow_mut().fill(batch)
     }
 

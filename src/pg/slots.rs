@@ -222,6 +222,17 @@ pub fn wait_for_turn() -> engine::Result<()> {
     }
 }
 
+/// For work of PostgreSQL's within an execution, while no engine thread runs: raises interrupts, and waits where a report has to. `Canceled`:
+/// the postmaster is gone.
+pub fn pace() -> engine::Result<()> {
+    interrupts::check();
+    if must_wait() && wait_for_turn().is_err() {
+        interrupts::check();
+        return Err(engine::Error::Canceled);
+    }
+    Ok(())
+}
+
 fn leave_queue() {
     if let Some(place) = PLACE.take() {
         board().queue.0[place].store(0, Relaxed);

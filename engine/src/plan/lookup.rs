@@ -250,9 +250,81 @@ impl PartialEq for AttributeValues {
     }
 }
 
+/// Each byte string's place among the distinct ones, NULL's behind them; and these, ascending.
+fn numbered(
+    values: &[Value],
+    memory: &mut Reservation,
+    poll: &mut dyn FnMut() -> Result<()>,
+) -> Result<(Vec<u32>, BytesBlock)> {
+    /// Strings between two polls.
+    const STEP: usize = 1 << 14;
+    // Numbered as they come; then the distinct ones are sorted.
+    let mut known: HashMap<&[u8], u32> = HashMap::new();
+    let mut distinct: Vec<&[u8]> = Vec::new();
+    let mut codes = Vec::with_capacity(values.len());
+    for (nth, value) in values.iter().enumerate() {
+        if nth % STEP == 0 {
+            poll()?;
+        }
+        codes.push(match value {
+            Value::Bytes(value) => *known.entry(value.as_slice()).or_insert_with(|| {
+                distinct.push(value);
+                distinct.len() as u32 - 1
+            }),
+            Value::Null => u32::MAX,
+            _ => return Err(Error::invalid("values are of another type than their column")),
+        });
+    }
+    memory.grow(distinct.len() * 40)?;
+    // By their first eight bytes: most differ in them, and numbers are faster to sort than strings.
+    let first = |value: &[u8]| {
+        let mut first = [0; 8];
+        let length = value.len().min(8);
+        first[..length].copy_from_slice(&value[..length]);
+        u64::from_be_bytes(first)
+    };
+    let mut order: Vec<(u64, u32)> = distinct.iter().enumerate().map(|(nth, v)| (first(v), nth as u32)).collect();
+    poll()?;
+    order.sort_unstable();
+    let mut sorted = 0;
+    for alike in order.chunk_by_mut(|a, b| a.0 == b.0) {
+        sorted += alike.len();
+        if alike.len() > 1 {
+            alike.sort_unstable_by_key(|(_, nth)| distinct[*nth as usize]);
+        }
+        if sorted >= STEP {
+            sorted = 0;
+            poll()?;
+        }
+    }
+    let bytes: usize = distinct.iter().map(|v| v.len()).sum();
+    memory.grow(bytes + distinct.len() * 4)?;
+    let mut dictionary = BytesBlock::default();
+    let mut place = vec![0u32; distinct.len()];
+    for (at, (_, nth)) in order.iter().enumerate() {
+        if at % STEP == 0 {
+            poll()?;
+        }
+        place[*nth as usize] = at as u32;
+        dictionary.data.extend_from_slice(distinct[*nth as usize]);
+        let end = u32::try_from(dictionary.data.len())
+            .map_err(|_| Error::invalid("the strings of an attribute have more than 4 GB"))?;
+        dictionary.ends.push(end);
+    }
+    for code in &mut codes {
+        *code = place.get(*code as usize).copied().unwrap_or(distinct.len() as u32);
+    }
+    Ok((codes, dictionary))
+}
+
 impl AttributeValues {
-    /// `values[row]`, all of type `physical` or `Null`. Errors: `Budget`, `Invalid`.
-    pub fn new(physical: Physical, values: &[Value], budget: &Budget) -> Result<AttributeValues> {
+    /// `values[row]`, all of type `physical` or `Null`. `poll` is called now and then. Errors: `Budget`, `Invalid`, those of `poll`.
+    pub fn new(
+        physical: Physical,
+        values: &[Value],
+        budget: &Budget,
+        poll: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<AttributeValues> {
         let misfit = || Error::invalid("values are of another type than their column");
         let mut memory = budget.reserve(values.len() * 17)?;
         let nulls = values.iter().any(Value::is_null);
@@ -304,38 +376,7 @@ impl AttributeValues {
                     .collect::<Result<_>>()?,
             ),
             Physical::Bytes => {
-                // Numbered as they come, the distinct ones sorted then.
-                let mut known: HashMap<&[u8], u32> = HashMap::new();
-                let mut distinct: Vec<&[u8]> = Vec::new();
-                let mut codes = Vec::with_capacity(values.len());
-                for v in values {
-                    codes.push(match v {
-                        Value::Bytes(v) => *known.entry(v.as_slice()).or_insert_with(|| {
-                            distinct.push(v);
-                            distinct.len() as u32 - 1
-                        }),
-                        Value::Null => u32::MAX,
-                        _ => return Err(misfit()),
-                    });
-                }
-                memory.grow(distinct.len() * 40)?;
-                let mut order: Vec<u32> = (0..distinct.len() as u32).collect();
-                order.sort_unstable_by_key(|nth| distinct[*nth as usize]);
-                let mut place = vec![0u32; distinct.len()];
-                order.iter().enumerate().for_each(|(at, nth)| place[*nth as usize] = at as u32);
-                for code in &mut codes {
-                    *code = place.get(*code as usize).copied().unwrap_or(distinct.len() as u32);
-                }
-                let distinct: Vec<&[u8]> = order.iter().map(|nth| distinct[*nth as usize]).collect();
-                let bytes: usize = distinct.iter().map(|v| v.len()).sum();
-                memory.grow(bytes + distinct.len() * 4)?;
-                let mut dictionary = BytesBlock::default();
-                for v in &distinct {
-                    dictionary.data.extend_from_slice(v);
-                    let end = u32::try_from(dictionary.data.len())
-                        .map_err(|_| Error::invalid("the strings of an attribute have more than 4 GB"))?;
-                    dictionary.ends.push(end);
-                }
+                let (codes, dictionary) = numbered(values, &mut memory, poll)?;
                 Held::Codes(codes, dictionary)
             }
         };

@@ -294,7 +294,7 @@ fn attribute(column: usize, found: &[Outcome], r: &mut Random) -> (ColumnRef, Ve
     }
     let of = |f: &Outcome| Ok(if let Ok(Value::I64(at)) = f { held[*at as usize].clone() } else { Value::Null });
     let outcomes = found.iter().map(of).collect();
-    let values = AttributeValues::new(ty.physical(), &held, &Budget::unlimited()).unwrap();
+    let values = AttributeValues::new(ty.physical(), &held, &Budget::unlimited(), &mut || Ok(())).unwrap();
     (ColumnRef::computed(Computed::Attribute(Attribute { column, values: Arc::new(values) }), ty), outcomes)
 }
 

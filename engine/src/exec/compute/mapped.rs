@@ -61,7 +61,8 @@ impl MapTable {
                 (Slots::Several(combined), bytes)
             }
         };
-        let results = AttributeValues::new(result, &found, r.memory.budget())?;
+        let budget = r.memory.budget().clone();
+        let results = AttributeValues::new(result, &found, &budget, &mut || r.poll())?;
         // Of what was held meanwhile the index stays.
         r.memory.resize(held + index)?;
         Ok(MapTable { slots, results })
