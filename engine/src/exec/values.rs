@@ -76,7 +76,7 @@ impl ValueMap {
             }
             (Map::Bytes(map), Map::Bytes(from)) | (Map::Wide(map), Map::Wide(from)) => {
                 for number in 0..from.len() as u32 {
-                    if number as usize % PASSING == 0 {
+                    if (number as usize).is_multiple_of(PASSING) {
                         host.poll()?;
                     }
                     to.push(map.number(from.get(number))? + 1);
