@@ -73,12 +73,17 @@ impl Dimensions {
         self.loaded.iter().map(|l| l.as_ref().map(|l| l.rows)).collect()
     }
 
+    /// Whether what the joins select may be different from what was read.
+    pub fn have_changed(&self) -> bool {
+        self.loaded.iter().flatten().any(|loaded| loaded.plan.has_changed())
+    }
+
     /// Reads what was not read yet or has changed; returns what the joins select. `limit`: bytes that all may hold.
     pub fn load(&mut self, plan: &PlanTemplate, limit: usize) -> Result<Vec<Filter>> {
         let templates = &plan.dimensions;
         let mut filters = Vec::new();
         let budget = Budget::new(limit);
-        if self.loaded.iter().flatten().any(|loaded| loaded.plan.has_changed()) {
+        if self.have_changed() {
             // All are read into one budget.
             self.loaded.iter_mut().for_each(|loaded| *loaded = None);
         }

@@ -38,6 +38,8 @@ pub struct Scan {
     source: Option<Source>,
     /// Whether the scan is, or was, to be repeated: its rows may be wanted once more.
     repeated: bool,
+    /// Whether what was read is to come again, if nothing that it was joined to has changed: known once the next row is asked for.
+    rewound: bool,
     chunk: Chunk,
     pub pruned: Pruned,
     /// Of sources that were closed.
@@ -118,6 +120,7 @@ impl Scan {
                 host: PgHost::new(evaluator, orders, timed),
                 source: None,
                 repeated: false,
+                rewound: false,
                 chunk,
                 pruned: Pruned::default(),
                 done: ExecStatistics::default(),
@@ -192,6 +195,9 @@ impl Scan {
                 return Ok(true);
             }
             let _running = Running::begin();
+            if std::mem::take(&mut self.rewound) && self.inputs.dimensions.have_changed() {
+                self.close();
+            }
             let turn = self.host.poll();
             self.host.conclude(turn)?;
             if self.source.is_none() {
@@ -244,6 +250,7 @@ impl Scan {
                 Some(Source::Rows(rows)) => rows.rewind(),
                 None => false,
             };
+        self.rewound = same;
         if !same {
             self.repeated = !changed;
             self.close();
