@@ -168,9 +168,6 @@ impl SegmentList {
     }
 }
 
-/// A list, and what the snapshot saw that read it.
-type Known = (Contents, Rc<SegmentList>);
-
 /// Lists that one session keeps.
 const KEPT: usize = 16;
 

@@ -15,9 +15,6 @@ thread_local! {
     static EXIT: RefCell<AtExit> = const { RefCell::new((0, Vec::new())) };
 }
 
-/// The process, and what runs at its end.
-type AtExit = (u32, Vec<fn()>);
-
 /// Told of an event, the subtransaction and its parent.
 pub type Subtransaction = fn(pg_sys::SubXactEvent::Type, pg_sys::SubTransactionId, pg_sys::SubTransactionId);
 
