@@ -197,7 +197,7 @@ def statistic(rng, table, alias):
     if floats:
         f = alias + rng.choice(floats).sql
         made += [
-            (sql(f"{rng.choice(['covar_pop', 'covar_samp', 'regr_avgx', 'regr_avgy'])}({f}, {alias}k)"), "approx"),
+            (sql(f"{rng.choice(['covar_pop', 'covar_samp', 'regr_avgx', 'regr_avgy'])}({f}, {alias}k % 1000)"), "approx"),
             (sql(f"{rng.choice(['covar_pop', 'regr_avgx'])}({alias}{rng.choice(floats).sql}, {f})"), "approx"),
         ]
     return rng.choice(made)
