@@ -82,6 +82,8 @@ PREPARED = [
     ("n = $1", "int", [5, None, -500]),
     ("n = ANY ($1)", "int[]", [[1, 2, 3], [], [None], [7, None], None]),
     ("n <> ALL ($1)", "int[]", [[1, 2, 3], [], [None, 4], None]),
+    ("j >= ALL ($1)", "jsonb[]", [[], None]),
+    ("e <> ALL ($1)", "mood[]", [[], None]),
     ("NOT (n < $1)", "int", [490, None]),
     ("n < $1", "numeric", ["2.5", "NaN", None]),
     ("m >= $1", "numeric", ["1.501", "NaN", "Infinity", None]),

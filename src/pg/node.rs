@@ -239,17 +239,26 @@ impl<'p> Node<'p> {
     /// Whether it may be non-NULL although an input is NULL.
     pub fn is_nonstrict(self) -> bool {
         // A search of an empty array is true or false of NULL; PostgreSQL 15.18 takes it for strict, 15.20 does not.
-        let mut searches_nothing = |n: Node<'_>| match n.view() {
-            View::ArrayOp { op, .. } => op.args.last().is_some_and(|array| match array.view() {
-                View::Const { null: false, value } => {
-                    lookup::element_type(array.ty()).is_none_or(|ty| array::elements(value, ty).is_empty())
-                }
-                _ => false,
-            }),
+        let mut may_search_nothing = |n: Node<'_>| match n.view() {
+            View::ArrayOp { op, .. } => op.args.last().is_none_or(|array| !array.is_surely_filled()),
             _ => false,
         };
         // SAFETY: as above.
-        unsafe { pg_sys::contain_nonstrict_functions(self.as_ptr()) || self.any(&mut searches_nothing) }
+        unsafe { pg_sys::contain_nonstrict_functions(self.as_ptr()) || self.any(&mut may_search_nothing) }
+    }
+
+    /// Whether an array is known to be NULL or to have elements.
+    fn is_surely_filled(self) -> bool {
+        match self.view() {
+            View::Const { null, value } => {
+                null || lookup::element_type(self.ty()).is_some_and(|ty| !array::elements(value, ty).is_empty())
+            }
+            _ if self.tag() == NodeTag::T_ArrayExpr => {
+                // SAFETY: the tag says what it is. Constant ones were folded, so that it has elements.
+                unsafe { !(*self.as_ptr().cast::<pg_sys::ArrayExpr>()).multidims }
+            }
+            _ => false,
+        }
     }
 
     pub fn returns_set(self) -> bool {
