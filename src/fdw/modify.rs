@@ -179,6 +179,8 @@ pub unsafe extern "C-unwind" fn batch_size(relation: *mut pg_sys::ResultRelInfo)
     }
 }
 
+/// # Safety
+/// The executor's own structures are given; `begin` has left its state in the relation.
 unsafe fn insert_rows(
     estate: *mut pg_sys::EState,
     relation: *mut pg_sys::ResultRelInfo,

@@ -185,6 +185,9 @@ const MAX_KEYS: f64 = 100_000.0;
 const MIN_LEFT_OUT: f64 = 0.3;
 
 /// Adds a path whose rows are filtered by the keys of relations that they are joined to.
+///
+/// # Safety
+/// The planner's own structures are given, while it plans.
 unsafe fn filtered_path(
     root: *mut pg_sys::PlannerInfo,
     relation: *mut pg_sys::RelOptInfo,

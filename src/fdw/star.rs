@@ -44,6 +44,8 @@ impl<'p> Tree<'p> {
         Ok(tree)
     }
 
+    /// # Safety
+    /// The planner's own structures are given, while it plans.
     unsafe fn add(&mut self, root: *mut pg_sys::PlannerInfo, item: *mut pg_sys::Node) -> Result<(), Reason> {
         use pg_sys::JoinType::*;
         use pg_sys::NodeTag::*;
@@ -167,6 +169,8 @@ struct Sides<'p> {
 }
 
 impl<'p> Linker<'_, 'p, '_> {
+    /// # Safety
+    /// The planner's own structures are given, while it plans.
     unsafe fn link_inner(&mut self, relation: u32, clauses: &[Node<'p>]) -> bool {
         // SAFETY: the planner's own structures.
         unsafe {
@@ -194,6 +198,8 @@ impl<'p> Linker<'_, 'p, '_> {
         }
     }
 
+    /// # Safety
+    /// The planner's own structures are given, while it plans.
     unsafe fn link_outer(&mut self, outer: &Outer<'p>) -> bool {
         // SAFETY: the planner's own structures.
         unsafe {
@@ -246,6 +252,9 @@ impl<'p> Linker<'_, 'p, '_> {
     }
 
     /// The two sides of an equality, one of `relations`, the other of what is linked.
+    ///
+    /// # Safety
+    /// The planner's own structures are given, while it plans.
     unsafe fn sides(&self, clause: Node<'p>, relations: &[u32]) -> Option<Sides<'p>> {
         let View::Op(op) = clause.view() else { return None };
         let [left, right] = op.args.as_slice() else { return None };
@@ -267,6 +276,8 @@ impl<'p> Linker<'_, 'p, '_> {
         Some(Sides { operator: op.operator, collation: op.collation, outer, key })
     }
 
+    /// # Safety
+    /// The planner's own structures are given, while it plans.
     unsafe fn join(
         &mut self,
         relation: Option<u32>,
@@ -326,6 +337,9 @@ unsafe fn is_recursive(root: *mut pg_sys::PlannerInfo) -> bool {
 }
 
 /// Whether a relation's rows can be read before the datasource's.
+///
+/// # Safety
+/// The planner's own structures are given, while it plans.
 unsafe fn fit(root: *mut pg_sys::PlannerInfo, of: *mut pg_sys::RelOptInfo) -> Result<(), Reason> {
     // SAFETY: the planner's own structures.
     unsafe {
@@ -349,6 +363,9 @@ unsafe fn fit(root: *mut pg_sys::PlannerInfo, of: *mut pg_sys::RelOptInfo) -> Re
 }
 
 /// Whether at most one row of a relation has a key.
+///
+/// # Safety
+/// The planner's own structures are given, while it plans.
 unsafe fn is_unique(
     root: *mut pg_sys::PlannerInfo,
     of: *mut pg_sys::RelOptInfo,
@@ -382,6 +399,9 @@ unsafe fn is_unique(
 }
 
 /// The relation that a leaf of a join tree is; `None`: it has one row without columns.
+///
+/// # Safety
+/// The planner's own structures are given, while it plans.
 unsafe fn relation_of(root: *mut pg_sys::PlannerInfo, item: *mut pg_sys::Node) -> Option<u32> {
     // SAFETY: a RangeTblRef of the planner's.
     unsafe {
@@ -392,6 +412,9 @@ unsafe fn relation_of(root: *mut pg_sys::PlannerInfo, item: *mut pg_sys::Node) -
 }
 
 /// The relations below an item of a join tree.
+///
+/// # Safety
+/// The planner's own structures are given, while it plans.
 unsafe fn leaves(root: *mut pg_sys::PlannerInfo, item: *mut pg_sys::Node, found: &mut Vec<u32>) -> Result<(), Reason> {
     use pg_sys::NodeTag::*;
     // SAFETY: as in `Tree::add`.
@@ -416,6 +439,8 @@ unsafe fn leaves(root: *mut pg_sys::PlannerInfo, item: *mut pg_sys::Node, found:
     }
 }
 
+/// # Safety
+/// The planner's own structures are given, while it plans.
 unsafe fn is_dead(root: *mut pg_sys::PlannerInfo, relation: u32) -> bool {
     // SAFETY: the planner's own structures.
     unsafe {
@@ -424,12 +449,17 @@ unsafe fn is_dead(root: *mut pg_sys::PlannerInfo, relation: u32) -> bool {
     }
 }
 
+/// # Safety
+/// The planner's own structures are given, while it plans.
 unsafe fn relations_of(root: *mut pg_sys::PlannerInfo, node: Node<'_>) -> Vec<u32> {
     // SAFETY: the planner's own structures.
     unsafe { list_of(pg_sys::pull_varnos(root, node.as_ptr())) }
 }
 
 /// The members of a set of range table indexes.
+///
+/// # Safety
+/// The planner's own structures are given, while it plans.
 pub unsafe fn list_of(set: *const pg_sys::Bitmapset) -> Vec<u32> {
     let (mut members, mut last) = (Vec::new(), -1);
     loop {
@@ -443,6 +473,9 @@ pub unsafe fn list_of(set: *const pg_sys::Bitmapset) -> Vec<u32> {
 }
 
 /// The name by which the query calls a relation.
+///
+/// # Safety
+/// The planner's own structures are given, while it plans.
 unsafe fn relation_name(root: *mut pg_sys::PlannerInfo, relation: u32) -> String {
     // SAFETY: range table entries have names.
     unsafe {

@@ -131,6 +131,9 @@ struct Step<'p> {
 
 impl Step<'_> {
     /// `None`: nothing is grouped in it, or nothing is scanned.
+    ///
+    /// # Safety
+    /// The planner's own structures are given, while it plans.
     unsafe fn new(
         root: *mut pg_sys::PlannerInfo,
         stage: pg_sys::UpperRelationKind::Type,
@@ -172,6 +175,9 @@ impl Step<'_> {
 }
 
 /// Adds a path to `output`. `fact`: the datasource; `input`: itself, or what it is joined to by `tree`.
+///
+/// # Safety
+/// The planner's own structures are given, while it plans.
 unsafe fn translate(
     root: *mut pg_sys::PlannerInfo,
     fact: *mut pg_sys::RelOptInfo,
