@@ -300,7 +300,7 @@ impl Deparser {
                 let text = self.expressions.get(*expression).map(|e| self.sql(*e)).unwrap_or_default();
                 if *negated { format!("(NOT {text})") } else { text }
             }
-            FilterTemplate::Leaf(leaf) => {
+            FilterTemplate::Leaf(leaf) | FilterTemplate::Pieces { leaf, .. } => {
                 use crate::translate::template::LeafTest;
                 let attribute = self.attributes.get(leaf.column).copied().unwrap_or(0);
                 let Some(expression) = self.expressions.get(leaf.expression) else { return String::new() };

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use basalt_engine::Budget;
 use basalt_engine::exec::{AggregateExecution, AggregateResult, DerivedKeys, ExecStatistics, SpillHash};
-use basalt_engine::plan::{AggregateCall, AggregateFunction, AggregateQuery, Filter, Host, Key, OrderId, Top};
+use basalt_engine::plan::{self, AggregateCall, AggregateFunction, AggregateQuery, Filter, Host, Key, OrderId, Top};
 use basalt_engine::segment::SegmentStatistics;
 use basalt_engine::types::{ColumnId, Value};
 use pgrx::pg_sys::Datum;
@@ -23,8 +23,8 @@ use crate::pg::values::Codec;
 use crate::translate::bind;
 use crate::translate::finish;
 use crate::translate::host::PgHost;
+use crate::translate::pieces::BucketValues;
 use crate::translate::template::{Finish, Function, GroupsTemplate, KeyTemplate, Target};
-use crate::translate::time::BucketValues;
 
 pub struct Groups {
     sets: Sets,
@@ -103,13 +103,16 @@ impl Groups {
             bound.keys.push(key);
             buckets.push(values);
         }
+        let stored = |column| inputs.stored(&start.segments, column);
+        let scope = inputs.scope(&stored, start.segments.iter().map(|s| s.rows).sum());
+        let selected = |column| plan::bounds(&start.filter, column);
         for aggregate in &groups.aggregates {
-            let filter = bind::bind(&aggregate.filter, &inputs.bound, &inputs.expressions, host)?;
+            let filter = bind::bind_within(&aggregate.filter, scope, &selected, host)?;
             bound.aggregates.push(AggregateCall { function: function(aggregate.function), filter });
         }
         for fold in &groups.folds {
             let filter = match &fold.filter {
-                Some(filter) => bind::bind(filter, &inputs.bound, &inputs.expressions, host)?,
+                Some(filter) => bind::bind_within(filter, scope, &selected, host)?,
                 None => Filter::Const(true),
             };
             bound.folds.push(filter);

@@ -6,14 +6,13 @@ use basalt_engine::plan::{
 };
 use basalt_engine::types::Value;
 
-use super::prune;
 use super::scan::{Inputs, Start};
 use crate::catalog::cache;
 use crate::catalog::segment::SegmentEntry;
 use crate::error::{Error, Result};
 use crate::translate::host::PgHost;
+use crate::translate::pieces::{self, BucketValues};
 use crate::translate::template::KeyTemplate;
-use crate::translate::time::{self, BucketValues};
 
 /// Fewer pieces than this are cut, however few rows there are.
 const FEW_PIECES: u64 = 10_000;
@@ -59,7 +58,7 @@ pub fn bind(
     inputs: &Inputs,
     host: &mut PgHost,
 ) -> Result<(Key, Option<BucketValues>)> {
-    let (column, expression, pieces) = match key {
+    let (column, expression, cuts) = match key {
         KeyTemplate::Column(column) | KeyTemplate::Class { column, .. } => return Ok((Key::Column(*column), None)),
         KeyTemplate::Buckets { column, expression, pieces } => (*column, *expression, pieces),
     };
@@ -70,19 +69,18 @@ pub fn bind(
     let most = usize::try_from(rows.max(FEW_PIECES)).unwrap_or(usize::MAX);
     // Where more would be cut than there are rows, each value is a piece of its own. (Functions of time that are cut are strict: NULL
     // stays NULL.)
-    let (starts, nulls) = match time::cut_all(&inputs.expressions, pieces, reference.ty, &ranges, most)? {
+    let (starts, nulls) = match pieces::cut_all(&inputs.expressions, cuts, reference.ty, &ranges, most)? {
         Some(starts) => (starts, true),
         None => values(column, start, inputs, host)?,
     };
-    let (buckets, values) = time::evaluate(&inputs.expressions, expression, *bound, starts, nulls)?;
+    let (buckets, values) = pieces::evaluate(&inputs.expressions, expression, *bound, starts, nulls)?;
     Ok((Key::Buckets { column, buckets }, Some(values)))
 }
 
 /// Times that selected rows may hold, as ascending ranges with both ends inclusive; infinite ones are ranges of their own.
 fn ranges(column: usize, start: &Start, inputs: &Inputs, host: &mut PgHost) -> Result<Vec<(i64, i64)>> {
     let reference = inputs.columns.get(column).ok_or_else(malformed)?;
-    let statistics = start.segments.iter().map(|s| &*s.statistics);
-    let mut ranges = prune::column_ranges(statistics, reference.id, &reference.missing);
+    let mut ranges = inputs.stored(&start.segments, column);
     // Times that are not selected need no bucket.
     match plan::bounds(&start.filter, column) {
         Some((least, greatest)) => {

@@ -122,8 +122,14 @@ fn windows(filter: &Filter, columns: &[ColumnRef], segments: &SegmentList) -> Ve
 fn window(part: &Filter, columns: &[ColumnRef], segments: &SegmentList) -> Option<Window> {
     let Filter::Test(predicate) = part else { return None };
     let column = columns.get(predicate.column).filter(|c| c.computed.is_none())?;
+    let limits;
     let operands: Vec<&Value> = match &predicate.test {
         Test::In(values) => values.iter().collect(),
+        Test::Within(ranges) => {
+            let (first, last) = (ranges.first()?, ranges.last()?);
+            limits = [Value::I64(first.0), Value::I64(last.1)];
+            limits.iter().collect()
+        }
         Test::Range { low, high } => [low, high]
             .into_iter()
             .filter_map(|bound| match bound {
@@ -188,14 +194,11 @@ pub fn column_range(statistics: &SegmentStatistics, id: ColumnId) -> Option<(i64
     }
 }
 
-/// The stored values of I64 column `id` that segments may hold, as ascending, disjoint ranges with both ends inclusive.
-pub fn column_ranges<'s>(
-    segments: impl Iterator<Item = &'s SegmentStatistics>,
-    id: ColumnId,
-    missing: &Value,
-) -> Vec<(i64, i64)> {
+/// The stored values of an I64 column that segments may hold, as ascending, disjoint ranges with both ends inclusive.
+pub fn column_ranges(segments: &[SegmentEntry], column: &ColumnRef) -> Vec<(i64, i64)> {
     let mut ranges: Vec<(i64, i64)> = segments
-        .filter_map(|statistics| match (column_range(statistics, id), missing) {
+        .iter()
+        .filter_map(|segment| match (column_range(&segment.statistics, column.id), &column.missing) {
             (Some(range), _) => Some(range),
             (None, Value::I64(value)) => Some((*value, *value)),
             (None, _) => None,

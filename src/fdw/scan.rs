@@ -27,7 +27,7 @@ use crate::pg::eval::{Evaluator, Expressions};
 use crate::pg::list;
 use crate::pg::node::{self, Node, View};
 use crate::pg::slots::Running;
-use crate::translate::bind::{self, BoundColumn};
+use crate::translate::bind::{self, BoundColumn, Scope};
 use crate::translate::host::PgHost;
 use crate::translate::template::{ColumnTemplate, PlanTemplate, Shape};
 
@@ -70,6 +70,18 @@ pub struct Inputs {
     /// The segments of the execution's snapshot, once they were read.
     segments: Option<Rc<SegmentList>>,
     pub dimensions: Dimensions,
+}
+
+impl Inputs {
+    /// What templates are bound in, given what columns hold and how many rows there are.
+    pub fn scope<'a>(&'a self, stored: &'a dyn Fn(usize) -> Vec<(i64, i64)>, rows: u64) -> Scope<'a> {
+        Scope { columns: &self.bound, expressions: &self.expressions, stored, rows }
+    }
+
+    /// The values that a stored I64 column may hold in segments, as ascending, disjoint ranges with both ends inclusive.
+    pub fn stored(&self, segments: &[SegmentEntry], column: usize) -> Vec<(i64, i64)> {
+        self.columns.get(column).map_or_else(Vec::new, |c| prune::column_ranges(segments, c))
+    }
 }
 
 /// What produces tuples.
@@ -152,32 +164,31 @@ impl Scan {
     fn start(&mut self) -> Result<Start> {
         let inputs = &mut self.inputs;
         let joined = inputs.dimensions.load(&inputs.template, guc::query_memory_limit())?;
+        let segments = Rc::clone(inputs.segments.get_or_insert_with(|| segments::visible(&inputs.datasource.id)));
+        let rows = segments.iter().map(|s| s.rows).sum();
         self.host.clear(&inputs.template.classes);
         for (position, column) in inputs.template.columns.iter().enumerate() {
-            let before = &inputs.bound[..position];
+            let stored = |column| inputs.stored(&segments, column);
+            let scope = Scope { columns: &inputs.bound[..position], ..inputs.scope(&stored, rows) };
             let (computed, ty) = match column {
                 ColumnTemplate::Stored(_) => continue,
-                ColumnTemplate::Computed(template) => {
-                    (bind::computed(template, before, &inputs.expressions, &mut self.host)?, template.ty)
-                }
-                ColumnTemplate::Mapped(template) => {
-                    (bind::mapped(template, before, &inputs.expressions, &mut self.host)?, template.ty)
-                }
+                ColumnTemplate::Computed(template) => (bind::computed(template, scope, &mut self.host)?, template.ty),
+                ColumnTemplate::Mapped(template) => (bind::mapped(template, scope, &mut self.host)?, template.ty),
                 ColumnTemplate::Lookup(lookup) => (inputs.dimensions.lookup(lookup)?, LogicalType::Int8),
                 ColumnTemplate::Attribute(attribute) => (inputs.dimensions.attribute(attribute)?, attribute.ty),
             };
             inputs.columns[position] = ColumnRef::computed(computed, ty);
         }
-        let mut filter = bind::bind(&inputs.template.filter, &inputs.bound, &inputs.expressions, &mut self.host)?;
+        let stored = |column| inputs.stored(&segments, column);
+        let mut filter = bind::bind(&inputs.template.filter, inputs.scope(&stored, rows), &mut self.host)?;
         if !joined.is_empty() {
             filter = Filter::And(joined.into_iter().chain([filter]).collect());
         }
-        let segments = inputs.segments.get_or_insert_with(|| segments::visible(&inputs.datasource.id));
         let time = inputs.datasource.schema.time.and_then(|position| {
             let id = inputs.datasource.schema.columns[position].id;
             inputs.columns.iter().position(|c| c.id == id && c.computed.is_none())
         });
-        let (kept, pruned) = prune::prune(segments, &filter, &inputs.columns, time);
+        let (kept, pruned) = prune::prune(&segments, &filter, &inputs.columns, time);
         self.pruned = pruned;
         let threads = usize::try_from(guc::MAX_THREADS.get()).unwrap_or(1);
         let options = ExecOptions {

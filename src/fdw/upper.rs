@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use basalt_engine::plan::Filter;
+use basalt_engine::plan::{ColumnRef, Filter};
 use pgrx::prelude::*;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
@@ -303,7 +303,7 @@ unsafe fn count_buckets<'p>(
         let KeyTemplate::Buckets { column, pieces, .. } = key else { continue };
         let Some(position) = builder.stored(*column) else { continue };
         let column = &builder.datasource.schema.columns[position];
-        let statistics = state.segments.iter().map(|s| &*s.statistics);
+        let stored = ColumnRef::stored(column.id, column.ty, builder.datasource.missing[position].clone());
         let attribute = state.datasource.attributes.iter().position(|a| *a == Some(position)).unwrap_or(0) as i16 + 1;
         // SAFETY: the planner's own structures.
         let limits = unsafe {
@@ -315,7 +315,7 @@ unsafe fn count_buckets<'p>(
         };
         let Some((least, greatest)) = basalt_engine::plan::bounds(&Filter::And(limits), 0) else { continue };
         let mut count = 0i64;
-        for (low, high) in prune::column_ranges(statistics, column.id, &builder.datasource.missing[position]) {
+        for (low, high) in prune::column_ranges(&state.segments, &stored) {
             let (low, high) = (low.max(least), high.min(greatest));
             if low > high {
                 continue;

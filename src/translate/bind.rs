@@ -5,8 +5,9 @@ use basalt_engine::types::{LogicalType, MICROS_PER_DAY, Physical, Value};
 use pgrx::pg_sys::{self, Datum, Oid};
 
 use super::host::{Made, PgHost};
+use super::pieces;
 use super::template::{
-    Comparison, ComputedTemplate, ConstantTemplate, Domain, FilterTemplate, Leaf, LeafTest, MappedTemplate,
+    Comparison, ComputedTemplate, ConstantTemplate, Domain, FilterTemplate, Leaf, LeafTest, MappedTemplate, Pieces,
 };
 use crate::error::{Error, Result};
 use crate::pg::eval::Expressions;
@@ -22,19 +23,64 @@ pub struct BoundColumn {
     pub typmod: i32,
 }
 
+/// What templates are bound in.
+#[derive(Clone, Copy)]
+pub struct Scope<'a> {
+    pub columns: &'a [BoundColumn],
+    pub expressions: &'a Expressions,
+    /// What a stored I64 column may hold: ascending, disjoint ranges with both ends inclusive.
+    pub stored: &'a dyn Fn(usize) -> Vec<(i64, i64)>,
+    /// The most rows that there can be.
+    pub rows: u64,
+}
+
+/// Least and greatest number of an I64 column that is asked for; `None`: none is.
+type Limits<'a> = &'a dyn Fn(usize) -> Option<(i64, i64)>;
+
 /// Binds `template`. Predicates that PostgreSQL evaluates are registered with `host`.
-pub fn bind(
+pub fn bind(template: &FilterTemplate, scope: Scope<'_>, host: &mut PgHost) -> Result<Filter> {
+    bind_within(template, scope, &|_| Some((i64::MIN, i64::MAX)), host)
+}
+
+/// The same where rows outside of `limits` are left out anyway.
+pub fn bind_within(
     template: &FilterTemplate,
-    columns: &[BoundColumn],
-    expressions: &Expressions,
+    scope: Scope<'_>,
+    limits: Limits<'_>,
     host: &mut PgHost,
 ) -> Result<Filter> {
-    let mut parts = |parts: &[FilterTemplate]| {
-        parts.iter().map(|p| bind(p, columns, expressions, host)).collect::<Result<Vec<_>>>()
-    };
+    let Scope { columns, expressions, .. } = scope;
     Ok(match template {
-        FilterTemplate::And(list) => simplify(parts(list)?, true),
-        FilterTemplate::Or(list) => simplify(parts(list)?, false),
+        FilterTemplate::And(list) => {
+            // Times that the others leave out need not be cut.
+            let mut parts = Vec::with_capacity(list.len());
+            for part in list {
+                parts.push(if part.has_pieces() { None } else { Some(bind_within(part, scope, limits, host)?) });
+            }
+            for (nth, part) in list.iter().enumerate().filter(|(_, p)| p.has_pieces()) {
+                let narrower = |column| {
+                    parts.iter().flatten().try_fold(limits(column)?, |(low, high), part| {
+                        let (least, greatest) = plan::bounds(part, column)?;
+                        Some((low.max(least), high.min(greatest)))
+                    })
+                };
+                let bound = bind_within(part, scope, &narrower, host)?;
+                parts[nth] = Some(bound);
+            }
+            simplify(parts.into_iter().flatten().collect(), true)
+        }
+        FilterTemplate::Or(list) => {
+            let parts = list.iter().map(|p| bind_within(p, scope, limits, host)).collect::<Result<Vec<_>>>()?;
+            simplify(parts, false)
+        }
+        FilterTemplate::Pieces { leaf, pieces } => {
+            let column = columns.get(leaf.column).ok_or_else(malformed)?;
+            match passing(leaf, pieces, scope, limits)? {
+                Some(times) if times.is_empty() => Filter::Const(false),
+                Some(times) => Filter::Test(Predicate { column: leaf.column, test: Test::Within(times) }),
+                None => bind_leaf(leaf, *column, expressions, host)?,
+            }
+        }
         FilterTemplate::Constant { expression, negated } => {
             let compiled = expressions.whole(*expression).ok_or_else(malformed)?;
             let value = expressions.evaluator().evaluate(compiled, None);
@@ -47,13 +93,27 @@ pub fn bind(
     })
 }
 
-/// Binds a computed column; `columns` are those before it.
-pub fn computed(
-    template: &ComputedTemplate,
-    columns: &[BoundColumn],
-    expressions: &Expressions,
-    host: &mut PgHost,
-) -> Result<Computed> {
+/// The times at which a test is true; `None`: finding out is as much as to look at the values.
+fn passing(leaf: &Leaf, pieces: &[Pieces], scope: Scope<'_>, limits: Limits<'_>) -> Result<Option<Vec<(i64, i64)>>> {
+    let column = scope.columns.get(leaf.column).ok_or_else(malformed)?;
+    let Some((least, greatest)) = limits(leaf.column) else { return Ok(Some(Vec::new())) };
+    let mut ranges = (scope.stored)(leaf.column);
+    ranges.retain_mut(|(low, high)| {
+        (*low, *high) = ((*low).max(least), (*high).min(greatest));
+        low <= high
+    });
+    let (first, last) = column.ty.infinities();
+    if ranges.iter().any(|(low, high)| *low <= first || *high >= last) {
+        return Ok(None);
+    }
+    let most = usize::try_from(scope.rows).unwrap_or(usize::MAX);
+    let test = (leaf.expression, leaf.negated);
+    pieces::passing(scope.expressions, test, pieces, *column, &ranges, most)
+}
+
+/// Binds a computed column; `scope` has those before it.
+pub fn computed(template: &ComputedTemplate, scope: Scope<'_>, host: &mut PgHost) -> Result<Computed> {
+    let expressions = scope.expressions;
     let classes = std::cell::RefCell::new(host);
     let mut constant = |constant: &ConstantTemplate| -> Result<Value> {
         let expression = match *constant {
@@ -80,17 +140,13 @@ pub fn computed(
             }),
         })
     };
-    let mut condition = |filter: &FilterTemplate| bind(filter, columns, expressions, *classes.borrow_mut());
+    let mut condition = |filter: &FilterTemplate| bind(filter, scope, *classes.borrow_mut());
     Ok(Computed::Native(template.expr.bind(&mut constant, &mut condition)?))
 }
 
 /// Binds a mapped column.
-pub fn mapped(
-    template: &MappedTemplate,
-    columns: &[BoundColumn],
-    expressions: &Expressions,
-    host: &mut PgHost,
-) -> Result<Computed> {
+pub fn mapped(template: &MappedTemplate, scope: Scope<'_>, host: &mut PgHost) -> Result<Computed> {
+    let Scope { columns, expressions, .. } = scope;
     let compiled = expressions.whole(template.expression).ok_or_else(malformed)?;
     let node = expressions.node(template.expression).ok_or_else(malformed)?;
     let inputs = template.columns.iter().map(|c| columns.get(*c).copied().ok_or_else(malformed));

@@ -8,6 +8,7 @@ use super::bind;
 pub use super::builder::Builder;
 use super::shippable::{self, ColumnSide, Reason};
 use super::template::{Comparison, FilterTemplate, Leaf, LeafTest};
+use super::time;
 use crate::pg::lookup;
 use crate::pg::node::{BoolKind, Node, OpView, RowCompareView, View};
 
@@ -78,6 +79,11 @@ impl<'p> Builder<'p, '_> {
                 let (test, negated) = match self.native_test(node, ty, negated) {
                     Some(found) => found,
                     None => {
+                        if let Some(pieces) = time::test(self, column, node) {
+                            let (expression, test) = (self.expression(node), LeafTest::Host { null_too: false });
+                            let leaf = Leaf { column, expression, negated, test };
+                            return Ok(FilterTemplate::Pieces { leaf, pieces });
+                        }
                         if ty.physical() != Physical::Bytes
                             && let Ok(computed) = self.computed_test(node, negated)
                         {

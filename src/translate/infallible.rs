@@ -3,15 +3,20 @@
 use pgrx::pg_sys::{self, Oid};
 
 use crate::pg::lookup;
-use crate::pg::node::{Node, View};
+use crate::pg::node::{Node, View, Walk};
 
 /// Whether an expression raises an error for no values of its columns (but for results beyond a gigabyte).
 pub fn never_fails(node: Node<'_>) -> bool {
+    never_fails_beyond(node, &mut |_| false)
+}
+
+/// The same, if those parts never fail of which `known_to` says so.
+pub fn never_fails_beyond<'p>(node: Node<'p>, known_to: &mut dyn FnMut(Node<'p>) -> bool) -> bool {
     use pg_sys::NodeTag::*;
     let operator = |operator: Oid, collation: Oid, args: &[Node<'_>]| {
         compares(operator, collation, args) || known(lookup::operator_function(operator), collation, args)
     };
-    !node.any(&mut |n| match n.view() {
+    let may_fail = |n: Node<'_>| match n.view() {
         View::Op(op) | View::Distinct(op) | View::NullIf(op) => !operator(op.operator, op.collation, &op.args),
         View::ArrayOp { op, .. } => !operator(op.operator, op.collation, &op.args),
         View::Func(f) => !known(f.function, f.collation, &f.args),
@@ -24,6 +29,11 @@ pub fn never_fails(node: Node<'_>) -> bool {
         View::Placeholder => false,
         View::Other => !matches!(n.tag(), T_List | T_CaseWhen | T_ArrayExpr | T_CollateExpr),
         View::Aggregate(_) | View::Grouping(_) | View::RowCompare(_) => true,
+    };
+    !node.walk(&mut |n| match () {
+        () if known_to(n) => Walk::Skip,
+        () if may_fail(n) => Walk::Stop,
+        () => Walk::Descend,
     })
 }
 

@@ -11,6 +11,7 @@ pub mod finish;
 pub mod host;
 pub mod infallible;
 pub mod mapped;
+pub mod pieces;
 pub mod shippable;
 pub mod template;
 pub mod time;

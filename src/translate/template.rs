@@ -365,11 +365,25 @@ pub enum FilterTemplate {
         negated: bool,
     },
     Leaf(Leaf),
+    /// A leaf of a stored time column whose test is constant between the boundaries of `pieces` (else it is one that PostgreSQL evaluates).
+    Pieces {
+        leaf: Leaf,
+        pieces: Vec<Pieces>,
+    },
 }
 
 impl FilterTemplate {
     pub fn everything() -> Self {
         FilterTemplate::And(Vec::new())
+    }
+
+    /// Whether times have to be cut into pieces before it can be bound.
+    pub fn has_pieces(&self) -> bool {
+        match self {
+            FilterTemplate::And(parts) | FilterTemplate::Or(parts) => parts.iter().any(FilterTemplate::has_pieces),
+            FilterTemplate::Constant { .. } | FilterTemplate::Leaf(_) => false,
+            FilterTemplate::Pieces { .. } => true,
+        }
     }
 }
 

@@ -1,32 +1,60 @@
-//! Functions of a time column: where they may change their value (while planning), and what their values are (at execution).
+//! Functions of a time column: where they may change their value. What they are there, `pieces` finds out at execution.
 
-use std::sync::Arc;
+use basalt_engine::plan::CalendarUnit;
+use basalt_engine::types::LogicalType;
+use pgrx::pg_sys;
 
-use basalt_engine::plan::{Buckets, CalendarUnit};
-use basalt_engine::types::{LogicalType, MICROS_PER_DAY};
-use pgrx::pg_sys::{self, Datum};
-
-use super::bind::BoundColumn;
 use super::filter::Builder;
+use super::infallible;
 use super::shippable::{self, Reason};
 use super::template::{Clock, KeyTemplate, Pieces, Unit};
-use crate::error::{Error, Result};
-use crate::pg::eval::Expressions;
-use crate::pg::node::{FuncView, Node, View, Walk};
-use crate::pg::time::Zone;
-use crate::pg::values::Codec;
-use crate::pg::{classes, node, values};
-
-/// Where times are cut into more pieces than this, their values are looked at one by one instead.
-const MAX_PIECES: usize = 1_000_000;
+use crate::pg::node::{self, FuncView, Node, View, Walk};
+use crate::pg::values;
 
 /// A grouping expression over one time column, constant between boundaries that are known.
-pub fn key<'p>(builder: &mut Builder<'p, '_>, expression: Node<'p>) -> std::result::Result<KeyTemplate, Reason> {
+pub fn key<'p>(builder: &mut Builder<'p, '_>, expression: Node<'p>) -> Result<KeyTemplate, Reason> {
     let attribute = builder.single_column(expression)?.ok_or("it has no column")?;
     let (column, ty) = builder.column(attribute)?;
     if !ty.is_time() {
         return Err("expressions are grouped by only if they are of one time column".into());
     }
+    let pieces = pieces(builder, expression, ty, &mut Vec::new())?;
+    Ok(KeyTemplate::Buckets { column, expression: builder.expression(expression), pieces })
+}
+
+/// Where a test of one stored time column may change its value, if it raises an error for no time.
+pub fn test<'p>(builder: &mut Builder<'p, '_>, column: usize, expression: Node<'p>) -> Option<Vec<Pieces>> {
+    let ty = builder.ty(column).filter(|ty| ty.is_time())?;
+    builder.stored(column)?;
+    let mark = builder.mark();
+    let mut calls = Vec::new();
+    let found = pieces(builder, expression, ty, &mut calls).ok();
+    let is_call = |n: Node<'p>| calls.contains(&n.as_ptr());
+    // Parts of a time are small numbers.
+    let narrowed = |n: Node<'p>| match n.view() {
+        View::Func(f) => {
+            let casts = matches!(f.function.to_u32(), pg_sys::F_INT4_NUMERIC | pg_sys::F_INT4_FLOAT8);
+            casts && f.args.first().is_some_and(|a| is_call(*a) && a.ty() != pg_sys::TEXTOID)
+        }
+        _ => false,
+    };
+    // What has no column may fail, whatever the rows are.
+    let settled = |n: Node<'p>| builder.has_column(n) == Ok(false);
+    let sound =
+        found.is_some() && infallible::never_fails_beyond(expression, &mut |n| is_call(n) || narrowed(n) || settled(n));
+    if !sound {
+        builder.reset(mark);
+    }
+    found.filter(|_| sound)
+}
+
+/// The functions of time that an expression of one time column consists of: it is constant where they are. `calls`: those.
+fn pieces<'p>(
+    builder: &mut Builder<'p, '_>,
+    expression: Node<'p>,
+    ty: LogicalType,
+    calls: &mut Vec<*mut pg_sys::Node>,
+) -> Result<Vec<Pieces>, Reason> {
     shippable::evaluable(expression)?;
     if expression.is_nonstrict() {
         return Err("it may be non-NULL where its time is NULL".into());
@@ -43,6 +71,7 @@ pub fn key<'p>(builder: &mut Builder<'p, '_>, expression: Node<'p>) -> std::resu
                 if !pieces.contains(&found) {
                     pieces.push(found);
                 }
+                calls.push(n.as_ptr());
                 Walk::Skip
             }
             Ok(None) => Walk::Descend,
@@ -55,7 +84,7 @@ pub fn key<'p>(builder: &mut Builder<'p, '_>, expression: Node<'p>) -> std::resu
     });
     match reason {
         Some(reason) => Err(reason),
-        None => Ok(KeyTemplate::Buckets { column, expression: builder.expression(expression), pieces }),
+        None => Ok(pieces),
     }
 }
 
@@ -73,7 +102,7 @@ fn piece_function<'p>(
     builder: &mut Builder<'p, '_>,
     f: &FuncView<'p>,
     column: LogicalType,
-) -> std::result::Result<Option<Pieces>, Reason> {
+) -> Result<Option<Pieces>, Reason> {
     let (unit, argument, zone) = match (f.function.to_u32(), f.args.as_slice()) {
         (pg_sys::F_DATE_TRUNC_TEXT_TIMESTAMP | pg_sys::F_DATE_TRUNC_TEXT_TIMESTAMPTZ, [unit, time]) => {
             (truncation_unit(&unit_name(*unit)?), *time, None)
@@ -184,7 +213,7 @@ fn time_argument<'p>(builder: &mut Builder<'p, '_>, node: Node<'p>, column: Logi
     }
 }
 
-fn unit_name(node: Node<'_>) -> std::result::Result<String, Reason> {
+fn unit_name(node: Node<'_>) -> Result<String, Reason> {
     match node.view() {
         View::Const { null: false, value } if node.ty() == pg_sys::TEXTOID => {
             Ok(values::with_varlena(value, |b| String::from_utf8_lossy(b).to_lowercase()))
@@ -234,7 +263,7 @@ fn format_unit(format: &str) -> Option<Unit> {
     }
 }
 
-fn calendar_unit(unit: Unit) -> Option<CalendarUnit> {
+pub(super) fn calendar_unit(unit: Unit) -> Option<CalendarUnit> {
     let fixed = |length| Some(CalendarUnit::Fixed { length, origin: 0 });
     match unit {
         Unit::Second => fixed(1_000_000),
@@ -252,189 +281,4 @@ fn calendar_unit(unit: Unit) -> Option<CalendarUnit> {
 pub fn estimate(pieces: &[Pieces], low: i64, high: i64) -> i64 {
     let span = high.saturating_sub(low);
     pieces.iter().filter_map(|p| calendar_unit(p.unit)).map(|u| u.estimate(span)).fold(1, i64::saturating_add)
-}
-
-/// What a bucket's number stands for.
-pub struct BucketValues(pub Vec<(Datum, bool)>);
-
-/// Starts of the pieces of the times in `ranges` (stored, ascending, both ends inclusive); `None`: there are more than `most`.
-/// `column`: type of the time column.
-pub fn cut_all(
-    expressions: &Expressions,
-    pieces: &[Pieces],
-    column: LogicalType,
-    ranges: &[(i64, i64)],
-    most: usize,
-) -> Result<Option<Vec<i64>>> {
-    let most = most.min(MAX_PIECES);
-    let mut starts = Vec::new();
-    for (low, high) in ranges {
-        starts.push(*low);
-        // Of one time there is one piece; an infinite one has no clock that could be asked.
-        if low == high {
-            continue;
-        }
-        for p in pieces {
-            if !cut(expressions, p, column, *low, *high, most, &mut starts)? {
-                return Ok(None);
-            }
-        }
-    }
-    starts.sort_unstable();
-    starts.dedup();
-    Ok(Some(starts))
-}
-
-/// Evaluates a key's expression at the `starts` of pieces, which ascend, of an I64 column, and of NULL if `nulls`.
-pub fn evaluate(
-    expressions: &Expressions,
-    expression: usize,
-    column: BoundColumn,
-    mut starts: Vec<i64>,
-    nulls: bool,
-) -> Result<(Arc<Buckets>, BucketValues)> {
-    let compiled = expressions.whole(expression).ok_or_else(malformed)?;
-    let evaluator = expressions.evaluator();
-    let mut codec = Codec::with_type(column.ty, column.declared, column.typmod);
-    let mut classes =
-        classes::Classes::new(compiled.ty, expressions.node(expression).ok_or_else(malformed)?.collation());
-    let mut numbers = Vec::with_capacity(starts.len() + 1);
-    let inputs = starts.iter().copied().map(Some).chain(nulls.then_some(None));
-    for (i, input) in inputs.enumerate() {
-        let guard = evaluator.in_result_context();
-        let input = input.map(|value| codec.datum_of_i64(value));
-        drop(guard);
-        let value = evaluator.evaluate(compiled, input);
-        let _guard = evaluator.in_query_context();
-        numbers.push(classes.number(value)?);
-        if i % 1024 == 1023 {
-            evaluator.reset();
-            crate::pg::interrupts::check();
-        }
-    }
-    evaluator.reset();
-    let null = if nulls { numbers.pop() } else { None };
-    if starts.is_empty() {
-        // No row has a value: any piece will do.
-        starts.push(0);
-        numbers.push(null.unwrap_or(0));
-    }
-    Ok((Arc::new(Buckets { starts, values: numbers, null }), BucketValues(classes.into_values())))
-}
-
-fn malformed() -> Error {
-    basalt_engine::Error::invalid("the plan does not fit its expressions").into()
-}
-
-/// Appends the boundaries in `low ..= high` of one piece function; false: there are more than `most`.
-fn cut(
-    expressions: &Expressions,
-    pieces: &Pieces,
-    column: LogicalType,
-    low: i64,
-    high: i64,
-    most: usize,
-    starts: &mut Vec<i64>,
-) -> Result<bool> {
-    let unit = match pieces.unit {
-        Unit::Bin { stride, origin } => Some(bin_unit(expressions, stride, origin)?),
-        unit => calendar_unit(unit),
-    };
-    let days = column == LogicalType::Date;
-    let scale = if days { MICROS_PER_DAY } else { 1 };
-    let Some(spans) = spans(expressions, pieces.clock, low, high)? else { return Ok(false) };
-    for span in spans {
-        starts.push(span.start);
-        let Some(unit) = unit else { continue };
-        let mut at = span.start;
-        loop {
-            let next = at.checked_mul(scale).and_then(|t| t.checked_add(span.offset)).and_then(|t| unit.next(t));
-            let Some(next) = next.and_then(|t| t.checked_sub(span.offset)) else { break };
-            at = if days { next.div_euclid(MICROS_PER_DAY) } else { next };
-            if at > span.last {
-                break;
-            }
-            starts.push(at);
-            if starts.len() > most {
-                return Ok(false);
-            }
-        }
-    }
-    Ok(true)
-}
-
-/// `date_bin`'s stride and origin; what it refuses, PostgreSQL's own function reports when the pieces are evaluated.
-fn bin_unit(expressions: &Expressions, stride: usize, origin: usize) -> Result<CalendarUnit> {
-    let value = |e: usize| -> Result<Option<Datum>> {
-        Ok(expressions.evaluator().evaluate(expressions.whole(e).ok_or_else(malformed)?, None))
-    };
-    let length = value(stride)?.and_then(crate::pg::time::interval_micros).filter(|l| *l > 0);
-    let origin = value(origin)?.map(|d| d.value() as i64);
-    Ok(match (length, origin) {
-        (Some(length), Some(origin)) => CalendarUnit::Fixed { length, origin },
-        _ => CalendarUnit::Year,
-    })
-}
-
-/// Stored times from `start` to `last` in which local time is stored time plus `offset` microseconds.
-struct Span {
-    start: i64,
-    last: i64,
-    offset: i64,
-}
-
-/// `None`: too many.
-fn spans(expressions: &Expressions, clock: Clock, low: i64, high: i64) -> Result<Option<Vec<Span>>> {
-    let (local, zone) = match clock {
-        Clock::Stored => return Ok(Some(vec![Span { start: low, last: high, offset: 0 }])),
-        Clock::Session { local } => (local, Zone::session()),
-        Clock::Zone { local, zone } => (local, named_zone(expressions, zone)?),
-    };
-    let compiled = expressions.whole(local).ok_or_else(malformed)?;
-    let evaluator = expressions.evaluator();
-    let offset = |time: i64| -> Result<i64> {
-        let shown = evaluator.evaluate(compiled, Some(Datum::from(time))).map_or(time, |d| d.value() as i64);
-        evaluator.reset();
-        Ok(shown.wrapping_sub(time))
-    };
-    let mut found: Vec<Span> = Vec::new();
-    let mut start = low;
-    loop {
-        let next = zone.and_then(|z| z.next_transition(start)).filter(|t| *t > start && *t <= high);
-        let last = next.map_or(high, |t| t - 1);
-        uniform(&offset, start, last, &mut found)?;
-        match next {
-            Some(next) => start = next,
-            None => return Ok(Some(found)),
-        }
-        if found.len() > MAX_PIECES {
-            return Ok(None);
-        }
-    }
-}
-
-/// Splits `start ..= last` until the offset is the same at both ends of every part: the zone's name may be an abbreviation
-/// whose meaning changed, of which the zone database shows no transitions.
-fn uniform(offset: &dyn Fn(i64) -> Result<i64>, start: i64, last: i64, found: &mut Vec<Span>) -> Result<()> {
-    let (first, end) = (offset(start)?, offset(last)?);
-    if first == end {
-        found.push(Span { start, last, offset: first });
-        return Ok(());
-    }
-    let (mut same, mut other) = (start, last);
-    while other - same > 1 {
-        let middle = same + (other - same) / 2;
-        if offset(middle)? == first { same = middle } else { other = middle }
-    }
-    found.push(Span { start, last: same, offset: first });
-    uniform(offset, other, last, found)
-}
-
-fn named_zone(expressions: &Expressions, zone: usize) -> Result<Option<Zone>> {
-    let compiled = expressions.whole(zone).ok_or_else(malformed)?;
-    if compiled.ty != pg_sys::TEXTOID {
-        return Ok(None);
-    }
-    let name = expressions.evaluator().evaluate(compiled, None);
-    Ok(name.and_then(|name| values::with_varlena(name, Zone::named)))
 }

@@ -116,6 +116,7 @@ fn holds(test: &Test, value: &Value) -> bool {
         }
         Test::In(list) => equal(list),
         Test::NotIn(list) => !equal(list),
+        Test::Within(ranges) => matches!(value, Value::I64(v) if ranges.iter().any(|r| (r.0..=r.1).contains(v))),
         Test::Like { .. } | Test::Host(_) | Test::HostOfNull(_) => unreachable!("not asked here"),
     }
 }

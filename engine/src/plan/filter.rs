@@ -40,6 +40,8 @@ pub enum Test {
     In(Vec<Value>),
     /// Not NULL and equal to none of the values (no NULLs among them).
     NotIn(Vec<Value>),
+    /// Of I64 columns: in one of these ranges, ascending, disjoint, both ends inclusive.
+    Within(Vec<(i64, i64)>),
     /// SQL LIKE over UTF-8 with `\` as escape; `negated`: NOT LIKE.
     Like {
         pattern: Vec<u8>,

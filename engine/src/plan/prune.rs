@@ -61,6 +61,12 @@ fn may_hold(test: &Test, min: &Value, max: &Value) -> bool {
             let constant = compare(min, max) == Some(Ordering::Equal);
             !(constant && values.iter().any(|v| compare(v, min) == Some(Ordering::Equal)))
         }
+        Test::Within(ranges) => {
+            let (Value::I64(min), Value::I64(max)) = (min, max) else { return true };
+            // The first that does not end before the least value.
+            let reached = ranges.partition_point(|range| range.1 < *min);
+            ranges.get(reached).is_some_and(|range| range.0 <= *max)
+        }
         Test::IsNull | Test::IsNotNull | Test::Like { .. } | Test::Host(_) | Test::HostOfNull(_) => true,
     }
 }
@@ -110,6 +116,7 @@ pub fn bounds(filter: &Filter, column: usize) -> Option<(i64, i64)> {
                 let numbers = || values.iter().filter_map(|v| if let Value::I64(v) = v { Some(*v) } else { None });
                 Some((numbers().min()?, numbers().max()?))
             }
+            Test::Within(ranges) => Some((ranges.first()?.0, ranges.last()?.1)),
             _ => ALL,
         },
     }
@@ -147,6 +154,11 @@ mod tests {
         assert!(may(between(9, 10)) && may(between(0, 6)));
         assert!(!may(between(10, 20)) && !may(between(0, 5)));
         assert!(may(Test::In(vec![Value::I64(1), Value::I64(5)])) && !may(Test::In(vec![Value::I64(4)])));
+        assert!(
+            may(Test::Within(vec![(1, 3), (5, 5)]))
+                && !may(Test::Within(vec![(1, 4), (21, 30)]))
+                && !may(Test::Within(vec![]))
+        );
         assert!(may(Test::NotIn(vec![Value::I64(5)])) && !may(Test::IsNull) && may(Test::IsNotNull));
         let constant = statistics(3, 0, 5, 5);
         assert!(!may_select(&is(0, Test::NotIn(vec![Value::I64(5)])), &columns(), &constant));

@@ -245,6 +245,15 @@ fn test(column: usize, ty: LogicalType, table: &Table, r: &mut Random) -> Test {
         1 => Test::IsNotNull,
         2 | 3 => Test::Range { low: bound(r), high: bound(r) },
         4 => Test::In(list(r)),
+        5 if ty.physical() == Physical::I64 && r.one_in(2) => {
+            let mut limits: Vec<i64> =
+                list(r).into_iter().filter_map(|v| if let Value::I64(v) = v { Some(v) } else { None }).collect();
+            limits.sort_unstable();
+            limits.dedup();
+            // Some of one number, some next to each other.
+            let apart = 1 + r.below(2);
+            Test::Within(limits.chunks(apart).map(|c| (c[0], c[c.len() - 1])).collect())
+        }
         5 => Test::NotIn(list(r)),
         6 if r.one_in(2) => Test::HostOfNull(HostPredicate(r.below(3) as u32)),
         6 => Test::Host(HostPredicate(r.below(3) as u32)),

@@ -65,6 +65,9 @@ pub fn selects(filter: &Filter, row: &[Value]) -> bool {
                     above && below
                 }
                 Test::In(list) => list.iter().any(|v| compare(value, v).is_eq()),
+                Test::Within(ranges) => {
+                    ranges.iter().any(|r| matches!(value, Value::I64(v) if (r.0..=r.1).contains(v)))
+                }
                 Test::NotIn(list) => !list.iter().any(|v| compare(value, v).is_eq()),
                 Test::Like { pattern, negated } => {
                     let Value::Bytes(v) = value else { panic!() };

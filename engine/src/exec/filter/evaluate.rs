@@ -187,6 +187,23 @@ fn evaluate_leaf(
     }
 }
 
+/// Those ranges that a value of the scratch's block may be in.
+fn within_reach<'r>(
+    ranges: &'r [(i64, i64)],
+    column: usize,
+    view: &SegmentView<'_>,
+    scratch: &mut BlockScratch,
+) -> Result<&'r [(i64, i64)]> {
+    if ranges.len() == 1 || view.columns[column].is_computed() {
+        return Ok(ranges);
+    }
+    let header = scratch.header(view, column)?;
+    let (Value::I64(min), Value::I64(max)) = (&header.min, &header.max) else { return Ok(ranges) };
+    let first = ranges.partition_point(|range| range.1 < *min);
+    let after = ranges.partition_point(|range| range.0 <= *max);
+    Ok(ranges.get(first..after).unwrap_or_default())
+}
+
 fn evaluate_check(
     check: &Check,
     column: usize,
@@ -219,11 +236,12 @@ fn evaluate_check(
             return Ok(Selection::of(bits));
         }
         Check::I64(ranges) => {
+            let ranges = within_reach(ranges, column, view, scratch)?;
             let values = match view.columns[column].kind {
                 Kind::F64 => scratch.float_keys(view, column)?,
                 _ => scratch.ints(view, column)?,
             };
-            match ranges.as_slice() {
+            match ranges {
                 [(low, high)] => kernels::range_i64(values, *low, *high, bits.words_mut()),
                 few if few.len() <= 4 => {
                     let mut part = Bits::zeros(rows);

@@ -90,6 +90,11 @@ pub(super) fn ranges_of<T: Ordinal>(test: &Test, order: impl Fn(&Value) -> Resul
         }
         Test::In(values) => points(values)?,
         Test::NotIn(values) => complement(&points(values)?, T::MIN, T::MAX),
+        Test::Within(ranges) => {
+            let number = |v: i64| order(&Value::I64(v));
+            let ranges = ranges.iter().map(|(low, high)| Ok((number(*low)?, number(*high)?)));
+            normalize(ranges.collect::<Result<_>>()?)
+        }
         _ => return Ok(None),
     }))
 }
