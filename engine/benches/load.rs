@@ -36,7 +36,16 @@ fn main() -> Result<()> {
     let schema = lineitem::schema(&types, !arguments.iter().any(|a| a == "--plain"));
     let mut all = RowBuffer::new(schema.clone());
     match option("--csv") {
-        Some(csv) => lineitem::load(&csv, &schema, rows, &mut |buffer| all.append(&buffer))?,
+        Some(csv) => {
+            let start = seconds();
+            let mut read = 0;
+            lineitem::load(&csv, &schema, rows, &mut |buffer| {
+                read += buffer.rows();
+                Ok(())
+            })?;
+            println!("reading {:.3} us/row", (seconds() - start) * 1e6 / read as f64);
+            lineitem::load(&csv, &schema, rows, &mut |buffer| all.append(&buffer))?
+        }
         None => lineitem::generate(&schema, rows, &mut |buffer| all.append(&buffer))?,
     }
     let mut parts = Vec::new();

@@ -83,7 +83,7 @@ impl Granularity {
 
 /// Year, month and day of the proleptic Gregorian calendar, from days since 2000-01-01 (the usual era arithmetic, with
 /// years that begin in March).
-fn civil(day: i64) -> (i64, i64, i64) {
+pub(crate) fn civil(day: i64) -> (i64, i64, i64) {
     let z = day + EPOCH_DAYS + 719_468;
     let era = z.div_euclid(146_097);
     let of_era = z.rem_euclid(146_097);

@@ -5,6 +5,7 @@
 
 pub mod budget;
 pub mod cancel;
+pub mod delimited;
 mod dictionary;
 mod encoding;
 pub mod error;

@@ -187,6 +187,22 @@ impl RowBuffer {
         Ok(())
     }
 
+    /// A column, to append values of many rows to; [`RowBuffer::settle`] makes rows of them.
+    pub(crate) fn column_mut(&mut self, column: usize) -> Option<&mut ColumnRows> {
+        self.columns.get_mut(column)
+    }
+
+    /// Keeps the first `rows` rows of what the columns hold. Errors: `Error::Invalid` if one holds fewer; what is not finished is taken back.
+    pub(crate) fn settle(&mut self, rows: usize) -> Result<()> {
+        if self.columns.iter().any(|c| c.data.len() < rows) {
+            self.abandon_row();
+            return Err(Error::invalid("a row needs exactly one value in every column"));
+        }
+        self.rows = rows;
+        self.truncate(rows);
+        Ok(())
+    }
+
     /// Takes back what was pushed since the last finished row.
     pub fn abandon_row(&mut self) {
         self.truncate(self.rows);

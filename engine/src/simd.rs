@@ -56,3 +56,28 @@ pub(crate) fn prefetch<T>(values: &[T], at: usize) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (values, at);
 }
+
+/// Which of 64 bytes are among `wanted`: bit `i` stands for byte `i`.
+#[inline(always)]
+pub(crate) fn any_of(block: &[u8; 64], wanted: [u8; 4]) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::*;
+        let mut bits = 0;
+        for (part, bytes) in block.as_chunks::<16>().0.iter().enumerate() {
+            // SAFETY: every x86-64 has SSE2; there are 16 readable bytes, and the load needs no alignment.
+            let equal = unsafe {
+                let bytes = _mm_loadu_si128(bytes.as_ptr().cast());
+                let [a, b, c, d] = wanted.map(|byte| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte as i8)));
+                _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d)))
+            };
+            bits |= u64::from(equal as u16) << (part * 16);
+        }
+        bits
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let hit = |byte: &u8| wanted.contains(byte);
+        block.iter().enumerate().fold(0, |bits, (at, byte)| bits | (u64::from(hit(byte)) << at))
+    }
+}

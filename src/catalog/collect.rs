@@ -63,6 +63,11 @@ impl Drop for Collecting {
     }
 }
 
+/// Whether rows of the datasource are collected.
+pub fn collects(datasource: &[u8; 16]) -> bool {
+    COLLECTOR.with_borrow(|collector| collector.as_ref().is_some_and(|c| c.datasource.id == *datasource))
+}
+
 /// Takes rows if they are the replace's; `None`: they are not. Arguments as for pending rows.
 pub fn insert(
     datasource: &Arc<Datasource>,

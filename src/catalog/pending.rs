@@ -114,11 +114,7 @@ pub fn insert(
                 full = held.is_multiple_of(32) && rows.buffer.memory() >= guc::insert_memory_limit()
                     || held as u64 >= datasource.options.max_segment_rows;
             }
-            let end = rows.buffer.rows();
-            match rows.runs.last_mut() {
-                Some((last, to)) if *last == command => *to = end,
-                _ => rows.runs.push((command, end)),
-            }
+            rows.note(command);
             Ok::<_, crate::error::Error>(full)
         })?;
         if full {
@@ -126,6 +122,37 @@ pub fn insert(
         }
     }
     Ok(())
+}
+
+/// Appends rows that have a time, if the datasource has a time column, to the transaction's rows. Not while a replace collects them.
+pub fn append(datasource: &Arc<Datasource>, command: Command, rows: &RowBuffer) -> Result<()> {
+    let owner = session::subtransaction();
+    let mut next = 0;
+    while next < rows.rows() {
+        let full = STATE.with_borrow_mut(|state| {
+            let Content::Rows(held) = &mut state.chunk(datasource, owner, false).content else {
+                return Ok(false);
+            };
+            let room = datasource.options.max_segment_rows.saturating_sub(held.buffer.rows() as u64).max(1);
+            let end = rows.rows().min(next.saturating_add(room as usize));
+            held.buffer.append_range(rows, next..end)?;
+            next = end;
+            held.note(command);
+            Ok::<_, crate::error::Error>(
+                held.buffer.memory() >= guc::insert_memory_limit()
+                    || held.buffer.rows() as u64 >= datasource.options.max_segment_rows,
+            )
+        })?;
+        if full {
+            flush_all(&datasource.id, Command::MAX)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether rows of the datasource go to a replace instead.
+pub fn is_replaced(datasource: &Datasource) -> bool {
+    collect::collects(&datasource.id)
 }
 
 /// Publishes what earlier commands of this transaction inserted into the datasource. Called when a scan of it begins.
@@ -200,6 +227,15 @@ impl Chunk {
 }
 
 impl Rows {
+    /// The rows behind those noted so far are the command's.
+    fn note(&mut self, command: Command) {
+        let end = self.buffer.rows();
+        match self.runs.last_mut() {
+            Some((last, to)) if *last == command => *to = end,
+            _ => self.runs.push((command, end)),
+        }
+    }
+
     /// How many leading rows were inserted before `command`.
     fn before(&self, command: Command) -> usize {
         self.runs.iter().take_while(|(c, _)| *c < command).last().map_or(0, |(_, end)| *end)

@@ -4,6 +4,7 @@ mod analyze;
 mod barrier;
 mod chunk;
 mod combinations;
+mod copy;
 mod dimensions;
 mod estimate;
 mod explain;
@@ -28,9 +29,10 @@ use pgrx::{PgBox, pg_guard, pg_sys};
 
 use crate::pg::function::VERSION_1;
 
-/// Installs hooks of the planner.
+/// Installs hooks of the planner and of utility commands.
 pub fn register() {
     barrier::register();
+    crate::pg::copy::register();
     estimate::register();
     upper::register();
 }
@@ -65,7 +67,7 @@ pub unsafe extern "C-unwind" fn basalt_fdw_handler(_call: pg_sys::FunctionCallIn
     routine.GetForeignModifyBatchSize = Some(modify::batch_size);
     routine.EndForeignModify = Some(modify::end);
     routine.BeginForeignInsert = Some(modify::begin_insert);
-    routine.EndForeignInsert = Some(modify::end);
+    routine.EndForeignInsert = Some(modify::end_insert);
     routine.IsForeignRelUpdatable = Some(modify::updatable);
     routine.ExplainForeignModify = Some(modify::explain);
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use basalt_engine::rows::RowBuffer;
 use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
 
+use super::copy::{Demands, Way};
 use crate::catalog::datasource::{self, Datasource};
 use crate::catalog::pending;
 use crate::error::{Error, OrRaise, Result};
@@ -27,6 +28,7 @@ struct Insertion {
     not_null: Vec<usize>,
     check_constraints: bool,
     check_partition: bool,
+    way: Way,
 }
 
 /// Rows that PostgreSQL hands over at once.
@@ -76,7 +78,7 @@ pub unsafe extern "C-unwind" fn begin_modify(
     // SAFETY: the executor's nodes are valid; its output command id is the statement's.
     unsafe {
         let estate = (*state).ps.state;
-        begin(relation, estate, (*estate).es_output_cid);
+        begin(relation, estate, (*estate).es_output_cid, Way::Rows);
     }
 }
 
@@ -99,13 +101,18 @@ pub unsafe extern "C-unwind" fn begin_insert(
         } else {
             (*estate).es_output_cid
         };
-        begin(relation, estate, command);
+        begin(relation, estate, command, Way::Unknown);
     }
 }
 
 /// # Safety
 /// The executor's structures, alive during the command.
-unsafe fn begin(relation: *mut pg_sys::ResultRelInfo, estate: *mut pg_sys::EState, command: pg_sys::CommandId) {
+unsafe fn begin(
+    relation: *mut pg_sys::ResultRelInfo,
+    estate: *mut pg_sys::EState,
+    command: pg_sys::CommandId,
+    way: Way,
+) {
     // SAFETY: relation and estate are the executor's; the state lives in the query's context and is dropped with it.
     unsafe {
         let rel = (*relation).ri_RelationDesc;
@@ -132,6 +139,7 @@ unsafe fn begin(relation: *mut pg_sys::ResultRelInfo, estate: *mut pg_sys::EStat
             columns,
             time,
             command,
+            way,
         };
         drop(in_context);
         let kept = pgrx::PgMemoryContexts::For(context).leak_and_drop_on_delete(insertion);
@@ -147,8 +155,44 @@ pub unsafe extern "C-unwind" fn insert(
     _plan_slot: *mut pg_sys::TupleTableSlot,
 ) -> *mut pg_sys::TupleTableSlot {
     // SAFETY: `begin` left the state there.
-    unsafe { insert_rows(estate, relation, &[slot]).or_raise() }
-    slot
+    unsafe {
+        insert_rows(estate, relation, &[slot]).or_raise();
+        // Rows of a COPY by blocks are counted there: PostgreSQL hears that nothing was inserted.
+        if proceed(relation, slot).or_raise() { std::ptr::null_mut() } else { slot }
+    }
+}
+
+/// Takes what follows an inserted row of a COPY; whether rows come by blocks.
+///
+/// # Safety
+/// As for [`insert_rows`].
+unsafe fn proceed(relation: *mut pg_sys::ResultRelInfo, slot: *mut pg_sys::TupleTableSlot) -> Result<bool> {
+    // SAFETY: `begin` left the state there; the slot was inserted.
+    unsafe {
+        let insertion = &mut *(*relation).ri_FdwState.cast::<Insertion>();
+        if let Way::Unknown = insertion.way {
+            let demands = Demands {
+                not_null: &insertion.not_null,
+                checks: insertion.check_constraints || insertion.check_partition,
+                row_triggers: has_row_triggers(relation),
+            };
+            let (rel, command) = ((*relation).ri_RelationDesc, insertion.command);
+            insertion.way = Way::decide(rel, slot, &insertion.datasource, command, &demands)?;
+        }
+        let Way::Blocks(load) = &mut insertion.way else { return Ok(false) };
+        load.proceed()?;
+        Ok(true)
+    }
+}
+
+/// # Safety
+/// The executor's node.
+unsafe fn has_row_triggers(relation: *mut pg_sys::ResultRelInfo) -> bool {
+    // SAFETY: null or the relation's triggers.
+    unsafe {
+        let triggers = (*relation).ri_TrigDesc;
+        !triggers.is_null() && ((*triggers).trig_insert_before_row || (*triggers).trig_insert_after_row)
+    }
 }
 
 #[pg_guard]
@@ -168,14 +212,8 @@ pub unsafe extern "C-unwind" fn insert_batch(
 pub unsafe extern "C-unwind" fn batch_size(relation: *mut pg_sys::ResultRelInfo) -> i32 {
     // SAFETY: the executor's node. One at a time where something looks at each inserted row, or may look at the table.
     unsafe {
-        let triggers = (*relation).ri_TrigDesc;
-        let row_triggers =
-            !triggers.is_null() && ((*triggers).trig_insert_before_row || (*triggers).trig_insert_after_row);
-        if !(*relation).ri_projectReturning.is_null() || !(*relation).ri_WithCheckOptions.is_null() || row_triggers {
-            1
-        } else {
-            BATCH
-        }
+        let seen = !(*relation).ri_projectReturning.is_null() || !(*relation).ri_WithCheckOptions.is_null();
+        if seen || has_row_triggers(relation) { 1 } else { BATCH }
     }
 }
 
@@ -221,6 +259,16 @@ unsafe fn insert_rows(
 
 #[pg_guard]
 pub unsafe extern "C-unwind" fn end(_estate: *mut pg_sys::EState, _relation: *mut pg_sys::ResultRelInfo) {}
+
+#[pg_guard]
+pub unsafe extern "C-unwind" fn end_insert(_estate: *mut pg_sys::EState, relation: *mut pg_sys::ResultRelInfo) {
+    // SAFETY: null or what `begin` left.
+    if let Some(Insertion { way: Way::Blocks(load), .. }) =
+        unsafe { (*relation).ri_FdwState.cast::<Insertion>().as_ref() }
+    {
+        load.end();
+    }
+}
 
 /// What information_schema and updatable views are told.
 #[pg_guard]

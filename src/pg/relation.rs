@@ -126,6 +126,18 @@ pub fn describe(relation: pg_sys::Oid) -> Description {
     }
 }
 
+/// Whether columns of an open relation are generated and stored.
+///
+/// # Safety
+/// `relation` is open.
+pub unsafe fn has_stored_generated(relation: pg_sys::Relation) -> bool {
+    // SAFETY: an open relation has a descriptor.
+    unsafe {
+        let constraints = (*(*relation).rd_att).constr;
+        !constraints.is_null() && (*constraints).has_generated_stored
+    }
+}
+
 /// Of an open relation: positions (from 0) of columns that are NOT NULL, and whether it has CHECK constraints.
 ///
 /// # Safety

@@ -21,6 +21,19 @@ pub(super) fn set(name: &'static CStr, value: &'static CStr) {
     }
 }
 
+/// Whether abbreviations of time zones are those of one of the sets that PostgreSQL ships.
+pub fn has_usual_zone_abbreviations() -> bool {
+    // SAFETY: static C strings; the result is a C string that stays until the setting changes, or null.
+    let set = unsafe {
+        let set = pg_sys::GetConfigOption(c"timezone_abbreviations".as_ptr(), true, false);
+        if set.is_null() {
+            return false;
+        }
+        CStr::from_ptr(set)
+    };
+    [c"Default", c"Australia", c"India"].contains(&set)
+}
+
 /// Until dropped, output functions write and input functions read the stored, session-independent text forms. Must not
 /// live while the user's own expressions are evaluated.
 pub struct FixedSettings(i32);
