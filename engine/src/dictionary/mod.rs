@@ -12,7 +12,7 @@ pub use read::Dictionary;
 
 pub(crate) use intern::Interner;
 pub(crate) use read::{DictionaryIter, DictionaryMeta};
-pub(crate) use write::DictionaryWriter;
+pub(crate) use write::{DictionaryWriter, shared};
 
 /// Values of a full chunk: the unit that has a checksum.
 pub(crate) const CHUNK_VALUES: usize = 1024;

@@ -98,7 +98,7 @@ impl DictionaryWriter {
 }
 
 /// How many bytes both begin with.
-fn shared(a: &[u8], b: &[u8]) -> usize {
+pub(crate) fn shared(a: &[u8], b: &[u8]) -> usize {
     let mut at = 0;
     while let (Some(x), Some(y)) =
         (a.get(at..).and_then(|a| a.first_chunk::<8>()), b.get(at..).and_then(|b| b.first_chunk::<8>()))

@@ -28,20 +28,28 @@ impl Global {
         Ok((0..self.groups() as u32).filter(has_rows).collect())
     }
 
+    /// The groups that are not surely behind the first.
+    pub fn first(&self, top: &Top, buckets: &[bool], host: &mut dyn Host) -> Result<Vec<u32>> {
+        let _held = self.budget().reserve(self.groups() * size_of::<u32>())?;
+        let live = self.live()?;
+        for state in &self.states {
+            if let GlobalState::SumFloat(sums) = state {
+                sums.check(&live)?;
+            }
+        }
+        let GlobalState::Count(rows) = &self.states[0] else { return Err(Error::invalid("no count of rows")) };
+        let counts = |p: usize| if let GlobalState::Count(counts) = &self.states[p] { counts } else { rows };
+        top::check_moments(&self.program, &self.states, |p| counts(p).as_slice(), &live)?;
+        top::first(live, top, &RankedGlobal::new(self, top, buckets)?, self.budget(), host)
+    }
+
     /// The groups that have rows, of these the first; without keys the one group, whether it has or not. `buckets`: which keys are.
     pub fn result(&mut self, top: Option<&Top>, buckets: &[bool], host: &mut dyn Host) -> Result<AggregateResult> {
-        let mut live = self.live()?;
-        if let Some(top) = top {
-            for state in &self.states {
-                if let GlobalState::SumFloat(sums) = state {
-                    sums.check(&live)?;
-                }
-            }
-            let GlobalState::Count(rows) = &self.states[0] else { return Err(Error::invalid("no count of rows")) };
-            let counts = |p: usize| if let GlobalState::Count(counts) = &self.states[p] { counts } else { rows };
-            top::check_moments(&self.program, &self.states, |p| counts(p).as_slice(), &live)?;
-            live = top::first(live, top, &RankedGlobal::new(self, top, buckets)?, self.budget(), host)?;
-        }
+        let live = match (self.chosen.take(), top) {
+            (Some((chosen, _)), _) => chosen,
+            (None, Some(top)) => self.first(top, buckets, host)?,
+            (None, None) => self.live()?,
+        };
         let wanted = live.len() * (self.key_values.len() + self.program.outputs.len()) * size_of::<Value>();
         let mut memory = self.budget().reserve(wanted)?;
         let mut keys: Vec<ResultColumn> = (0..self.key_values.len())
@@ -112,9 +120,11 @@ impl Global {
     /// About as many bytes as finishing takes beside the groups.
     pub fn wanted(&self) -> usize {
         let (keys, outputs) = (self.key_values.len(), self.program.outputs.len());
-        let (groups, merged) = match &self.lone {
-            Some((_, _, lone)) => (lone.live().len(), (keys + self.states.len()) * 16),
-            None => (self.groups(), 0),
+        let merged = if self.lone.is_some() { (keys + self.states.len()) * 16 } else { 0 };
+        let groups = match (&self.chosen, &self.lone) {
+            (Some((chosen, _)), _) => chosen.len(),
+            (None, Some((_, _, lone))) => lone.live().len(),
+            (None, None) => self.groups(),
         };
         groups * (merged + keys * 48 + outputs * 32)
     }

@@ -55,6 +55,8 @@ pub(super) struct Global {
     budget: Budget,
     /// The only partial so far: if no other comes, its groups need no hash table.
     pub lone: Option<(Arc<Segment>, Computed, Partial)>,
+    /// The first groups, once they were found: of the only partial if there is one, else of all.
+    pub chosen: Option<(Vec<u32>, Reservation)>,
     keys: Vec<Physical>,
     /// Windows of float sums.
     windows: Vec<i32>,
@@ -99,6 +101,7 @@ impl Global {
             memory: budget.reserve(0)?,
             budget: budget.clone(),
             lone: None,
+            chosen: None,
             keys,
             windows: windows.to_vec(),
             spilled: None,
@@ -213,18 +216,46 @@ impl Global {
     pub fn settle(&mut self, more: bool, top: Option<&Top>, host: &mut dyn Host) -> Result<()> {
         if let Some((segment, computed, lone)) = self.lone.take() {
             let view = SegmentView::with(&segment, &self.columns, &computed)?;
-            let mut live = lone.live();
-            if let Some(top) = top {
-                for state in &lone.states.states {
-                    if let State::SumFloat(sums) = state {
-                        sums.check(&live)?;
-                    }
-                }
-                top::check_moments(&self.program, &lone.states, |p| lone.states.counts(p), &live)?;
-                live = top::first(live, top, &RankedPartial::new(self, &view, &lone, top)?, &self.budget, host)?;
-            }
+            let live = match (self.chosen.take(), top) {
+                (Some((chosen, _)), _) => chosen,
+                (None, Some(top)) => self.first_of(&lone, &view, top, host)?,
+                (None, None) => lone.live(),
+            };
             self.absorb(&view, &lone, live, more, host)?;
         }
+        Ok(())
+    }
+
+    /// The groups of the only partial that are not surely behind the first.
+    fn first_of(
+        &self,
+        lone: &Partial,
+        view: &SegmentView<'_>,
+        top: &Top,
+        host: &mut dyn Host,
+    ) -> Result<Vec<u32>> {
+        let _held = self.budget.reserve(lone.states.counts(0).len() * size_of::<u32>())?;
+        let live = lone.live();
+        for state in &lone.states.states {
+            if let State::SumFloat(sums) = state {
+                sums.check(&live)?;
+            }
+        }
+        top::check_moments(&self.program, &lone.states, |p| lone.states.counts(p), &live)?;
+        top::first(live, top, &RankedPartial::new(self, view, lone, top)?, &self.budget, host)
+    }
+
+    /// Finds the first groups, so that one knows for how many there must be room. Errors: `Budget`; those of values that are out of range.
+    pub fn choose(&mut self, top: &Top, buckets: &[bool], host: &mut dyn Host) -> Result<()> {
+        let chosen = match &self.lone {
+            Some((segment, computed, lone)) => {
+                let view = SegmentView::with(segment, &self.columns, computed)?;
+                self.first_of(lone, &view, top, host)?
+            }
+            None => self.first(top, buckets, host)?,
+        };
+        let memory = self.budget.reserve(chosen.len() * size_of::<u32>())?;
+        self.chosen = Some((chosen, memory));
         Ok(())
     }
 

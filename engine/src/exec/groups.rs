@@ -4,7 +4,7 @@ use super::PASSING;
 use super::bits::Selection;
 use super::columns::{BlockScratch, SegmentView};
 use super::digits::Digits;
-use super::hash::U64Map;
+use super::hash::KeyMap;
 use super::rowset::{RowSet, for_rows};
 use super::values::ValueMap;
 use crate::plan::Host;
@@ -75,7 +75,7 @@ pub(super) enum Assigned {
 pub(super) struct Groups {
     interners: Vec<Option<ValueMap>>,
     /// One a stage, but none if slots are dense.
-    maps: Vec<U64Map>,
+    maps: Vec<KeyMap>,
     numbers: Vec<u32>,
     packed: Vec<u64>,
     memory: Reservation,
@@ -87,14 +87,15 @@ impl Groups {
         let interners = plan.digits.iter().map(|d| d.interner(view, budget)).collect::<Result<_>>()?;
         let maps = match plan.slots {
             Some(_) => Vec::new(),
-            None => plan.stages.iter().map(|_| U64Map::new(budget)).collect::<Result<_>>()?,
+            // A stage's keys begin with the number that the stage before gave.
+            None => (0..plan.stages.len()).map(|nth| KeyMap::new(nth > 0, budget)).collect::<Result<_>>()?,
         };
         Ok(Groups { interners, maps, numbers: Vec::new(), packed: Vec::new(), memory })
     }
 
     /// How many accumulators are needed.
     pub fn len(&self, plan: &KeyPlan) -> usize {
-        plan.slots.unwrap_or_else(|| self.maps.last().map_or(1, U64Map::len))
+        plan.slots.unwrap_or_else(|| self.maps.last().map_or(1, KeyMap::len))
     }
 
     /// Numbers the rows of `set`.

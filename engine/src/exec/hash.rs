@@ -1,6 +1,7 @@
 //! An open-addressing map from 64-bit keys to dense numbers in order of arrival.
 
 use super::kernels;
+use super::states::reserve;
 use crate::pages::prefer_large;
 use crate::{Budget, Reservation, Result};
 
@@ -9,14 +10,6 @@ const AHEAD: usize = 16;
 /// Slots beyond which memory counts more than short searches.
 const LARGE: usize = 1 << 16;
 
-/// Numbers distinct keys 0, 1, 2, ... Key and number stand in one slot: one cache miss a lookup.
-pub(super) struct U64Map {
-    /// (key, number + 1); 0: free. Power of two, at most half full, from [`LARGE`] slots on at most two thirds.
-    slots: Vec<(u64, u32)>,
-    keys: Vec<u64>,
-    memory: Reservation,
-}
-
 /// Mixes all bits of a key into the high half and folds it back.
 #[inline(always)]
 pub(super) fn mix(key: u64) -> u64 {
@@ -24,9 +17,94 @@ pub(super) fn mix(key: u64) -> u64 {
     (wide >> 64) as u64 ^ wide as u64
 }
 
+/// Keys with their numbers in one slot each: one cache miss a lookup.
+struct Slots {
+    /// (key, number + 1); 0: free. Power of two, at most half full, from [`LARGE`] slots on at most two thirds.
+    slots: Vec<(u64, u32)>,
+    used: usize,
+}
+
+impl Slots {
+    /// Slots at first.
+    const FEWEST: usize = 64;
+
+    fn new(memory: &mut Reservation) -> Result<Self> {
+        memory.grow(Self::FEWEST * size_of::<(u64, u32)>())?;
+        Ok(Slots { slots: vec![(0, 0); Self::FEWEST], used: 0 })
+    }
+
+    /// The number of `key`, or the free slot where it would stand.
+    #[inline(always)]
+    fn find(&self, key: u64) -> std::result::Result<u32, usize> {
+        let mask = self.slots.len() - 1;
+        let mut at = mix(key) as usize & mask;
+        loop {
+            let slot = self.slots[at & mask];
+            if slot.1 == 0 {
+                return Err(at & mask);
+            }
+            if slot.0 == key {
+                return Ok(slot.1 - 1);
+            }
+            at += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn fetch(&self, key: u64) {
+        kernels::prefetch(&self.slots, mix(key) as usize & (self.slots.len() - 1));
+    }
+
+    /// Puts a new key into the free slot that [`Slots::find`] told. Nothing changes on an error: the table is never full.
+    fn put(&mut self, key: u64, number: u32, mut at: usize, memory: &mut Reservation) -> Result<()> {
+        let size = self.slots.len();
+        if (self.used + 1) * 2 > size && (size < LARGE || (self.used + 1) * 3 > size * 2) {
+            self.grow(memory)?;
+            let mask = self.slots.len() - 1;
+            at = mix(key) as usize & mask;
+            while self.slots[at].1 != 0 {
+                at = (at + 1) & mask;
+            }
+        }
+        self.slots[at] = (key, number + 1);
+        self.used += 1;
+        Ok(())
+    }
+
+    fn grow(&mut self, memory: &mut Reservation) -> Result<()> {
+        let size = self.slots.len() * if self.slots.len() < LARGE { 4 } else { 2 };
+        let bytes = size * size_of::<(u64, u32)>();
+        memory.grow(bytes)?;
+        let slots = vec![(0, 0); size];
+        prefer_large(&slots);
+        let old = std::mem::replace(&mut self.slots, slots);
+        let mask = size - 1;
+        for slot in &old {
+            if slot.1 != 0 {
+                let mut at = mix(slot.0) as usize & mask;
+                while self.slots[at].1 != 0 {
+                    at = (at + 1) & mask;
+                }
+                self.slots[at] = *slot;
+            }
+        }
+        let keep = memory.bytes() - old.len() * size_of::<(u64, u32)>();
+        drop(old);
+        memory.resize(keep)
+    }
+}
+
+/// Numbers distinct keys 0, 1, 2, ...
+pub(super) struct U64Map {
+    slots: Slots,
+    keys: Vec<u64>,
+    memory: Reservation,
+}
+
 impl U64Map {
     pub fn new(budget: &Budget) -> Result<Self> {
-        Ok(U64Map { slots: vec![(0, 0); 64], keys: Vec::new(), memory: budget.reserve(64 * 16)? })
+        let mut memory = budget.reserve(0)?;
+        Ok(U64Map { slots: Slots::new(&mut memory)?, keys: Vec::new(), memory })
     }
 
     pub fn len(&self) -> usize {
@@ -44,17 +122,9 @@ impl U64Map {
     /// The number of `key`, a new one if it is new. Errors: `Budget`.
     #[inline(always)]
     pub fn number(&mut self, key: u64) -> Result<u32> {
-        let mask = self.slots.len() - 1;
-        let mut at = mix(key) as usize & mask;
-        loop {
-            let slot = self.slots[at & mask];
-            if slot.1 == 0 {
-                return self.insert(key, at & mask);
-            }
-            if slot.0 == key {
-                return Ok(slot.1 - 1);
-            }
-            at += 1;
+        match self.slots.find(key) {
+            Ok(number) => Ok(number),
+            Err(at) => self.insert(key, at),
         }
     }
 
@@ -62,76 +132,155 @@ impl U64Map {
     /// its latency. Errors: `Budget`; then some keys may have been added.
     pub fn numbers(&mut self, keys: impl Iterator<Item = u64> + Clone, mut take: impl FnMut(u32)) -> Result<()> {
         let mut ahead = keys.clone();
-        ahead.by_ref().take(AHEAD).for_each(|key| self.fetch(key));
+        ahead.by_ref().take(AHEAD).for_each(|key| self.slots.fetch(key));
         for key in keys {
             if let Some(next) = ahead.next() {
-                self.fetch(next);
+                self.slots.fetch(next);
             }
             take(self.number(key)?);
         }
         Ok(())
     }
 
-    #[inline(always)]
-    fn fetch(&self, key: u64) {
-        kernels::prefetch(&self.slots, mix(key) as usize & (self.slots.len() - 1));
-    }
-
     /// Appends a key that is known to be new, without making it findable.
     pub fn push_unhashed(&mut self, key: u64) -> Result<u32> {
-        self.make_room()?;
+        let len = self.keys.len() + 1;
+        reserve(&mut self.keys, len, &mut self.memory)?;
         self.keys.push(key);
         Ok(self.keys.len() as u32 - 1)
     }
 
-    fn make_room(&mut self) -> Result<()> {
-        if self.keys.len() == self.keys.capacity() {
-            let capacity = (self.keys.capacity() * 2).max(32);
-            self.memory.grow((capacity - self.keys.capacity()) * 8)?;
-            self.keys.reserve_exact(capacity - self.keys.len());
-        }
-        Ok(())
+    /// Nothing changes on an error.
+    #[cold]
+    fn insert(&mut self, key: u64, at: usize) -> Result<u32> {
+        let len = self.keys.len() + 1;
+        reserve(&mut self.keys, len, &mut self.memory)?;
+        let number = self.keys.len() as u32;
+        self.slots.put(key, number, at, &mut self.memory)?;
+        self.keys.push(key);
+        Ok(number)
+    }
+}
+
+/// Numbers distinct pairs 0, 1, 2, ... of a number in the low half of a key, one of those that are given out from 0 on, and what goes with
+/// it in the high half. Where most numbers go with one thing only, as a person with a region, no key is hashed: it stands by its number.
+pub(super) struct PairMap {
+    /// By number: what it went with first, and that pair's number + 1; 0: it is new.
+    first: Vec<(u32, u32)>,
+    /// The other pairs.
+    others: Slots,
+    keys: Vec<u64>,
+    memory: Reservation,
+}
+
+/// Pairs looked at together.
+const TOGETHER: usize = 256;
+
+impl PairMap {
+    pub fn new(budget: &Budget) -> Result<Self> {
+        let mut memory = budget.reserve(0)?;
+        Ok(PairMap { first: Vec::new(), others: Slots::new(&mut memory)?, keys: Vec::new(), memory })
     }
 
-    /// Nothing changes on an error: the table is never full.
-    #[cold]
-    fn insert(&mut self, key: u64, mut at: usize) -> Result<u32> {
-        self.make_room()?;
-        let number = self.keys.len() as u32;
-        let size = self.slots.len();
-        if (self.keys.len() + 1) * 2 > size && (size < LARGE || (self.keys.len() + 1) * 3 > size * 2) {
-            self.grow()?;
-            let mask = self.slots.len() - 1;
-            at = mix(key) as usize & mask;
-            while self.slots[at].1 != 0 {
-                at = (at + 1) & mask;
-            }
-        }
-        self.keys.push(key);
-        self.slots[at] = (key, number + 1);
+    pub fn number(&mut self, key: u64) -> Result<u32> {
+        let mut number = 0;
+        self.numbers(std::iter::once(key), |n| number = n)?;
         Ok(number)
     }
 
-    fn grow(&mut self) -> Result<()> {
-        let size = self.slots.len() * if self.slots.len() < LARGE { 4 } else { 2 };
-        let bytes = size * size_of::<(u64, u32)>();
-        self.memory.grow(bytes)?;
-        let slots = vec![(0, 0); size];
-        prefer_large(&slots);
-        let old = std::mem::replace(&mut self.slots, slots);
-        let mask = size - 1;
-        for slot in &old {
-            if slot.1 != 0 {
-                let mut at = mix(slot.0) as usize & mask;
-                while self.slots[at].1 != 0 {
-                    at = (at + 1) & mask;
+    /// As [`U64Map::numbers`].
+    pub fn numbers(&mut self, mut keys: impl Iterator<Item = u64>, mut take: impl FnMut(u32)) -> Result<()> {
+        let (mut together, mut numbers, mut missed) = ([0u64; TOGETHER], [0u32; TOGETHER], [0u16; TOGETHER]);
+        loop {
+            let (mut count, mut most) = (0, 0);
+            for (slot, key) in together.iter_mut().zip(keys.by_ref()) {
+                *slot = key;
+                most = most.max(key as u32);
+                kernels::prefetch(&self.first, key as u32 as usize);
+                count += 1;
+            }
+            if count == 0 {
+                return Ok(());
+            }
+            let reach = (most as usize + 1).max(self.first.len());
+            reserve(&mut self.first, reach, &mut self.memory)?;
+            self.first.resize(reach, (0, 0));
+            let reach = self.keys.len() + count;
+            reserve(&mut self.keys, reach, &mut self.memory)?;
+            let mut others = 0;
+            for (i, (key, number)) in together.iter().zip(&mut numbers).enumerate().take(count) {
+                let first = &mut self.first[*key as u32 as usize];
+                if first.1 == 0 {
+                    *first = ((key >> 32) as u32, self.keys.len() as u32 + 1);
+                    self.keys.push(*key);
                 }
-                self.slots[at] = *slot;
+                *number = first.1 - 1;
+                if first.0 != (key >> 32) as u32 {
+                    missed[others] = i as u16;
+                    others += 1;
+                    self.others.fetch(*key);
+                }
+            }
+            for i in &missed[..others] {
+                let key = together[usize::from(*i)];
+                numbers[usize::from(*i)] = match self.others.find(key) {
+                    Ok(number) => number,
+                    Err(at) => {
+                        let number = self.keys.len() as u32;
+                        self.others.put(key, number, at, &mut self.memory)?;
+                        self.keys.push(key);
+                        number
+                    }
+                };
+            }
+            numbers[..count].iter().for_each(|number| take(*number));
+            if count < TOGETHER {
+                return Ok(());
             }
         }
-        let keep = self.memory.bytes() - old.len() * size_of::<(u64, u32)>();
-        drop(old);
-        self.memory.resize(keep)
+    }
+}
+
+/// Either map.
+pub(super) enum KeyMap {
+    Any(U64Map),
+    Pairs(PairMap),
+}
+
+impl KeyMap {
+    /// `pairs`: keys are pairs whose low halves are numbers that are given out from 0 on.
+    pub fn new(pairs: bool, budget: &Budget) -> Result<Self> {
+        Ok(if pairs { KeyMap::Pairs(PairMap::new(budget)?) } else { KeyMap::Any(U64Map::new(budget)?) })
+    }
+
+    pub fn len(&self) -> usize {
+        self.keys().len()
+    }
+
+    pub fn key(&self, number: u32) -> u64 {
+        self.keys()[number as usize]
+    }
+
+    pub fn keys(&self) -> &[u64] {
+        match self {
+            KeyMap::Any(map) => &map.keys,
+            KeyMap::Pairs(map) => &map.keys,
+        }
+    }
+
+    pub fn number(&mut self, key: u64) -> Result<u32> {
+        match self {
+            KeyMap::Any(map) => map.number(key),
+            KeyMap::Pairs(map) => map.number(key),
+        }
+    }
+
+    /// As [`U64Map::numbers`].
+    pub fn numbers(&mut self, keys: impl Iterator<Item = u64> + Clone, take: impl FnMut(u32)) -> Result<()> {
+        match self {
+            KeyMap::Any(map) => map.numbers(keys, take),
+            KeyMap::Pairs(map) => map.numbers(keys, take),
+        }
     }
 }
 
@@ -155,6 +304,32 @@ mod tests {
         assert_eq!(map.len(), naive.len());
         assert!(map.keys().iter().enumerate().all(|(i, k)| naive[k] == i as u32));
         assert!(budget.used() >= map.len() * 24);
+        drop(map);
+        assert_eq!(budget.used(), 0);
+    }
+
+    /// Some numbers go with one thing, others with many.
+    #[test]
+    fn pairs_are_numbered_once() {
+        let budget = Budget::new(64 << 20);
+        let mut map = PairMap::new(&budget).unwrap();
+        let mut naive: HashMap<u64, u32> = HashMap::new();
+        for round in 0..3u64 {
+            let keys = || (0..90_000u64).map(move |i| i % 1001 | (i % 7 * (i % 1001 % 5) * (round + 1) % 23) << 32);
+            let mut found = Vec::new();
+            map.numbers(keys(), |number| found.push(number)).unwrap();
+            assert_eq!(found.len(), 90_000);
+            for (key, number) in keys().zip(found) {
+                assert_eq!(*naive.entry(key).or_insert(number), number);
+                assert_eq!(map.keys[number as usize], key);
+            }
+        }
+        assert_eq!(map.keys.len(), naive.len());
+        assert_eq!(map.number(5_000).unwrap() as usize, naive.len());
+        assert_eq!(map.number(5_000 | 1 << 32).unwrap() as usize, naive.len() + 1);
+        assert_eq!(map.number(5_000).unwrap() as usize, naive.len());
+        let mut poor = PairMap::new(&Budget::new(20_000)).unwrap();
+        assert!(matches!(poor.numbers((0..100_000).map(|k| k << 32), |_| {}), Err(Error::Budget { .. })));
         drop(map);
         assert_eq!(budget.used(), 0);
     }

@@ -104,7 +104,13 @@ impl Joint {
         }
         let (all, left, single) = (Vec::new(), Vec::new(), None);
         let mut joint = Joint { whole: None, members, all, left, made: 0, top, single, started: false };
-        let spilled = joint.members.iter().any(|m| m.global.has_spilled());
+        let mut spilled = joint.members.iter().any(|m| m.global.has_spilled());
+        if let (Some(top), [first, ..], false) = (&joint.top, joint.members.as_mut_slice(), spilled) {
+            match first.global.choose(top, &first.buckets, host) {
+                Err(Error::Budget { .. }) if first.global.spilled.is_some() => spilled = true,
+                chosen => chosen?,
+            }
+        }
         if spilled || (joint.is_crowded() && joint.members.iter().any(|m| m.global.spilled.is_some())) {
             joint.spill(host)?;
         } else {
@@ -133,6 +139,7 @@ impl Joint {
     fn spill(&mut self, host: &mut dyn Host) -> Result<()> {
         let mut found = Vec::with_capacity(self.members.len());
         for member in &mut self.members {
+            member.global.chosen = None;
             member.global.rest(true, host)?;
             if let Some(spilled) = &member.global.spilled {
                 let level = spilled.first_level() + 1;

@@ -31,6 +31,11 @@ pub(super) trait Ranked {
     fn order(&self, by: By) -> Option<Order>;
     /// Ascending with the value; `None` for NULL.
     fn rank(&self, by: By, group: u32) -> Result<Option<i128>>;
+    /// Of terms that order by a count: the ranks by group.
+    fn counts(&self, by: By) -> Option<&[i64]> {
+        let _ = by;
+        None
+    }
 }
 
 /// Groups handled between two polls.
@@ -59,25 +64,40 @@ pub(super) fn first(
         let (mut ranks, mut nulls): (Vec<(i128, u32)>, Vec<u32>) = (Vec::new(), Vec::new());
         let last = |ranks: &mut [(i128, u32)]| ranks.select_nth_unstable_by_key(need - 1, |r| r.0).1.0;
         // Ranks beyond which those that are surely behind are let go.
-        let mut most = need.saturating_mul(2).max(STEP);
+        let mut most = need.saturating_mul(2).max(STEP / 4);
+        // No later one need be looked at.
+        let mut surely = i128::MAX;
+        let counts = ranked.counts(term.by).filter(|_| order == Order::Exact);
         for chunk in candidates.chunks(STEP) {
             host.poll()?;
             if ranks.len() > most && need > 0 {
                 let edge = last(&mut ranks);
                 if tie && order == Order::Exact && nth + 1 == top.terms.len() {
                     ranks.truncate(need);
+                    surely = edge - 1;
                 } else {
                     let edge = if order == Order::Near { around(edge, term.descending).1 } else { edge };
                     ranks.retain(|r| r.0 <= edge);
+                    surely = edge;
                 }
                 most = most.max(ranks.len() * 2);
+            }
+            if let Some(counts) = counts {
+                let surely = surely.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64;
+                let rank = |group: u32| if term.descending { !counts[group as usize] } else { counts[group as usize] };
+                let near = || chunk.iter().filter(|group| rank(**group) <= surely);
+                let all = ranks.len() + near().count();
+                reserve(&mut ranks, all, &mut held)?;
+                ranks.extend(near().map(|group| (i128::from(rank(*group)), *group)));
+                continue;
             }
             let (all, none) = (ranks.len() + chunk.len(), nulls.len() + chunk.len());
             reserve(&mut ranks, all, &mut held)?;
             reserve(&mut nulls, none, &mut held)?;
             for &group in chunk {
-                match ranked.rank(term.by, group)? {
-                    Some(rank) => ranks.push((if term.descending { !rank } else { rank }, group)),
+                match ranked.rank(term.by, group)?.map(|rank| if term.descending { !rank } else { rank }) {
+                    Some(rank) if rank > surely => {}
+                    Some(rank) => ranks.push((rank, group)),
                     None => nulls.push(group),
                 }
             }
@@ -257,6 +277,18 @@ impl Ranked for RankedPartial<'_> {
         }
     }
 
+    fn counts(&self, by: By) -> Option<&[i64]> {
+        let By::Aggregate(nth) = by else { return None };
+        let output = self.global.program.outputs.get(nth)?;
+        match output.function {
+            AggregateFunction::CountStar | AggregateFunction::Count(_) | AggregateFunction::CountPairs(..) => {
+                Some(self.partial.states.counts(output.count))
+            }
+            AggregateFunction::CountDistinct(_) => Some(&self.distinct[output.value]),
+            _ => None,
+        }
+    }
+
     fn rank(&self, by: By, group: u32) -> Result<Option<i128>> {
         let Partial { plan, groups, states } = self.partial;
         match by {
@@ -348,6 +380,17 @@ impl Ranked for RankedGlobal<'_> {
             By::Aggregate(nth) => {
                 aggregate_order(self.global.program.outputs.get(nth)?, &self.global.program, physical)
             }
+        }
+    }
+
+    fn counts(&self, by: By) -> Option<&[i64]> {
+        let By::Aggregate(nth) = by else { return None };
+        let output = self.global.program.outputs.get(nth)?;
+        match (output.function, &self.global.states[output.count]) {
+            (AggregateFunction::CountStar | AggregateFunction::Count(_) | AggregateFunction::CountPairs(..), counts) => {
+                if let GlobalState::Count(counts) = counts { Some(counts) } else { None }
+            }
+            _ => None,
         }
     }
 

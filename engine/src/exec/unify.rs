@@ -1,13 +1,12 @@
 //! One numbering of a dictionary column's values through several segments, so that their rows are grouped alike. Dictionaries are sorted:
 //! they are merged by order, and no value is hashed.
 
-use std::cmp::Ordering;
-
 use super::columns::SegmentColumn;
 use super::values::BytesMap;
+use crate::dictionary::shared;
 use crate::plan::Host;
 use crate::segment::BytesBlock;
-use crate::{Budget, Reservation, Result};
+use crate::{Budget, Error, Reservation, Result};
 
 /// The values of several dictionaries, in byte order.
 pub(super) struct Unified {
@@ -30,112 +29,180 @@ impl Unified {
     }
 }
 
-/// Values decoded at a time.
-const RUN: u32 = 1024;
+/// Values decoded of all dictionaries together, and of each at least.
+const DECODED: usize = 1 << 15;
+const RUN: usize = 16;
 /// Values merged between two polls.
 const STEP: usize = 8192;
+/// Dictionaries that can be merged together.
+pub(super) const MOST: usize = 1 << READER_BITS;
 
 /// Where the merge stands in one dictionary.
 struct Reader<'c, 'a> {
     column: &'c SegmentColumn<'a>,
     len: u32,
     run: BytesBlock,
-    /// Code of the run's first value, and the place of the next in it.
+    /// Code of the run's first value, and the place of the current one in it.
     start: u32,
     at: usize,
-    /// The first eight bytes of the next value, as a number of their order.
-    head: u64,
 }
 
 impl Reader<'_, '_> {
-    /// Goes to the next value. `false`: there is none.
-    fn advance(&mut self, first: bool) -> Result<bool> {
-        if !first {
+    /// Decodes the values from `start` on into `run`. `false`: there are none.
+    fn decode(&self, start: u32, values: u32, run: &mut BytesBlock, memory: &mut Reservation) -> Result<bool> {
+        if start >= self.len {
+            return Ok(false);
+        }
+        let held = run.data.capacity();
+        self.column.dictionary_range_into(start..(start + values).min(self.len), run)?;
+        memory.grow(run.data.capacity().saturating_sub(held))?;
+        if run.is_empty() { Err(Error::corrupt("a dictionary")) } else { Ok(true) }
+    }
+
+    /// Goes to the next value; how it differs from the one before. `spare`: a buffer.
+    fn advance(&mut self, values: u32, spare: &mut BytesBlock, memory: &mut Reservation) -> Result<u64> {
+        if self.at + 1 < self.run.len() {
             self.at += 1;
+            return Ok(difference(self.run.get(self.at - 1), self.run.get(self.at)));
         }
-        if self.at >= self.run.len() {
-            self.start += self.run.len() as u32;
-            if self.start >= self.len {
-                return Ok(false);
-            }
-            self.run = self.column.dictionary_range(self.start..(self.start + RUN).min(self.len))?;
-            self.at = 0;
+        let start = self.start + self.run.len() as u32;
+        if !self.decode(start, values, spare, memory)? {
+            return Ok(GONE);
         }
-        let value = self.run.get(self.at);
-        let mut head = [0; 8];
-        let bytes = value.len().min(8);
-        head[..bytes].copy_from_slice(&value[..bytes]);
-        self.head = u64::from_be_bytes(head);
-        Ok(true)
+        let difference = difference(self.run.get(self.at), spare.get(0));
+        std::mem::swap(&mut self.run, spare);
+        (self.start, self.at) = (start, 0);
+        Ok(difference)
     }
 
     fn value(&self) -> &[u8] {
         self.run.get(self.at)
     }
+}
 
-    fn compare(&self, other: &Self) -> Ordering {
-        self.head.cmp(&other.head).then_with(|| self.value().cmp(other.value()))
+// How a value differs from an earlier one, the base, as a number (an offset-value code: G. Graefe and T. Do, *Offset-value coding in
+// database query processing*, EDBT 2023): of values with one base the lesser code is the lesser value. It is made of the number of bytes
+// that value and base begin with alike, the more the less, and of the byte behind them. Where a code is the same, values are compared
+// from there on, and the greater gets the lesser for its base; where it is not, the greater one's code is right for that base already.
+const SYMBOL_BITS: u32 = 9;
+const READER_BITS: u32 = 20;
+const MOST_SHARED: u64 = (1 << (64 - SYMBOL_BITS - READER_BITS)) - 1;
+/// Of a value that equals its base.
+const EQUAL: u64 = 0;
+/// Of a dictionary without another value.
+const GONE: u64 = MOST_SHARED << SYMBOL_BITS | ((1 << SYMBOL_BITS) - 1);
+
+fn code(shared: usize, value: &[u8]) -> u64 {
+    let symbol = value.get(shared).map_or(0, |byte| u64::from(*byte) + 1);
+    (MOST_SHARED - shared as u64) << SYMBOL_BITS | symbol
+}
+
+fn difference(base: &[u8], value: &[u8]) -> u64 {
+    let shared = shared(base, value);
+    if shared == value.len() && shared == base.len() { EQUAL } else { code(shared, value) }
+}
+
+/// A tree of losers (D. E. Knuth, *The Art of Computer Programming* 3, 5.4.1): who won at a node goes on, who lost stays there.
+/// Codes with the numbers of their readers behind them; reader `i` begins below node `(readers + i) / 2`.
+struct Tournament {
+    losers: Vec<u64>,
+}
+
+impl Tournament {
+    /// All codes have one base. Returns the winner, too.
+    fn new(codes: &[u64], readers: &[Reader<'_, '_>]) -> (Tournament, u64) {
+        let count = codes.len();
+        let mut winners = vec![0; count];
+        winners.extend(codes.iter().enumerate().map(|(i, code)| code << READER_BITS | i as u64));
+        let mut losers = vec![0; count];
+        for node in (1..count).rev() {
+            (winners[node], losers[node]) = meet(winners[2 * node], winners[2 * node + 1], readers);
+        }
+        let winner = winners.get(1).copied().unwrap_or(GONE << READER_BITS);
+        (Tournament { losers }, winner)
+    }
+
+    /// The last winner's reader goes on with `code`, whose base is the value that won: the next winner.
+    #[inline]
+    fn replay(&mut self, reader: usize, code: u64, readers: &[Reader<'_, '_>]) -> u64 {
+        let mut best = code << READER_BITS | reader as u64;
+        let mut node = (self.losers.len() + reader) / 2;
+        while node > 0 {
+            (best, self.losers[node]) = meet(best, self.losers[node], readers);
+            node /= 2;
+        }
+        best
     }
 }
 
-/// Merges the dictionaries of one column, whose kind is `Codes` in all. Errors: `Budget`, `Corrupt`.
+/// Of two with one base: the winner, and the loser with the winner for its base.
+#[inline(always)]
+fn meet(a: u64, b: u64, readers: &[Reader<'_, '_>]) -> (u64, u64) {
+    let of = a >> READER_BITS;
+    if of != b >> READER_BITS || of == EQUAL || of == GONE { (a.min(b), a.max(b)) } else { compare(a, b, readers) }
+}
+
+/// [`meet`] of equal codes.
+fn compare(a: u64, b: u64, readers: &[Reader<'_, '_>]) -> (u64, u64) {
+    let of = a >> READER_BITS;
+    let reader = |entry: u64| (entry & ((1 << READER_BITS) - 1)) as usize;
+    let (left, right) = (readers[reader(a)].value(), readers[reader(b)].value());
+    let known = (MOST_SHARED - (of >> SYMBOL_BITS)) as usize + 1;
+    let rest = |value: &'_ [u8]| -> usize { value.len().min(known) };
+    let shared = known + shared(&left[rest(left)..], &right[rest(right)..]);
+    let (low, high) = (code(shared, left), code(shared, right));
+    let again = |code: u64, entry: u64| code << READER_BITS | reader(entry) as u64;
+    if low == high {
+        (a, again(EQUAL, b))
+    } else if low < high {
+        (a, again(high, b))
+    } else {
+        (b, again(low, a))
+    }
+}
+
+/// Merges the dictionaries of one column, [`MOST`] at most, whose kind is `Codes` in all. Errors: `Budget`, `Corrupt`.
 pub(super) fn unify(
     columns: &[&SegmentColumn<'_>],
     budget: &Budget,
     host: &mut dyn Host,
 ) -> Result<(Unified, Vec<CodeMap>)> {
+    let run = (DECODED / columns.len().max(1)).next_multiple_of(RUN) as u32;
+    let mut memory = budget.reserve(columns.len() * (run as usize * 4 + size_of::<Reader>()))?;
     let mut maps = Vec::with_capacity(columns.len());
     let mut readers = Vec::with_capacity(columns.len());
-    let mut heap = Vec::with_capacity(columns.len());
+    let mut codes = Vec::with_capacity(columns.len());
     for column in columns {
         let len = column.dictionary_len()?;
-        let memory = budget.reserve((len as usize + 1) * 4)?;
-        maps.push(CodeMap { numbers: Vec::with_capacity(len as usize + 1), _memory: memory });
-        let mut reader = Reader { column, len, run: BytesBlock::default(), start: 0, at: 0, head: 0 };
-        if reader.advance(true)? {
-            heap.push(readers.len());
-        }
+        let held = budget.reserve((len as usize + 1) * 4)?;
+        maps.push(CodeMap { numbers: Vec::with_capacity(len as usize + 1), _memory: held });
+        let mut reader = Reader { column, len, run: BytesBlock::default(), start: 0, at: 0 };
+        let mut first = BytesBlock::default();
+        codes.push(match reader.decode(0, run, &mut first, &mut memory)? {
+            true => difference(&[], first.get(0)),
+            false => GONE,
+        });
+        reader.run = first;
         readers.push(reader);
     }
-    for at in (0..heap.len() / 2).rev() {
-        sink(&mut heap, at, &readers);
-    }
     let mut values = BytesMap::new(budget)?;
-    let mut number = 0;
-    let mut step = 0usize;
-    while let Some(&least) = heap.first() {
+    let (mut tournament, mut winner) = Tournament::new(&codes, &readers);
+    let mut spare = BytesBlock::default();
+    let (mut number, mut step) = (0, 0usize);
+    while winner >> READER_BITS != GONE {
         step += 1;
         if step.is_multiple_of(STEP) {
             host.poll()?;
         }
-        let value = readers[least].value();
-        if values.len() == 0 || values.get(number) != value {
-            number = values.push_unhashed(value)?;
+        let at = (winner & ((1 << READER_BITS) - 1)) as usize;
+        if winner >> READER_BITS != EQUAL || values.len() == 0 {
+            number = values.push_unhashed(readers[at].value())?;
         }
-        maps[least].numbers.push(number);
-        if !readers[least].advance(false)? {
-            heap.swap_remove(0);
-        }
-        sink(&mut heap, 0, &readers);
+        maps[at].numbers.push(number);
+        let code = readers[at].advance(run, &mut spare, &mut memory)?;
+        winner = tournament.replay(at, code, &readers);
     }
     let null = values.len() as u32;
     maps.iter_mut().for_each(|map| map.numbers.push(null));
     Ok((Unified { values }, maps))
-}
-
-/// Restores the heap's order below `at`: the least value is on top.
-fn sink(heap: &mut [usize], mut at: usize, readers: &[Reader<'_, '_>]) {
-    loop {
-        let mut least = at;
-        for child in [2 * at + 1, 2 * at + 2] {
-            if child < heap.len() && readers[heap[child]].compare(&readers[heap[least]]).is_lt() {
-                least = child;
-            }
-        }
-        if least == at {
-            return;
-        }
-        heap.swap(at, least);
-        at = least;
-    }
 }

@@ -197,22 +197,33 @@ impl<'a> SegmentColumn<'a> {
     /// The values of `codes`, which are in the dictionary.
     pub fn dictionary_range(&self, codes: Range<u32>) -> Result<BytesBlock> {
         let mut values = BytesBlock::default();
+        self.dictionary_range_into(codes, &mut values)?;
+        Ok(values)
+    }
+
+    /// [`SegmentColumn::dictionary_range`] into `values`, which is emptied first.
+    pub fn dictionary_range_into(&self, codes: Range<u32>, values: &mut BytesBlock) -> Result<()> {
+        if let (Source::Stored(_), Some(dictionary)) = (&self.source, self.dictionary()?) {
+            return dictionary.range(codes, values);
+        }
+        values.ends.clear();
+        values.data.clear();
         if let Some(all) = self.mapped().filter(|all| codes.end as usize <= all.ends.len()) {
             for code in codes {
                 values.data.extend_from_slice(super::like::value(all, code as usize));
                 values.ends.push(values.data.len() as u32);
             }
-            return Ok(values);
+            return Ok(());
         }
-        match (&self.source, self.dictionary()?) {
-            (_, Some(dictionary)) => dictionary.range(codes, &mut values)?,
-            (Source::Missing(Value::Bytes(bytes)), None) if codes == (0..1) => {
-                values = BytesBlock { ends: vec![bytes.len() as u32], data: bytes.clone() };
+        match &self.source {
+            Source::Missing(Value::Bytes(bytes)) if codes == (0..1) => {
+                values.ends.push(bytes.len() as u32);
+                values.data.extend_from_slice(bytes);
+                Ok(())
             }
-            _ if codes.is_empty() => {}
-            _ => return Err(Error::invalid("code past the end of a dictionary")),
+            _ if codes.is_empty() => Ok(()),
+            _ => Err(Error::invalid("code past the end of a dictionary")),
         }
-        Ok(values)
     }
 
     /// As `slice::binary_search` over the dictionary.

@@ -2,9 +2,9 @@
 
 use crate::exec::PASSING;
 use crate::exec::columns::{BlockScratch, SegmentView};
-use crate::exec::digits::{Digits, INTERNED};
+use crate::exec::digits::{Digits, INTERNED, Source};
 use crate::exec::groups::Target;
-use crate::exec::hash::U64Map;
+use crate::exec::hash::KeyMap;
 use crate::exec::rowset::RowSet;
 use crate::exec::values::ValueMap;
 use crate::plan::Host;
@@ -15,13 +15,15 @@ pub(in crate::exec) struct DistinctSet {
     bits: Vec<u64>,
     cardinality: usize,
     /// (group << 32 | digit) otherwise; of a digit of more than 32 bits it alone: there is one group.
-    pairs: Option<U64Map>,
+    pairs: Option<KeyMap>,
     lone: bool,
     pub interner: Option<ValueMap>,
     /// Pairs of a block.
     batch: Vec<u64>,
 }
 
+/// Integers up to which those that occur are taken for most of all that there may be.
+const NUMBERED: u64 = 1 << 21;
 /// Bits of a distinct set beyond which it is a hash table.
 const DISTINCT_BITS: u64 = 1 << 27;
 
@@ -37,7 +39,11 @@ impl DistinctSet {
         let mut set = DistinctSet { bits, cardinality, pairs: None, lone, interner, batch };
         match dense {
             Some(bits) => set.bits = vec![0; (bits / 64) as usize + 1],
-            None => set.pairs = Some(U64Map::new(budget)?),
+            None => {
+                let dictionary = matches!(digits.source, Source::Codes | Source::Unified(_));
+                let numbered = set.interner.is_some() || dictionary || digits.cardinality <= NUMBERED;
+                set.pairs = Some(KeyMap::new(numbered && !lone, budget)?);
+            }
         }
         Ok(set)
     }
@@ -87,7 +93,7 @@ impl DistinctSet {
             return Ok(());
         };
         if self.lone {
-            let from = from.pairs.as_ref().map_or(&[][..], U64Map::keys);
+            let from = from.pairs.as_ref().map_or(&[][..], KeyMap::keys);
             return from.chunks(PASSING).try_for_each(|keys| {
                 host.poll()?;
                 pairs.numbers(keys.iter().copied(), |_| {})
@@ -97,7 +103,7 @@ impl DistinctSet {
             let digit = digits.as_ref().map_or(digit, |numbers| u64::from(numbers[digit as usize]));
             u64::from(to(group)) << 32 | digit
         };
-        let from = from.pairs.as_ref().map_or(&[][..], U64Map::keys);
+        let from = from.pairs.as_ref().map_or(&[][..], KeyMap::keys);
         from.chunks(PASSING).try_for_each(|keys| {
             host.poll()?;
             pairs.numbers(keys.iter().map(|key| moved((key >> 32) as u32, key & 0xffff_ffff)), |_| {})

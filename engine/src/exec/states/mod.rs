@@ -20,10 +20,15 @@ use super::rowset::{RowSet, for_rows};
 use crate::types::{LogicalType, Value};
 use crate::{Budget, Error, Reservation, Result};
 
-/// Makes room for `len` elements, at least doubling. Errors: `Budget`.
+/// Bytes from which on the system moves what grows without copying it.
+const MOVED: usize = 1 << 20;
+
+/// Makes room for `len` elements, at least doubling what is small. Errors: `Budget`.
+#[inline]
 pub(super) fn reserve<T>(vec: &mut Vec<T>, len: usize, memory: &mut Reservation) -> Result<()> {
     if len > vec.capacity() {
-        let capacity = len.max(vec.capacity() * 2);
+        let more = if vec.capacity() * size_of::<T>() < MOVED { vec.capacity().max(16) } else { vec.capacity() / 2 };
+        let capacity = len.max(vec.capacity() + more);
         memory.grow((capacity - vec.capacity()) * size_of::<T>())?;
         vec.reserve_exact(capacity - vec.len());
     }
@@ -137,12 +142,17 @@ impl States {
         matches!(self.states[nth], State::Distinct(_) | State::ExtremeBytes { .. })
     }
 
-    /// Makes room for sums of 128 bits, so that adding rows needs no memory.
-    pub fn ensure_wide(&mut self) -> Result<()> {
-        for state in &mut self.states {
-            match state {
-                State::SumInt(sums) => sums.ensure_wide(&mut self.memory)?,
-                State::Squares(sums) => sums.ensure_wide(&mut self.memory)?,
+    /// Makes room for sums that need more than 64 bits, so that adding rows of the scratch's block needs no memory.
+    pub fn ensure_update(
+        &mut self,
+        plans: &[StatePlan],
+        view: &SegmentView<'_>,
+        scratch: &mut BlockScratch,
+    ) -> Result<()> {
+        for (state, plan) in self.states.iter_mut().zip(plans) {
+            match (state, plan.primitive.column) {
+                (State::SumInt(sums), Some(column)) => sums.ensure_update(column, view, scratch, &mut self.memory)?,
+                (State::Squares(sums), _) => sums.ensure_wide(&mut self.memory)?,
                 _ => {}
             }
         }

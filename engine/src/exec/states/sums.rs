@@ -58,13 +58,49 @@ impl IntSums {
         if self.nan.is_empty() { Ok(()) } else { extend(&mut self.nan, groups, false, memory) }
     }
 
-    /// Makes room for large sums, so that adding rows needs no memory.
-    pub fn ensure_wide(&mut self, memory: &mut Reservation) -> Result<()> {
+    fn ensure_wide(&mut self, memory: &mut Reservation) -> Result<()> {
         extend(&mut self.large, self.small.len(), 0, memory)
+    }
+
+    /// What no sum of rows of the block exceeds in magnitude; `None`: it may be anything.
+    fn most(column: usize, view: &SegmentView<'_>, scratch: &mut BlockScratch) -> Result<Option<u64>> {
+        let rows = scratch.rows() as u64;
+        let total = magnitude(column, view, scratch)?.and_then(|m| m.checked_mul(rows));
+        Ok(total.filter(|total| *total <= i64::MAX as u64))
+    }
+
+    /// Whether that can be added to every small sum.
+    fn fits(&self, most: Option<u64>) -> bool {
+        most.and_then(|most| self.bound.checked_add(most)).is_some_and(|bound| bound <= i64::MAX as u64)
+    }
+
+    /// Makes room for large sums and NaNs if rows of the block may need them, so that adding them needs no memory.
+    pub fn ensure_update(
+        &mut self,
+        column: usize,
+        view: &SegmentView<'_>,
+        scratch: &mut BlockScratch,
+        memory: &mut Reservation,
+    ) -> Result<()> {
+        let computed = view.columns[column].is_computed();
+        let most = if computed { None } else { Self::most(column, view, scratch)? };
+        if !self.fits(most) {
+            self.ensure_wide(memory)?;
+        }
+        if most.is_none() && (computed || view.columns[column].is_numeric()) {
+            extend(&mut self.nan, self.small.len(), false, memory)?;
+        }
+        Ok(())
     }
 
     /// Adds a whole block's sum.
     pub fn add_block(&mut self, group: usize, sum: i128, memory: &mut Reservation) -> Result<()> {
+        let most = u64::try_from(sum.unsigned_abs()).ok();
+        if let (Some(most), true) = (most, self.fits(most)) {
+            self.small[group] += sum as i64;
+            self.bound += most;
+            return Ok(());
+        }
         self.widen(memory)?;
         self.large[group] = add_wide(self.large[group], sum)?;
         Ok(())
@@ -78,10 +114,19 @@ impl IntSums {
         memory: &mut Reservation,
         pass: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<()> {
-        self.widen(memory)?;
         if !from.nan.is_empty() {
             extend(&mut self.nan, self.small.len(), false, memory)?;
         }
+        if from.large.is_empty() && from.nan.is_empty() && self.fits(Some(from.bound)) {
+            for (g, small) in from.small.iter().enumerate() {
+                pass(g)?;
+                let slot = &mut self.small[to(g as u32) as usize];
+                *slot = slot.wrapping_add(*small);
+            }
+            self.bound += from.bound;
+            return Ok(());
+        }
+        self.widen(memory)?;
         for g in 0..from.small.len() {
             pass(g)?;
             let (sum, nan) = from.get(g);
@@ -116,11 +161,9 @@ impl IntSums {
         target: Target<'_>,
         memory: &mut Reservation,
     ) -> Result<()> {
-        let rows = set.rows as u64;
         let of = &view.columns[column];
         let groups = self.small.len();
-        let magnitude = magnitude(column, view, scratch)?;
-        let total = magnitude.and_then(|m| m.checked_mul(rows)).filter(|total| *total <= i64::MAX as u64);
+        let total = Self::most(column, view, scratch)?;
         if of.kind == Kind::I128 && !scratch.is_narrow(column) {
             return self.update_wide(scratch.wide(view, column)?, set, target, memory);
         }
@@ -152,11 +195,15 @@ impl IntSums {
                     Selection::Some(bits) => kernels::sum_selected(values, bits.words()),
                     Selection::None => 0,
                 };
-                self.widen(memory)?;
-                self.large[group as usize] += i128::from(sum);
+                if !self.fits(Some(total)) {
+                    self.widen(memory)?;
+                }
+                self.bound += total;
+                let slot = &mut self.small[group as usize];
+                *slot = slot.wrapping_add(sum);
             }
             Target::Each(groups_of) => {
-                if self.bound.checked_add(total).is_none_or(|b| b > i64::MAX as u64) {
+                if !self.fits(Some(total)) {
                     self.widen(memory)?;
                 }
                 self.bound += total;
