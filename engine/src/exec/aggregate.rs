@@ -20,7 +20,7 @@ use super::primitives::{Measure, Primitive, Program};
 use super::rowset::RowSet;
 use super::spill::{Spill, SpillHash, Spilled};
 use super::states::{StatePlan, States};
-use super::unify::{self, unify};
+use super::unify::unify;
 use super::{ExecOptions, ExecStatistics, SegmentScan, panic_message, parallel};
 use crate::plan::{AggregateQuery, Host, Key, Top};
 use crate::segment::{BLOCK_ROWS, Segment};
@@ -208,7 +208,6 @@ impl AggregateExecution {
         let extremes =
             |p: &Primitive| matches!(p.measure, Measure::Min | Measure::Max) && p.column.is_some_and(|c| codes(&c));
         if rest.is_empty()
-            || drafts.len() > unify::MOST
             || !rest.iter().all(|d| d.rows.view.kinds_equal(&first.rows.view))
             || self.program.primitives.iter().any(extremes)
         {

@@ -227,13 +227,7 @@ impl Global {
     }
 
     /// The groups of the only partial that are not surely behind the first.
-    fn first_of(
-        &self,
-        lone: &Partial,
-        view: &SegmentView<'_>,
-        top: &Top,
-        host: &mut dyn Host,
-    ) -> Result<Vec<u32>> {
+    fn first_of(&self, lone: &Partial, view: &SegmentView<'_>, top: &Top, host: &mut dyn Host) -> Result<Vec<u32>> {
         let _held = self.budget.reserve(lone.states.counts(0).len() * size_of::<u32>())?;
         let live = lone.live();
         for state in &lone.states.states {

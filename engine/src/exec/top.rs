@@ -387,8 +387,15 @@ impl Ranked for RankedGlobal<'_> {
         let By::Aggregate(nth) = by else { return None };
         let output = self.global.program.outputs.get(nth)?;
         match (output.function, &self.global.states[output.count]) {
-            (AggregateFunction::CountStar | AggregateFunction::Count(_) | AggregateFunction::CountPairs(..), counts) => {
-                if let GlobalState::Count(counts) = counts { Some(counts) } else { None }
+            (
+                AggregateFunction::CountStar | AggregateFunction::Count(_) | AggregateFunction::CountPairs(..),
+                counts,
+            ) => {
+                if let GlobalState::Count(counts) = counts {
+                    Some(counts)
+                } else {
+                    None
+                }
             }
             _ => None,
         }

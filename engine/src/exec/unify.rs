@@ -30,12 +30,10 @@ impl Unified {
 }
 
 /// Values decoded of all dictionaries together, and of each at least.
-const DECODED: usize = 1 << 15;
+const DECODED: usize = 1 << 12;
 const RUN: usize = 16;
 /// Values merged between two polls.
 const STEP: usize = 8192;
-/// Dictionaries that can be merged together.
-pub(super) const MOST: usize = 1 << READER_BITS;
 
 /// Where the merge stands in one dictionary.
 struct Reader<'c, 'a> {
@@ -81,52 +79,72 @@ impl Reader<'_, '_> {
 }
 
 // How a value differs from an earlier one, the base, as a number (an offset-value code: G. Graefe and T. Do, *Offset-value coding in
-// database query processing*, EDBT 2023): of values with one base the lesser code is the lesser value. It is made of the number of bytes
-// that value and base begin with alike, the more the less, and of the byte behind them. Where a code is the same, values are compared
-// from there on, and the greater gets the lesser for its base; where it is not, the greater one's code is right for that base already.
-const SYMBOL_BITS: u32 = 9;
-const READER_BITS: u32 = 20;
-const MOST_SHARED: u64 = (1 << (64 - SYMBOL_BITS - READER_BITS)) - 1;
+// database query processing*, EDBT 2023). Values are taken for words of four bytes, the last one cut short. Of values with one base the
+// lesser code is the lesser value: it is made of the number of words that value and base begin with alike, the more the less, and of the
+// word behind them. Where two codes are the same, the values are compared from there on, and the greater gets the lesser for its base;
+// where they are not, the greater one's code is right for that base already.
+const WORD: usize = 4;
+/// A word, and how many of its bytes there are.
+const SYMBOL_BITS: u32 = 35;
+const MOST_SHARED: u64 = (1 << (64 - SYMBOL_BITS)) - 1;
 /// Of a value that equals its base.
 const EQUAL: u64 = 0;
-/// Of a dictionary without another value.
-const GONE: u64 = MOST_SHARED << SYMBOL_BITS | ((1 << SYMBOL_BITS) - 1);
+/// Of a dictionary without another value: beyond the code of any word.
+const GONE: u64 = u64::MAX;
 
+/// `shared`: words.
+#[inline]
 fn code(shared: usize, value: &[u8]) -> u64 {
-    let symbol = value.get(shared).map_or(0, |byte| u64::from(*byte) + 1);
+    let rest = value.get(shared * WORD..).unwrap_or_default();
+    let symbol = match rest.first_chunk::<WORD>() {
+        Some(word) => u64::from(u32::from_be_bytes(*word)) << 3 | WORD as u64,
+        None => {
+            let mut word = [0; WORD];
+            word[..rest.len()].copy_from_slice(rest);
+            u64::from(u32::from_be_bytes(word)) << 3 | rest.len() as u64
+        }
+    };
     (MOST_SHARED - shared as u64) << SYMBOL_BITS | symbol
 }
 
+#[inline]
 fn difference(base: &[u8], value: &[u8]) -> u64 {
     let shared = shared(base, value);
-    if shared == value.len() && shared == base.len() { EQUAL } else { code(shared, value) }
+    if shared == value.len() && shared == base.len() { EQUAL } else { code(shared / WORD, value) }
+}
+
+/// A code and its reader.
+#[derive(Clone, Copy)]
+struct Entry {
+    code: u64,
+    reader: u32,
 }
 
 /// A tree of losers (D. E. Knuth, *The Art of Computer Programming* 3, 5.4.1): who won at a node goes on, who lost stays there.
-/// Codes with the numbers of their readers behind them; reader `i` begins below node `(readers + i) / 2`.
+/// Reader `i` begins below node `(readers + i) / 2`.
 struct Tournament {
-    losers: Vec<u64>,
+    losers: Vec<Entry>,
 }
 
 impl Tournament {
     /// All codes have one base. Returns the winner, too.
-    fn new(codes: &[u64], readers: &[Reader<'_, '_>]) -> (Tournament, u64) {
-        let count = codes.len();
-        let mut winners = vec![0; count];
-        winners.extend(codes.iter().enumerate().map(|(i, code)| code << READER_BITS | i as u64));
-        let mut losers = vec![0; count];
-        for node in (1..count).rev() {
+    fn new(codes: &[u64], readers: &[Reader<'_, '_>]) -> (Tournament, Entry) {
+        let gone = Entry { code: GONE, reader: 0 };
+        let mut winners = vec![gone; codes.len()];
+        winners.extend(codes.iter().enumerate().map(|(i, code)| Entry { code: *code, reader: i as u32 }));
+        let mut losers = vec![gone; codes.len()];
+        for node in (1..codes.len()).rev() {
             (winners[node], losers[node]) = meet(winners[2 * node], winners[2 * node + 1], readers);
         }
-        let winner = winners.get(1).copied().unwrap_or(GONE << READER_BITS);
+        let winner = winners.get(1).copied().unwrap_or(gone);
         (Tournament { losers }, winner)
     }
 
     /// The last winner's reader goes on with `code`, whose base is the value that won: the next winner.
     #[inline]
-    fn replay(&mut self, reader: usize, code: u64, readers: &[Reader<'_, '_>]) -> u64 {
-        let mut best = code << READER_BITS | reader as u64;
-        let mut node = (self.losers.len() + reader) / 2;
+    fn replay(&mut self, reader: u32, code: u64, readers: &[Reader<'_, '_>]) -> Entry {
+        let mut best = Entry { code, reader };
+        let mut node = (self.losers.len() + reader as usize) / 2;
         while node > 0 {
             (best, self.losers[node]) = meet(best, self.losers[node], readers);
             node /= 2;
@@ -137,31 +155,32 @@ impl Tournament {
 
 /// Of two with one base: the winner, and the loser with the winner for its base.
 #[inline(always)]
-fn meet(a: u64, b: u64, readers: &[Reader<'_, '_>]) -> (u64, u64) {
-    let of = a >> READER_BITS;
-    if of != b >> READER_BITS || of == EQUAL || of == GONE { (a.min(b), a.max(b)) } else { compare(a, b, readers) }
+fn meet(a: Entry, b: Entry, readers: &[Reader<'_, '_>]) -> (Entry, Entry) {
+    if a.code == b.code && a.code != EQUAL && a.code != GONE {
+        return compare(a, b, readers);
+    }
+    let less = a.code <= b.code;
+    let pick = |first: bool| Entry {
+        code: if first { a.code } else { b.code },
+        reader: if first { a.reader } else { b.reader },
+    };
+    (pick(less), pick(!less))
 }
 
 /// [`meet`] of equal codes.
-fn compare(a: u64, b: u64, readers: &[Reader<'_, '_>]) -> (u64, u64) {
-    let of = a >> READER_BITS;
-    let reader = |entry: u64| (entry & ((1 << READER_BITS) - 1)) as usize;
-    let (left, right) = (readers[reader(a)].value(), readers[reader(b)].value());
-    let known = (MOST_SHARED - (of >> SYMBOL_BITS)) as usize + 1;
-    let rest = |value: &'_ [u8]| -> usize { value.len().min(known) };
-    let shared = known + shared(&left[rest(left)..], &right[rest(right)..]);
-    let (low, high) = (code(shared, left), code(shared, right));
-    let again = |code: u64, entry: u64| code << READER_BITS | reader(entry) as u64;
-    if low == high {
-        (a, again(EQUAL, b))
-    } else if low < high {
-        (a, again(high, b))
-    } else {
-        (b, again(low, a))
+fn compare(a: Entry, b: Entry, readers: &[Reader<'_, '_>]) -> (Entry, Entry) {
+    let (left, right) = (readers[a.reader as usize].value(), readers[b.reader as usize].value());
+    let known = ((MOST_SHARED - (a.code >> SYMBOL_BITS)) as usize + 1) * WORD;
+    let rest = |value: &[u8]| value.len().min(known);
+    let alike = known + shared(&left[rest(left)..], &right[rest(right)..]);
+    if alike >= left.len() && alike >= right.len() {
+        return (a, Entry { code: EQUAL, ..b });
     }
+    let (low, high) = (code(alike / WORD, left), code(alike / WORD, right));
+    if low < high { (a, Entry { code: high, ..b }) } else { (b, Entry { code: low, ..a }) }
 }
 
-/// Merges the dictionaries of one column, [`MOST`] at most, whose kind is `Codes` in all. Errors: `Budget`, `Corrupt`.
+/// Merges the dictionaries of one column, whose kind is `Codes` in all. Errors: `Budget`, `Corrupt`.
 pub(super) fn unify(
     columns: &[&SegmentColumn<'_>],
     budget: &Budget,
@@ -189,18 +208,18 @@ pub(super) fn unify(
     let (mut tournament, mut winner) = Tournament::new(&codes, &readers);
     let mut spare = BytesBlock::default();
     let (mut number, mut step) = (0, 0usize);
-    while winner >> READER_BITS != GONE {
+    while winner.code != GONE {
         step += 1;
         if step.is_multiple_of(STEP) {
             host.poll()?;
         }
-        let at = (winner & ((1 << READER_BITS) - 1)) as usize;
-        if winner >> READER_BITS != EQUAL || values.len() == 0 {
+        let at = winner.reader as usize;
+        if winner.code != EQUAL || values.len() == 0 {
             number = values.push_unhashed(readers[at].value())?;
         }
         maps[at].numbers.push(number);
         let code = readers[at].advance(run, &mut spare, &mut memory)?;
-        winner = tournament.replay(at, code, &readers);
+        winner = tournament.replay(winner.reader, code, &readers);
     }
     let null = values.len() as u32;
     maps.iter_mut().for_each(|map| map.numbers.push(null));
