@@ -119,8 +119,21 @@ def text(rng, table, alias=""):
     if not texts:
         return None
     c = alias + rng.choice(texts).sql
+    if rng.random() < 0.2:
+        return replaced(rng, c)
     return rng.choice([f"lower({c})", f"upper({c})", f"substr({c}, 1, 2)", f"{c} || '!'", f"left({c}, 1)", f"COALESCE({c}, 'none')", f"NULLIF({c}, 'a')", f"replace({c}, 'a', 'b')",
                        f"CASE WHEN {c} LIKE 'a%' THEN 'a' ELSE upper({c}) END", f"CASE WHEN {alias}k > 50 THEN 'high' ELSE {c} END"])
+
+
+def replaced(rng, c):
+    """A string in which what a regular expression matches is replaced: the whole, which the engine knows for the most part, or some of it."""
+    atom = lambda: rng.choice(["a", "b", "A", ".", "[ab]", "[^a]", "[a-z]", r"\.", "(?:ab)", "(?:a.?)"]) + rng.choice(["", "*", "+", "?"])
+    parts = ["".join(atom() for _ in range(rng.choice([0, 1, 2]))) for _ in range(rng.choice([1, 3, 5]))]
+    pattern = "".join(f"({part})" if nth % 2 else part for nth, part in enumerate(parts))
+    groups = len(parts) // 2
+    shown = "".join(rng.choice([rf"\{n + 1}", rf"<\{n + 1}>", ""]) for n in range(groups)) + rng.choice(["", "!", r"\&"])
+    begin, end = rng.choice([("^", "$")] * 4 + [("", ""), ("^", "")])
+    return f"regexp_replace({c}, '{begin}{pattern}{end}', '{shown}')"
 
 
 def key(rng, table, alias=""):

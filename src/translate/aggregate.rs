@@ -4,6 +4,7 @@ use basalt_engine::types::{LogicalType, Physical};
 use pgrx::pg_sys::{self, Oid};
 
 use super::filter::Builder;
+use super::host;
 use super::shippable::{self, Reason};
 use super::template::{AggregateTemplate, FilterTemplate, Finish, Function, KeyTemplate, Statistic};
 use super::time;
@@ -320,6 +321,14 @@ fn class_key<'p>(builder: &mut Builder<'p, '_>, expression: Node<'p>) -> Result<
 fn computed_key<'p>(builder: &mut Builder<'p, '_>, expression: Node<'p>) -> Result<KeyTemplate, Reason> {
     let ty = types::logical_type(expression.ty(), expression.typmod());
     let mark = builder.mark();
+    // What PostgreSQL is not asked about may have any number of values.
+    if ty == LogicalType::Text
+        && host::known(expression).is_some()
+        && shippable::equality(ty, expression.ty(), expression.collation()).is_ok()
+        && let Ok((column, _)) = builder.mapped_value(expression)
+    {
+        return Ok(KeyTemplate::Column(column));
+    }
     match builder.computed(expression) {
         Ok(computed) if computed.decimals.is_none() => Ok(KeyTemplate::Column(computed.position)),
         Ok(_) => {

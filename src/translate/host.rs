@@ -8,10 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use basalt_engine as engine;
-use basalt_engine::plan::{Combination, Host, HostFunction, HostPredicate, OrderId, TextFunction, ThreadPool, Wake};
+use basalt_engine::plan::{
+    Combination, Host, HostFunction, HostPredicate, OrderId, Replacement, TextFunction, ThreadPool, Wake,
+};
 use basalt_engine::segment::BytesBlock;
 use basalt_engine::types::{LogicalType, Physical, Value};
-use pgrx::pg_sys::{Datum, F_CHAR_LENGTH_TEXT, F_CHARACTER_LENGTH_TEXT, F_LENGTH_TEXT, F_OCTET_LENGTH_TEXT, Oid};
+use pgrx::pg_sys::{
+    Datum, F_CHAR_LENGTH_TEXT, F_CHARACTER_LENGTH_TEXT, F_LENGTH_TEXT, F_OCTET_LENGTH_TEXT,
+    F_REGEXP_REPLACE_TEXT_TEXT_TEXT, Oid, TEXTOID,
+};
 
 use super::bind::BoundColumn;
 use super::template::ClassTemplate;
@@ -231,7 +236,7 @@ impl Host for PgHost {
     }
 
     fn known(&self, function: HostFunction) -> Option<TextFunction> {
-        self.functions.get(function.0 as usize).and_then(|hosted| hosted.known)
+        self.functions.get(function.0 as usize).and_then(|hosted| hosted.known.clone())
     }
 
     fn map_null(&mut self, function: HostFunction) -> engine::Result<Value> {
@@ -341,15 +346,29 @@ impl FunctionResult {
     }
 }
 
-/// What a function of a text is, if the engine knows it too. Databases are in UTF-8.
-fn known(node: Node<'_>) -> Option<TextFunction> {
+/// The bytes of a constant text; `None`: it is none, or NULL.
+fn text(node: Node<'_>) -> Option<Vec<u8>> {
+    let View::Const { null: false, value } = node.view() else { return None };
+    let mut codec = (node.ty() == TEXTOID).then(|| Codec::with_type(LogicalType::Text, TEXTOID, -1))?;
+    match codec.to_value(value, false) {
+        Ok(Value::Bytes(bytes)) => Some(bytes),
+        _ => None,
+    }
+}
+
+/// What a function of a text column, or of the placeholder for it, is, if the engine knows it too. Databases are in UTF-8.
+pub fn known(node: Node<'_>) -> Option<TextFunction> {
     let View::Func(call) = node.view() else { return None };
-    let [argument] = call.args.as_slice() else { return None };
+    let [argument, constants @ ..] = call.args.as_slice() else { return None };
     let plain = match argument.view() {
-        View::Relabel(inner) => matches!(inner.view(), View::Placeholder),
-        other => matches!(other, View::Placeholder),
+        View::Relabel(inner) => matches!(inner.view(), View::Placeholder | View::Var(_)),
+        other => matches!(other, View::Placeholder | View::Var(_)),
     };
     match call.function.to_u32() {
+        F_REGEXP_REPLACE_TEXT_TEXT_TEXT if plain && lookup::is_deterministic(call.collation) => {
+            let [pattern, replacement] = constants else { return None };
+            Replacement::new(&text(*pattern)?, &text(*replacement)?).map(|of| TextFunction::Replace(Arc::new(of)))
+        }
         F_LENGTH_TEXT | F_CHAR_LENGTH_TEXT | F_CHARACTER_LENGTH_TEXT if plain => Some(TextFunction::Characters),
         F_OCTET_LENGTH_TEXT if plain => Some(TextFunction::Bytes),
         _ => None,

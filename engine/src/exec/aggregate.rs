@@ -62,6 +62,8 @@ pub(super) struct Task<'a> {
     /// FILTER clauses; the first is none.
     filters: Vec<Node>,
     plan: Arc<SegmentPlan>,
+    /// All rows are of one group, so that of a dictionary all values are.
+    whole: bool,
     _memory: Reservation,
 }
 
@@ -268,7 +270,9 @@ impl AggregateExecution {
                 Some(plan) => plan.clone(),
                 None => Arc::new(self.plan_segment(&rows.view, &extents, rows.limit())?),
             };
-            tasks.push(Task { segment, rows, filters, plan, _memory: memory });
+            let whole = matches!(rows.filter, Node::Const(true)) && rows.blocks.len() == rows.view.blocks;
+            let whole = whole && self.query.keys.is_empty();
+            tasks.push(Task { segment, rows, filters, plan, whole, _memory: memory });
         }
         Ok(tasks)
     }
@@ -565,6 +569,10 @@ impl Worker {
             }
             for (nth, state) in plan.states.iter().enumerate() {
                 if states.grows(nth) {
+                    let all = task.whole && state.primitive.filter == 0;
+                    if all && states.add_dictionary(nth, state, view, scratch.block())? {
+                        continue;
+                    }
                     let set = &mut sets[state.primitive.filter];
                     states.update(nth, state, view, scratch, set, groups.target(&assigned))?;
                 }

@@ -1,6 +1,8 @@
 //! The first rows by one column: a row that is surely behind the first N seen so far is not handed out. Segments and blocks come best
-//! first, so that headers exclude most of the others. Byte strings are ranked by how they begin: of those that begin alike none is left out.
+//! first, so that headers exclude most of the others. Byte strings are ranked by how they begin; of those that begin alike none is left out but
+//! for what dictionaries tell, in which whole values are compared.
 
+use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use super::bits::{Bits, Selection};
@@ -18,13 +20,47 @@ pub struct RowRank(u8, i128);
 
 const FIRST: RowRank = RowRank(0, i128::MIN);
 
+/// Where one of the first rows stands.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    rank: RowRank,
+    /// Of a byte string the whole; `None`: it is not known, and may be any of its rank.
+    text: Option<Box<[u8]>>,
+    descending: bool,
+}
+
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank.cmp(&other.rank).then_with(|| match (&self.text, &other.text) {
+            (Some(a), Some(b)) if self.descending => b.cmp(a),
+            (Some(a), Some(b)) => a.cmp(b),
+            (a, b) => a.is_none().cmp(&b.is_none()),
+        })
+    }
+}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Place {
+    fn bytes(&self) -> usize {
+        self.text.as_ref().map_or(0, |text| text.len())
+    }
+}
+
 pub(super) struct First {
     pub top: RowTop,
     id: ColumnId,
-    /// The first ranks so far, the last of them on top.
-    best: BinaryHeap<RowRank>,
-    _memory: Reservation,
+    /// The first places so far, the last of them on top.
+    best: BinaryHeap<Place>,
+    memory: Reservation,
 }
+
+/// The most rows of which whole texts are kept.
+const MOST_TEXTS: usize = 1 << 12;
 
 /// The most rows for which ranks are kept: of more, all are handed out.
 const MOST: usize = 1 << 20;
@@ -46,8 +82,8 @@ impl First {
         if top.limit > MOST {
             return Ok(None);
         }
-        let memory = budget.reserve(top.limit * size_of::<RowRank>())?;
-        Ok(Some(First { top, id, best: BinaryHeap::with_capacity(top.limit), _memory: memory }))
+        let memory = budget.reserve(top.limit * size_of::<Place>())?;
+        Ok(Some(First { top, id, best: BinaryHeap::with_capacity(top.limit), memory }))
     }
 
     fn rank(&self, value: Option<i128>) -> RowRank {
@@ -98,7 +134,25 @@ impl First {
 
     /// Whether a row of this rank may be among the first.
     pub fn admits(&self, rank: RowRank) -> bool {
-        if self.best.len() < self.top.limit { true } else { self.best.peek().is_some_and(|last| rank <= *last) }
+        if self.best.len() < self.top.limit { true } else { self.best.peek().is_some_and(|last| rank <= last.rank) }
+    }
+
+    /// Takes a row into account. `false`: it is not among the first; nor is one that ties with the last of them.
+    fn add(&mut self, rank: RowRank, text: Option<&[u8]>) -> Result<bool> {
+        let whole = self.top.limit <= MOST_TEXTS;
+        let text = text.filter(|_| whole).map(Box::from);
+        let place = Place { rank, text, descending: self.top.descending };
+        if self.best.len() >= self.top.limit {
+            match self.best.peek() {
+                Some(last) if place < *last => {}
+                _ => return Ok(false),
+            }
+            let gone = self.best.pop().map_or(0, |gone| gone.bytes());
+            self.memory.resize(self.memory.bytes() - gone)?;
+        }
+        self.memory.grow(place.bytes())?;
+        self.best.push(place);
+        Ok(true)
     }
 
     /// Takes the selected rows of a block into account; those that may be among the first stay selected.
@@ -130,13 +184,9 @@ impl First {
             }
             Kind::Codes => self.rank_codes(view, scratch, set, &mut ranks)?,
         }
-        for (_, rank) in &ranks {
-            if self.best.len() < self.top.limit {
-                self.best.push(*rank);
-            } else if let Some(mut last) = self.best.peek_mut()
-                && *rank < *last
-            {
-                *last = *rank;
+        if view.columns[column].kind != Kind::Codes {
+            for (_, rank) in &ranks {
+                self.add(*rank, None)?;
             }
         }
         let mut words = vec![0u64; set.rows.div_ceil(64)];
@@ -149,9 +199,9 @@ impl First {
         Ok(())
     }
 
-    /// Ranks of rows by their codes, which have the values' order within the segment: only of those that are among the block's first.
+    /// Ranks of rows by their codes, which have the values' order within the segment: only of those that may be among the first.
     fn rank_codes(
-        &self,
+        &mut self,
         view: &SegmentView<'_>,
         scratch: &mut BlockScratch,
         set: &mut RowSet,
@@ -159,46 +209,66 @@ impl First {
     ) -> Result<()> {
         let of = &view.columns[self.top.column];
         let null = of.dictionary_len()?;
-        let codes = scratch.codes(view, self.top.column)?;
+        let descending = self.top.descending;
         // Less is earlier; NULL's code is the last.
-        let place = |code: u32| match (code == null, self.top.descending) {
-            (true, _) => {
-                if self.top.nulls_first {
-                    i64::MIN
-                } else {
-                    i64::MAX
-                }
-            }
+        let null_place = if self.top.nulls_first { i64::MIN } else { i64::MAX };
+        let place = |code: u32| match (code == null, descending) {
+            (true, _) => null_place,
             (false, true) => -i64::from(code),
             (false, false) => i64::from(code),
         };
-        let mut found = Vec::with_capacity(set.count());
-        for_rows!(set, i, { found.push((place(codes[i]), i as u32)) });
+        let reach = match self.best.peek().filter(|_| self.best.len() >= self.top.limit) {
+            Some(Place { rank: RowRank(1, _), text: Some(text), .. }) => {
+                match (of.dictionary_search(text)?, descending) {
+                    (Ok(code), _) => place(code),
+                    (Err(next), true) => -i64::from(next),
+                    (Err(next), false) => i64::from(next) - 1,
+                }
+            }
+            Some(Place { rank: RowRank(0, _), .. }) => i64::MIN,
+            _ => i64::MAX,
+        };
+        let codes = scratch.codes(view, self.top.column)?;
+        let mut found = Vec::new();
+        let near = |code: &u32| place(*code) <= reach;
+        if set.list().is_some() || codes.iter().any(near) {
+            for_rows!(set, i, {
+                if near(&codes[i]) {
+                    found.push((place(codes[i]), i as u32));
+                }
+            });
+        }
         if found.len() > self.top.limit && self.top.limit > 0 {
             let last = found.select_nth_unstable(self.top.limit - 1).1.0;
             found.retain(|(place, _)| *place <= last);
         }
         found.sort_unstable();
-        let mut known = None;
         let mut bytes = Vec::new();
-        for (place, row) in found {
-            let rank = match known {
-                Some((of, rank)) if of == place => rank,
-                _ => {
-                    bytes.clear();
-                    let code = codes[row as usize];
-                    if code != null {
-                        of.dictionary_get(code, &mut bytes)?;
-                    }
-                    self.rank((code != null).then(|| prefix(&bytes)))
+        // Rows that hold one value are all among the first or none.
+        for alike in found.chunk_by(|a, b| a.0 == b.0) {
+            let code = codes[alike[0].1 as usize];
+            bytes.clear();
+            if code != null {
+                of.dictionary_get(code, &mut bytes)?;
+            }
+            let text = (code != null).then_some(bytes.as_slice());
+            let rank = self.rank(text.map(prefix));
+            // One that ties with the last of them may be before it by the order's other terms.
+            let last = self.best.peek().filter(|_| self.best.len() >= self.top.limit);
+            let mut kept = last
+                .is_some_and(|last| rank == last.rank && last.text.as_deref().is_none_or(|last| Some(last) == text));
+            for _ in alike {
+                let added = self.add(rank, text)?;
+                kept |= added;
+                if !added {
+                    break;
                 }
-            };
-            known = Some((place, rank));
-            ranks.push((row, rank));
+            }
             // All that follow come after it.
-            if !self.admits(rank) {
+            if !kept {
                 break;
             }
+            ranks.extend(alike.iter().map(|(_, row)| (*row, rank)));
         }
         Ok(())
     }

@@ -315,7 +315,7 @@ mod tests {
         let mut map = PairMap::new(&budget).unwrap();
         let mut naive: HashMap<u64, u32> = HashMap::new();
         for round in 0..3u64 {
-            let keys = || (0..90_000u64).map(move |i| i % 1001 | (i % 7 * (i % 1001 % 5) * (round + 1) % 23) << 32);
+            let keys = || (0..90_000u64).map(move |i| (i % 1001) | ((i % 7 * (i % 1001 % 5) * (round + 1) % 23) << 32));
             let mut found = Vec::new();
             map.numbers(keys(), |number| found.push(number)).unwrap();
             assert_eq!(found.len(), 90_000);

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::HostFunction;
+use super::{HostFunction, Replacement};
 use crate::segment::BytesBlock;
 use crate::types::Value;
 use crate::{Error, Result};
@@ -15,22 +15,49 @@ use crate::{Error, Result};
 pub struct HostPredicate(pub u32);
 
 /// Functions of texts in UTF-8 that need no host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TextFunction {
     /// How many characters there are.
     Characters,
     Bytes,
+    Replace(Arc<Replacement>),
 }
 
 impl TextFunction {
-    pub fn of(self, text: &[u8]) -> Value {
-        let length = match self {
-            // All bytes of a character but the first are 10xxxxxx.
-            TextFunction::Characters => text.iter().filter(|byte| **byte as i8 >= -64).count(),
-            TextFunction::Bytes => text.len(),
-        };
-        Value::I64(length as i64)
+    pub fn of(&self, text: &[u8]) -> Value {
+        if let Some(length) = self.length(text) {
+            return Value::I64(length);
+        }
+        let mut made = Vec::new();
+        self.replace(text, &mut Vec::new(), &mut made);
+        Value::Bytes(made)
     }
+
+    /// `None`: its results are texts.
+    #[inline]
+    pub fn length(&self, text: &[u8]) -> Option<i64> {
+        match self {
+            TextFunction::Characters => Some(crate::simd::widest(
+                #[inline(always)]
+                || text.chunks(255).map(|some| i64::from(characters(some))).sum(),
+            )),
+            TextFunction::Bytes => Some(text.len() as i64),
+            TextFunction::Replace(_) => None,
+        }
+    }
+
+    /// Appends what the text becomes to `out`, if results are texts. `buffer` is overwritten.
+    pub fn replace(&self, text: &[u8], buffer: &mut Vec<u64>, out: &mut Vec<u8>) {
+        if let TextFunction::Replace(replacement) = self {
+            replacement.apply(text, buffer, out);
+        }
+    }
+}
+
+/// Characters that begin in at most 255 bytes: all bytes of one but the first are 10xxxxxx.
+#[inline(always)]
+fn characters(text: &[u8]) -> u8 {
+    text.iter().map(|byte| u8::from(*byte as i8 >= -64)).sum()
 }
 
 /// Number of an order of byte strings that only the host knows (a collation).

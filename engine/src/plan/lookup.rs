@@ -250,31 +250,15 @@ impl PartialEq for AttributeValues {
     }
 }
 
-/// Each byte string's place among the distinct ones, NULL's behind them; and these, ascending.
-fn numbered(
-    values: &[Value],
+/// Strings between two polls.
+const STEP: usize = 1 << 14;
+
+/// The place of each of different strings among all, and these, ascending.
+fn sorted(
+    distinct: &[&[u8]],
     memory: &mut Reservation,
     poll: &mut dyn FnMut() -> Result<()>,
 ) -> Result<(Vec<u32>, BytesBlock)> {
-    /// Strings between two polls.
-    const STEP: usize = 1 << 14;
-    // Numbered as they come; then the distinct ones are sorted.
-    let mut known: HashMap<&[u8], u32> = HashMap::new();
-    let mut distinct: Vec<&[u8]> = Vec::new();
-    let mut codes = Vec::with_capacity(values.len());
-    for (nth, value) in values.iter().enumerate() {
-        if nth % STEP == 0 {
-            poll()?;
-        }
-        codes.push(match value {
-            Value::Bytes(value) => *known.entry(value.as_slice()).or_insert_with(|| {
-                distinct.push(value);
-                distinct.len() as u32 - 1
-            }),
-            Value::Null => u32::MAX,
-            _ => return Err(Error::invalid("values are of another type than their column")),
-        });
-    }
     memory.grow(distinct.len() * 40)?;
     // By their first eight bytes: most differ in them, and numbers are faster to sort than strings.
     let first = |value: &[u8]| {
@@ -311,6 +295,33 @@ fn numbered(
             .map_err(|_| Error::invalid("the strings of an attribute have more than 4 GB"))?;
         dictionary.ends.push(end);
     }
+    Ok((place, dictionary))
+}
+
+/// Each byte string's place among the distinct ones, NULL's behind them; and these, ascending.
+fn numbered(
+    values: &[Value],
+    memory: &mut Reservation,
+    poll: &mut dyn FnMut() -> Result<()>,
+) -> Result<(Vec<u32>, BytesBlock)> {
+    // Numbered as they come; then the distinct ones are sorted.
+    let mut known: HashMap<&[u8], u32> = HashMap::new();
+    let mut distinct: Vec<&[u8]> = Vec::new();
+    let mut codes = Vec::with_capacity(values.len());
+    for (nth, value) in values.iter().enumerate() {
+        if nth % STEP == 0 {
+            poll()?;
+        }
+        codes.push(match value {
+            Value::Bytes(value) => *known.entry(value.as_slice()).or_insert_with(|| {
+                distinct.push(value);
+                distinct.len() as u32 - 1
+            }),
+            Value::Null => u32::MAX,
+            _ => return Err(Error::invalid("values are of another type than their column")),
+        });
+    }
+    let (place, dictionary) = sorted(&distinct, memory, poll)?;
     for code in &mut codes {
         *code = place.get(*code as usize).copied().unwrap_or(distinct.len() as u32);
     }
@@ -381,6 +392,27 @@ impl AttributeValues {
             }
         };
         Ok(AttributeValues { held, valid, limits, _memory: memory })
+    }
+
+    /// `valid`: where a value is not NULL; `None`: nowhere one is. `memory` was taken for both.
+    pub(crate) fn of_ints(values: Vec<i64>, valid: Option<Vec<bool>>, memory: Reservation) -> AttributeValues {
+        let limits = spanned(values.iter().map(|v| i128::from(*v)));
+        AttributeValues { held: Held::Ints(values), valid, limits, _memory: memory }
+    }
+
+    /// Of the numbers of different strings. As [`AttributeValues::of_ints`]; `memory` grows by the strings. Errors: `Budget`, those of `poll`.
+    pub(crate) fn of_texts(
+        mut numbers: Vec<u32>,
+        distinct: &[&[u8]],
+        valid: Option<Vec<bool>>,
+        mut memory: Reservation,
+        poll: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<AttributeValues> {
+        let (place, dictionary) = sorted(distinct, &mut memory, poll)?;
+        for number in &mut numbers {
+            *number = place.get(*number as usize).copied().unwrap_or(distinct.len() as u32);
+        }
+        Ok(AttributeValues { held: Held::Codes(numbers, dictionary), valid, limits: None, _memory: memory })
     }
 
     /// What the rows hold that another relation's rows refer to: `rows` is what [`KeyIndex::rows_of`] found. Errors: `Budget`.

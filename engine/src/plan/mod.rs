@@ -8,6 +8,7 @@ mod host;
 mod lookup;
 mod point;
 mod prune;
+mod replacement;
 
 pub use aggregate::{AggregateCall, AggregateFunction, AggregateQuery, Buckets, By, Key, Statistic, Term, Top};
 pub use calendar::CalendarUnit;
@@ -21,6 +22,7 @@ pub use lookup::{Attribute, AttributeValues, KeyIndex, Lookup};
 pub(crate) use lookup::{Held, NO_ROW, Rows};
 pub use point::{Comparison, Point, float_among_integers, select, whole_units};
 pub use prune::{bounds, may_select};
+pub use replacement::Replacement;
 
 use std::sync::Arc;
 

@@ -5,6 +5,7 @@ use super::super::filter::{Resolver, null_occurs};
 use super::super::like::value;
 use super::lookup::fetch;
 use super::numbering::{Combined, Numbering};
+use super::texts;
 use crate::exec::bits::Selection;
 use crate::plan::{AttributeValues, HostFunction, Limits, Mapped, TextFunction};
 use crate::segment::BytesBlock;
@@ -19,7 +20,7 @@ pub(in crate::exec) struct MapTable {
 }
 
 /// Where a row's result stands.
-enum Slots {
+pub(super) enum Slots {
     One(Numbering),
     Several(Combined),
 }
@@ -37,10 +38,16 @@ impl MapTable {
         candidates: &[Selection],
         r: &mut Resolver<'_, '_>,
     ) -> Result<MapTable> {
+        let known = r.host.known(mapped.function);
+        if let (Some(function), [source]) = (&known, mapped.columns.as_slice())
+            && let Some((slots, results)) = texts::results(function, *source, result, candidates, r)?
+        {
+            return Ok(MapTable { slots, results });
+        }
         let held = r.memory.bytes();
         let mut found = Vec::new();
         let remembered = if mapped.columns.len() == 1 { u32::MAX } else { REMEMBERED };
-        let mut asked = Asked::new(mapped.function, r.host.known(mapped.function), remembered);
+        let mut asked = Asked::new(mapped.function, known, remembered);
         let (slots, index) = match mapped.columns.as_slice() {
             [source] => {
                 let null_occurs = mapped.of_null && null_occurs(*source, candidates, r)?;
@@ -125,7 +132,7 @@ impl Asked {
     /// Finds out what the host makes of `value`, at the latest with [`Asked::flush`].
     fn add(&mut self, slot: u32, value: &[u8], found: &mut Vec<Value>, r: &mut Resolver<'_, '_>) -> Result<()> {
         reach(found, slot as usize + 1, r)?;
-        if let Some(known) = self.known {
+        if let Some(known) = &self.known {
             found[slot as usize] = known.of(value);
             return Ok(());
         }

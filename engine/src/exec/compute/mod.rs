@@ -11,6 +11,7 @@ mod lookup;
 mod mapped;
 mod numbering;
 mod steps;
+mod texts;
 
 pub(super) use evaluate::{compute, limits, never_fails};
 pub(super) use lookup::{AttributeTable, LookupTable};

@@ -48,6 +48,11 @@ const ENTRY: usize = 48;
 pub(super) type Seen<'a> = &'a mut dyn FnMut(u32, &[u8], &mut Resolver<'_, '_>) -> Result<()>;
 
 impl Numbering {
+    /// Codes of a dictionary of `len` values are their own numbers.
+    pub fn of_codes(source: usize, len: u32) -> Numbering {
+        Numbering { source, index: Index::Codes, len }
+    }
+
     /// Numbers the values that rows of `candidates` hold.
     pub fn new(source: usize, candidates: &[Selection], seen: Seen<'_>, r: &mut Resolver<'_, '_>) -> Result<Numbering> {
         let kind = r.view.columns[source].kind;

@@ -1,7 +1,7 @@
 //! Sets of distinct values by group.
 
 use crate::exec::PASSING;
-use crate::exec::columns::{BlockScratch, SegmentView};
+use crate::exec::columns::{BlockScratch, Kind, SegmentView};
 use crate::exec::digits::{Digits, INTERNED, Source};
 use crate::exec::groups::Target;
 use crate::exec::hash::KeyMap;
@@ -79,6 +79,36 @@ impl DistinctSet {
             }),
         }?;
         pairs.numbers(batch.iter().copied(), |_| {})
+    }
+
+    /// Adds all values of the column's dictionary, for there is one group, if this is the `first` call for the segment. `false`: the column has none.
+    pub fn add_dictionary(&mut self, digits: &Digits, view: &SegmentView<'_>, first: bool) -> Result<bool> {
+        let column = &view.columns[digits.column];
+        if column.kind != Kind::Codes || column.stored().is_none() {
+            return Ok(false);
+        }
+        if !first {
+            return Ok(true);
+        }
+        let codes = 0..column.dictionary_len()?;
+        match (&digits.source, &column.unified) {
+            (Source::Codes, _) => self.add_all(codes)?,
+            // Behind the last one stands NULL's.
+            (Source::Unified(_), Some((_, map))) => self.add_all(map.numbers[..codes.len()].iter().copied())?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Adds these digits to the one group.
+    fn add_all(&mut self, digits: impl Iterator<Item = u32> + Clone) -> Result<()> {
+        match &mut self.pairs {
+            Some(pairs) => pairs.numbers(digits.map(u64::from), |_| {}),
+            None => {
+                digits.for_each(|digit| self.bits[digit as usize / 64] |= 1 << (digit % 64));
+                Ok(())
+            }
+        }
     }
 
     /// Adds another thread's set, whose group `g` is `to(g)` here.

@@ -191,6 +191,20 @@ impl States {
         Ok(())
     }
 
+    /// Takes a dictionary's values for those of all blocks together, with the first one. `false`: they have to be looked at block by block.
+    pub fn add_dictionary(
+        &mut self,
+        nth: usize,
+        plan: &StatePlan,
+        view: &SegmentView<'_>,
+        block: usize,
+    ) -> Result<bool> {
+        match (&mut self.states[nth], &plan.digits) {
+            (State::Distinct(set), Some(digits)) => set.add_dictionary(digits, view, block == 0),
+            _ => Ok(false),
+        }
+    }
+
     /// The counts of a count primitive.
     pub fn counts(&self, primitive: usize) -> &[i64] {
         match &self.states[primitive] {
