@@ -1,5 +1,5 @@
 //! Large pages for tables that are looked up at random: with them most lookups find the page's address in the processor, and
-//! filling a table takes one fault for 2 MiB instead of 512.
+//! filling a table takes one fault for 2 MiB instead of 512. The latter holds for long vectors too.
 
 /// Bytes of a table for which it pays.
 const LARGE: usize = 4 << 20;
@@ -21,4 +21,18 @@ pub(crate) fn prefer_large<T>(table: &[T]) {
             libc::madvise(table.as_ptr().cast_mut().byte_add(skipped).cast(), length, libc::MADV_HUGEPAGE);
         }
     }
+}
+
+/// Makes room for `more` elements, on large pages where that pays.
+pub(crate) fn reserve<T>(vector: &mut Vec<T>, more: usize) {
+    if vector.capacity() - vector.len() < more {
+        vector.reserve(more);
+        prefer_large(vector.spare_capacity_mut());
+    }
+}
+
+/// Appends elements to a vector that may become long.
+pub(crate) fn extend<T: Copy>(vector: &mut Vec<T>, elements: &[T]) {
+    reserve(vector, elements.len());
+    vector.extend_from_slice(elements);
 }

@@ -29,7 +29,7 @@ impl ColumnData {
         }
     }
 
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             ColumnData::I64(v) => v.len(),
             ColumnData::I128(v) => v.len(),
@@ -81,7 +81,73 @@ impl ColumnRows {
     }
 }
 
-/// Rows in columns, in arrival order. Push one value to every column, then call
+/// Where the value of one column of a new row goes. Errors of its functions: `Error::Invalid` if the column's physical
+/// type is another; nothing is pushed then.
+pub struct Place<'a> {
+    rows: &'a mut ColumnRows,
+    column: usize,
+}
+
+/// A value was pushed.
+pub struct Pushed(());
+
+impl Place<'_> {
+    #[inline]
+    pub fn null(self) -> Pushed {
+        let ColumnRows { data, nulls } = self.rows;
+        nulls.push(data.len() as u32);
+        match data {
+            ColumnData::I64(v) => v.push(0),
+            ColumnData::I128(v) => v.push(0),
+            ColumnData::F64(v) => v.push(0.0),
+            ColumnData::Bytes { ends, data } => ends.push(data.len() as u64),
+        }
+        Pushed(())
+    }
+
+    #[inline]
+    pub fn i64(self, value: i64) -> Result<Pushed> {
+        match &mut self.rows.data {
+            ColumnData::I64(v) => v.push(value),
+            ColumnData::I128(v) => v.push(i128::from(value)),
+            _ => return Err(mismatch(self.column)),
+        }
+        Ok(Pushed(()))
+    }
+
+    #[inline]
+    pub fn i128(self, value: i128) -> Result<Pushed> {
+        match &mut self.rows.data {
+            ColumnData::I128(v) => v.push(value),
+            _ => return Err(mismatch(self.column)),
+        }
+        Ok(Pushed(()))
+    }
+
+    /// NaN is made canonical.
+    #[inline]
+    pub fn f64(self, value: f64) -> Result<Pushed> {
+        match &mut self.rows.data {
+            ColumnData::F64(v) => v.push(if value.is_nan() { f64::NAN } else { value }),
+            _ => return Err(mismatch(self.column)),
+        }
+        Ok(Pushed(()))
+    }
+
+    #[inline]
+    pub fn bytes(self, value: &[u8]) -> Result<Pushed> {
+        match &mut self.rows.data {
+            ColumnData::Bytes { ends, data } => {
+                data.extend_from_slice(value);
+                ends.push(data.len() as u64);
+            }
+            _ => return Err(mismatch(self.column)),
+        }
+        Ok(Pushed(()))
+    }
+}
+
+/// Rows in columns, in arrival order. [`RowBuffer::push_row`] appends one; or push one value to every column, then call
 /// [`RowBuffer::finish_row`]; [`RowBuffer::abandon_row`] takes a half-pushed row back.
 #[derive(Clone, Debug)]
 pub struct RowBuffer {
@@ -103,10 +169,16 @@ impl RowBuffer {
         RowBuffer { schema, columns, rows: 0 }
     }
 
+    /// Of columns that hold `rows` values each.
+    pub(crate) fn of_columns(schema: Arc<Schema>, columns: Vec<ColumnRows>, rows: usize) -> Self {
+        RowBuffer { schema, columns, rows }
+    }
+
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
 
+    #[inline]
     pub fn rows(&self) -> usize {
         self.rows
     }
@@ -128,53 +200,47 @@ impl RowBuffer {
         self.columns.iter().map(|c| c.data.memory() + c.nulls.capacity() * 4).sum()
     }
 
-    pub fn push_null(&mut self, column: usize) {
-        let ColumnRows { data, nulls } = &mut self.columns[column];
-        nulls.push(data.len() as u32);
-        match data {
-            ColumnData::I64(v) => v.push(0),
-            ColumnData::I128(v) => v.push(0),
-            ColumnData::F64(v) => v.push(0.0),
-            ColumnData::Bytes { ends, data } => ends.push(data.len() as u64),
+    /// Appends a row: `value` is given the place of each column in turn. On its error there is no row.
+    #[inline]
+    pub fn push_row<E>(
+        &mut self,
+        mut value: impl FnMut(usize, Place) -> std::result::Result<Pushed, E>,
+    ) -> std::result::Result<(), E> {
+        for (column, rows) in self.columns.iter_mut().enumerate() {
+            if let Err(error) = value(column, Place { rows, column }) {
+                self.abandon_row();
+                return Err(error);
+            }
         }
+        self.rows += 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn place(&mut self, column: usize) -> Place<'_> {
+        Place { rows: &mut self.columns[column], column }
+    }
+
+    pub fn push_null(&mut self, column: usize) {
+        self.place(column).null();
     }
 
     /// Errors: `Error::Invalid` if the column's physical type is another; nothing is pushed then.
     pub fn push_i64(&mut self, column: usize, value: i64) -> Result<()> {
-        match &mut self.columns[column].data {
-            ColumnData::I64(v) => v.push(value),
-            ColumnData::I128(v) => v.push(i128::from(value)),
-            _ => return Err(mismatch(column)),
-        }
-        Ok(())
+        self.place(column).i64(value).map(|_| ())
     }
 
     pub fn push_i128(&mut self, column: usize, value: i128) -> Result<()> {
-        match &mut self.columns[column].data {
-            ColumnData::I128(v) => v.push(value),
-            _ => return Err(mismatch(column)),
-        }
-        Ok(())
+        self.place(column).i128(value).map(|_| ())
     }
 
     /// NaN is made canonical.
     pub fn push_f64(&mut self, column: usize, value: f64) -> Result<()> {
-        match &mut self.columns[column].data {
-            ColumnData::F64(v) => v.push(if value.is_nan() { f64::NAN } else { value }),
-            _ => return Err(mismatch(column)),
-        }
-        Ok(())
+        self.place(column).f64(value).map(|_| ())
     }
 
     pub fn push_bytes(&mut self, column: usize, value: &[u8]) -> Result<()> {
-        match &mut self.columns[column].data {
-            ColumnData::Bytes { ends, data } => {
-                data.extend_from_slice(value);
-                ends.push(data.len() as u64);
-            }
-            _ => return Err(mismatch(column)),
-        }
-        Ok(())
+        self.place(column).bytes(value).map(|_| ())
     }
 
     /// Errors: `Error::Invalid` if a column did not get exactly one value; the row is taken back.

@@ -65,6 +65,7 @@ impl LogicalType {
     pub const NUMERIC_NAN_I64: i64 = i64::MAX;
     pub const NUMERIC_NAN_I128: i128 = i128::MAX;
 
+    #[inline]
     pub fn physical(self) -> Physical {
         use LogicalType::*;
         match self {

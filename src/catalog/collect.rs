@@ -1,23 +1,25 @@
 //! Rows of a replace: what INSERT would have made pending rows of goes to new segments of the replace instead.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 
 use basalt_engine::TimeInterval;
 use basalt_engine::rows::{ColumnData, RowBuffer};
+use basalt_engine::segment::Gathered;
 use pgrx::PgSqlErrorCode;
 
 use super::datasource::Datasource;
+use super::pending;
 use super::publish::{self, Built};
 use crate::error::{Error, Result};
-use crate::guc;
 
 struct Collector {
     datasource: Arc<Datasource>,
     within: TimeInterval,
-    buffer: RowBuffer,
+    rows: Gathered,
     /// Rows without a time: their segments are hidden by other rules.
-    timeless: RowBuffer,
+    timeless: Gathered,
     built: Vec<Built>,
 }
 
@@ -41,8 +43,8 @@ impl Collecting {
             *collector = Some(Collector {
                 datasource: datasource.clone(),
                 within,
-                buffer: RowBuffer::new(datasource.schema.clone()),
-                timeless: RowBuffer::new(datasource.schema.clone()),
+                rows: Gathered::new(datasource.schema.clone()),
+                timeless: Gathered::new(datasource.schema.clone()),
                 built: Vec::new(),
             });
             Ok(Collecting(()))
@@ -73,66 +75,61 @@ pub fn insert(
     datasource: &Arc<Datasource>,
     count: usize,
     timeless: &dyn Fn(usize) -> bool,
-    push: &mut dyn FnMut(usize, &mut RowBuffer) -> Result<()>,
+    push: &mut dyn FnMut(Range<usize>, &mut RowBuffer) -> Result<()>,
 ) -> Option<Result<()>> {
     COLLECTOR.with_borrow_mut(|collector| {
         let collector = collector.as_mut().filter(|c| c.datasource.id == datasource.id)?;
-        Some((0..count).try_for_each(|row| collector.insert(timeless(row), &mut |rows| push(row, rows))))
+        Some((0..count).try_for_each(|row| collector.insert(timeless(row), &mut |rows| push(row..row + 1, rows))))
     })
 }
 
 impl Collector {
     fn insert(&mut self, timeless: bool, push: &mut dyn FnMut(&mut RowBuffer) -> Result<()>) -> Result<()> {
-        let buffer = if timeless { &mut self.timeless } else { &mut self.buffer };
-        if let Err(error) = push(buffer).and_then(|()| Ok(buffer.finish_row()?)) {
-            buffer.abandon_row();
-            return Err(error);
-        }
-        self.check_time(timeless)?;
-        let rows = self.buffer.rows() + self.timeless.rows();
-        let full =
-            rows.is_multiple_of(32) && self.buffer.memory() + self.timeless.memory() >= guc::insert_memory_limit();
-        if full || rows as u64 >= self.datasource.options.max_segment_rows {
+        let before = self.rows.rows() + self.timeless.rows();
+        let (datasource, within) = (&self.datasource, &self.within);
+        let gathered = if timeless { &mut self.timeless } else { &mut self.rows };
+        gathered.push(|rows| {
+            push(rows)?;
+            check_time(datasource, within, timeless, rows)
+        })?;
+        if pending::is_full(&[&self.rows, &self.timeless], before, &self.datasource) {
             self.build()?;
         }
         Ok(())
     }
 
-    /// The row pushed last lies in the range that is replaced.
-    fn check_time(&self, timeless: bool) -> Result<()> {
-        let Some(position) = self.datasource.schema.time else { return Ok(()) };
-        let outside = |what: String| {
-            Err(Error::new(PgSqlErrorCode::ERRCODE_CHECK_VIOLATION, "row is outside the range that is replaced")
-                .detail(what)
-                .hint(
-                    "The query must select rows of the range only, from its start (inclusive) to its end (exclusive).",
-                ))
-        };
-        if timeless {
-            if self.within == TimeInterval::ALL {
-                return Ok(());
-            }
-            return outside("Its time is NULL.".to_owned());
-        }
-        let ColumnData::I64(times) = &self.buffer.columns()[position].data else { return Ok(()) };
-        let stored = times.last().copied().unwrap_or(0);
-        let time = self.datasource.schema.columns[position].ty.to_micros(stored);
-        if self.within.contains(time) {
-            return Ok(());
-        }
-        let (type_oid, typmod) = self.datasource.types[position];
-        let datum = crate::pg::values::Codec::new(type_oid, typmod).datum_of_i64(stored);
-        outside(format!("Its time is {}.", crate::pg::values::output(type_oid, datum)))
-    }
-
     fn build(&mut self) -> Result<()> {
-        let schema = &self.datasource.schema;
-        for buffer in [&mut self.buffer, &mut self.timeless] {
-            if !buffer.is_empty() {
-                let rows = std::mem::replace(buffer, RowBuffer::new(schema.clone()));
-                self.built.push(publish::build(schema.clone(), rows)?);
+        for gathered in [&mut self.rows, &mut self.timeless] {
+            if !gathered.is_empty() {
+                let rows = std::mem::replace(gathered, Gathered::new(self.datasource.schema.clone()));
+                self.built.push(publish::build(rows)?);
             }
         }
         Ok(())
     }
+}
+
+/// The row pushed last lies in the range that is replaced.
+fn check_time(datasource: &Datasource, within: &TimeInterval, timeless: bool, rows: &RowBuffer) -> Result<()> {
+    let Some(position) = datasource.schema.time else { return Ok(()) };
+    let outside = |what: String| {
+        Err(Error::new(PgSqlErrorCode::ERRCODE_CHECK_VIOLATION, "row is outside the range that is replaced")
+            .detail(what)
+            .hint("The query must select rows of the range only, from its start (inclusive) to its end (exclusive)."))
+    };
+    if timeless {
+        if *within == TimeInterval::ALL {
+            return Ok(());
+        }
+        return outside("Its time is NULL.".to_owned());
+    }
+    let ColumnData::I64(times) = &rows.columns()[position].data else { return Ok(()) };
+    let stored = times.last().copied().unwrap_or(0);
+    let time = datasource.schema.columns[position].ty.to_micros(stored);
+    if within.contains(time) {
+        return Ok(());
+    }
+    let (type_oid, typmod) = datasource.types[position];
+    let datum = crate::pg::values::Codec::new(type_oid, typmod).datum_of_i64(stored);
+    outside(format!("Its time is {}.", crate::pg::values::output(type_oid, datum)))
 }

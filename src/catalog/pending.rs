@@ -11,10 +11,11 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use basalt_engine::rows::RowBuffer;
-use basalt_engine::segment::SegmentBytes;
+use basalt_engine::segment::{Gathered, SegmentBytes};
 use pgrx::pg_sys;
 
 use super::collect;
@@ -49,7 +50,7 @@ enum Content {
 }
 
 struct Rows {
-    buffer: RowBuffer,
+    gathered: Gathered,
     /// Command that inserted rows up to (exclusive) a row number.
     runs: Vec<(Command, usize)>,
 }
@@ -82,14 +83,15 @@ pub fn register_callbacks() {
     callbacks::at_transactions(at_transaction, at_subtransaction);
 }
 
-/// Lets `push` append `count` rows, one after the other, to the transaction's rows of the datasource. `command` is the inserting command's
-/// id; `timeless` says that a row's time is NULL. A row that `push` does not finish is taken back.
+/// Lets `push` append rows `0..count` to the transaction's rows of the datasource, a range at a time. `command` is the inserting
+/// command's id; `timeless` says that a row's time is NULL. After an error rows of the range may be there: the level of the transaction
+/// that they belong to ends.
 pub fn insert(
     datasource: &Arc<Datasource>,
     command: Command,
     count: usize,
     timeless: &dyn Fn(usize) -> bool,
-    push: &mut dyn FnMut(usize, &mut RowBuffer) -> Result<()>,
+    push: &mut dyn FnMut(Range<usize>, &mut RowBuffer) -> Result<()>,
 ) -> Result<()> {
     if let Some(taken) = collect::insert(datasource, count, timeless, push) {
         return taken;
@@ -102,20 +104,13 @@ pub fn insert(
             let Content::Rows(rows) = &mut state.chunk(datasource, owner, without_time).content else {
                 return Ok(false);
             };
-            let mut full = false;
-            while next < count && !full && timeless(next) == without_time {
-                if let Err(error) = push(next, &mut rows.buffer).and_then(|()| Ok(rows.buffer.finish_row()?)) {
-                    rows.buffer.abandon_row();
-                    return Err(error);
-                }
-                next += 1;
-                let held = rows.buffer.rows();
-                // Counting memory costs a look at every column: not for each row.
-                full = held.is_multiple_of(32) && rows.buffer.memory() >= guc::insert_memory_limit()
-                    || held as u64 >= datasource.options.max_segment_rows;
-            }
+            let before = rows.gathered.rows();
+            let end = count.min(next.saturating_add(room(datasource, before)));
+            let end = (next + 1..end).find(|row| timeless(*row) != without_time).unwrap_or(end);
+            rows.gathered.push(|buffer| push(next..end, buffer))?;
+            next = end;
             rows.note(command);
-            Ok::<_, crate::error::Error>(full)
+            Ok::<_, crate::error::Error>(is_full(&[&rows.gathered], before, datasource))
         })?;
         if full {
             flush_all(&datasource.id, Command::MAX)?;
@@ -133,15 +128,12 @@ pub fn append(datasource: &Arc<Datasource>, command: Command, rows: &RowBuffer) 
             let Content::Rows(held) = &mut state.chunk(datasource, owner, false).content else {
                 return Ok(false);
             };
-            let room = datasource.options.max_segment_rows.saturating_sub(held.buffer.rows() as u64).max(1);
-            let end = rows.rows().min(next.saturating_add(room as usize));
-            held.buffer.append_range(rows, next..end)?;
+            let before = held.gathered.rows();
+            let end = rows.rows().min(next.saturating_add(room(datasource, before)));
+            held.gathered.append(rows, next..end)?;
             next = end;
             held.note(command);
-            Ok::<_, crate::error::Error>(
-                held.buffer.memory() >= guc::insert_memory_limit()
-                    || held.buffer.rows() as u64 >= datasource.options.max_segment_rows,
-            )
+            Ok::<_, crate::error::Error>(is_full(&[&held.gathered], before, datasource))
         })?;
         if full {
             flush_all(&datasource.id, Command::MAX)?;
@@ -153,6 +145,22 @@ pub fn append(datasource: &Arc<Datasource>, command: Command, rows: &RowBuffer) 
 /// Whether rows of the datasource go to a replace instead.
 pub fn is_replaced(datasource: &Datasource) -> bool {
     collect::collects(&datasource.id)
+}
+
+/// Rows that a segment takes beside `held` ones; at least 1.
+fn room(datasource: &Datasource, held: usize) -> usize {
+    let room = datasource.options.max_segment_rows.saturating_sub(held as u64).max(1);
+    usize::try_from(room).unwrap_or(usize::MAX)
+}
+
+/// Whether rows are to become a segment, now that they are more than `before`.
+pub fn is_full(gathered: &[&Gathered], before: usize, datasource: &Datasource) -> bool {
+    /// Counting memory costs a look at every column: not for each row.
+    const STEP: usize = 32;
+    let rows: usize = gathered.iter().map(|g| g.rows()).sum();
+    let memory = || gathered.iter().map(|g| g.memory()).sum::<usize>();
+    before / STEP != rows / STEP && memory() >= guc::insert_memory_limit()
+        || rows as u64 >= datasource.options.max_segment_rows
 }
 
 /// Publishes what earlier commands of this transaction inserted into the datasource. Called when a scan of it begins.
@@ -215,12 +223,12 @@ impl Chunk {
             && self.dropped.is_none()
             && self.timeless == timeless
             && (Arc::ptr_eq(&self.datasource, datasource) || self.datasource.schema == datasource.schema)
-            && matches!(&self.content, Content::Rows(rows) if rows.buffer.rows() < RowBuffer::MAX_ROWS)
+            && matches!(&self.content, Content::Rows(rows) if rows.gathered.rows() < RowBuffer::MAX_ROWS)
     }
 
     fn is_pending(&self) -> bool {
         match &self.content {
-            Content::Rows(rows) => !rows.buffer.is_empty(),
+            Content::Rows(rows) => !rows.gathered.is_empty(),
             Content::Built(segment) => segment.published.is_none(),
         }
     }
@@ -229,7 +237,7 @@ impl Chunk {
 impl Rows {
     /// The rows behind those noted so far are the command's.
     fn note(&mut self, command: Command) {
-        let end = self.buffer.rows();
+        let end = self.gathered.rows();
         match self.runs.last_mut() {
             Some((last, to)) if *last == command => *to = end,
             _ => self.runs.push((command, end)),
@@ -243,13 +251,9 @@ impl Rows {
 
     /// Takes the first `count` rows out.
     fn split(&mut self, count: usize) -> Result<Rows> {
-        let mut rest = RowBuffer::new(self.buffer.schema().clone());
-        rest.append_range(&self.buffer, count..self.buffer.rows())?;
         let cut = self.runs.partition_point(|(_, end)| *end <= count);
         let rest_runs = self.runs.split_off(cut).into_iter().map(|(c, end)| (c, end - count)).collect();
-        let mut first = std::mem::replace(&mut self.buffer, rest);
-        first.truncate(count);
-        Ok(Rows { buffer: first, runs: std::mem::replace(&mut self.runs, rest_runs) })
+        Ok(Rows { gathered: self.gathered.split(count)?, runs: std::mem::replace(&mut self.runs, rest_runs) })
     }
 }
 
@@ -264,7 +268,7 @@ impl State {
                 owner,
                 dropped: None,
                 timeless,
-                content: Content::Rows(Rows { buffer: RowBuffer::new(datasource.schema.clone()), runs: Vec::new() }),
+                content: Content::Rows(Rows { gathered: Gathered::new(datasource.schema.clone()), runs: Vec::new() }),
             });
             chunks.len() - 1
         });
@@ -299,8 +303,12 @@ fn join(chunks: &mut Vec<Chunk>) {
                 .find(|c| c.dropped == chunk.dropped && c.takes(&chunk.datasource, chunk.owner, chunk.timeless))
             && let Content::Rows(earlier) = &mut to.content
         {
-            let base = earlier.buffer.rows();
-            if base + rows.buffer.rows() < RowBuffer::MAX_ROWS && earlier.buffer.append(&rows.buffer).is_ok() {
+            let base = earlier.gathered.rows();
+            if base + rows.gathered.rows() < RowBuffer::MAX_ROWS {
+                let empty = Gathered::new(chunk.datasource.schema.clone());
+                let later = std::mem::replace(&mut rows.gathered, empty);
+                // Same schema, and not too many: this can't fail.
+                earlier.gathered.append_all(later).or_raise();
                 earlier.runs.extend(rows.runs.iter().map(|(c, end)| (*c, end + base)));
                 continue;
             }
@@ -336,7 +344,7 @@ fn take_pending(state: &mut State, datasource: &[u8; 16], before: Command) -> Re
             Content::Built(_) => {}
             Content::Rows(rows) => {
                 let count = rows.before(before);
-                if count == rows.buffer.rows() {
+                if count == rows.gathered.rows() {
                     return Ok(Some((at, chunks.remove(at))));
                 }
                 if count > 0 {
@@ -361,7 +369,7 @@ fn publish_chunk(chunk: Chunk, current: SubXact) -> Result<Chunk> {
     let (built, last) = match content {
         Content::Rows(rows) => {
             let last = rows.runs.iter().map(|(c, _)| *c).max().unwrap_or(0);
-            (publish::build(datasource.schema.clone(), rows.buffer)?, last)
+            (publish::build(rows.gathered)?, last)
         }
         Content::Built(Segment { built: Some(built), last, .. }) => (built, last),
         Content::Built(Segment { built: None, .. }) => {

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use basalt_engine::rows::RowBuffer;
-use basalt_engine::segment::{BuildOptions, SegmentBuilder, SegmentStatistics};
-use basalt_engine::types::Schema;
+use basalt_engine::segment::{BuildOptions, Gathered, SegmentBuilder, SegmentStatistics};
 use basalt_engine::{Budget, Cancel, TimeInterval, TimeRanges};
 use pgrx::pg_sys;
 
@@ -78,17 +76,13 @@ pub fn build_options() -> Result<BuildOptions> {
 const THREAD_ROWS: usize = 20_000;
 
 /// Builds a segment of rows.
-pub fn build(schema: Arc<Schema>, rows: RowBuffer) -> Result<Built> {
+pub fn build(rows: Gathered) -> Result<Built> {
     let options = build_options()?;
     let cancel = options.cancel.clone();
     let mut file = NewFile::create(&cache::directory()?)?;
     let many = rows.rows() > THREAD_ROWS;
     let out = &mut file;
-    let work = move || {
-        let mut builder = SegmentBuilder::new(schema, options);
-        builder.append(rows)?;
-        builder.finish(out)
-    };
+    let work = move || SegmentBuilder::of(rows, options)?.finish(out);
     let statistics = if many { thread::run(&cancel, work)? } else { work()? };
     Ok(Built { id: random_uuid(), file: file.finish()?, statistics })
 }

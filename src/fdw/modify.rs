@@ -1,5 +1,6 @@
 //! INSERT and COPY FROM: rows go to the transaction's pending chunk of their table.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use basalt_engine::rows::RowBuffer;
@@ -31,7 +32,8 @@ struct Insertion {
     way: Way,
 }
 
-/// Rows that PostgreSQL hands over at once.
+/// Rows that PostgreSQL hands over at once where a batch has a cost of its own. For others, to make copies of rows that it hands
+/// over together costs more than it saves.
 const BATCH: i32 = 64;
 
 #[pg_guard]
@@ -210,10 +212,12 @@ pub unsafe extern "C-unwind" fn insert_batch(
 
 #[pg_guard]
 pub unsafe extern "C-unwind" fn batch_size(relation: *mut pg_sys::ResultRelInfo) -> i32 {
-    // SAFETY: the executor's node. One at a time where something looks at each inserted row, or may look at the table.
+    // SAFETY: the executor's node; `begin` left an Insertion in the relation's state, except for EXPLAIN. One at a time where something
+    // looks at each inserted row, or may look at the table.
     unsafe {
         let seen = !(*relation).ri_projectReturning.is_null() || !(*relation).ri_WithCheckOptions.is_null();
-        if seen || has_row_triggers(relation) { 1 } else { BATCH }
+        let costly = (*relation).ri_FdwState.cast::<Insertion>().as_ref().is_some_and(|i| i.needs_fixed_settings);
+        if costly && !seen && !has_row_triggers(relation) { BATCH } else { 1 }
     }
 }
 
@@ -242,14 +246,17 @@ unsafe fn insert_rows(
         }
         let Insertion { datasource, columns, time, command, needs_fixed_settings, scratch, .. } = insertion;
         let timeless = |row: usize| time.is_some_and(|attribute| *(*slots[row]).tts_isnull.add(attribute));
-        let mut push = |row: usize, rows: &mut RowBuffer| -> Result<()> {
-            let (values, nulls) = ((*slots[row]).tts_values, (*slots[row]).tts_isnull);
+        let mut push = |range: Range<usize>, rows: &mut RowBuffer| -> Result<()> {
             let fixed = needs_fixed_settings.then(FixedSettings::new);
-            scratch.run(|| {
-                columns.iter_mut().enumerate().try_for_each(|(position, (attribute, codec))| {
-                    codec.push(rows, position, *values.add(*attribute), *nulls.add(*attribute))
-                })
-            })?;
+            for slot in &slots[range] {
+                let (values, nulls) = ((**slot).tts_values, (**slot).tts_isnull);
+                scratch.run(|| {
+                    rows.push_row(|position, place| {
+                        let (attribute, codec) = &mut columns[position];
+                        codec.push(place, *values.add(*attribute), *nulls.add(*attribute))
+                    })
+                })?;
+            }
             drop(fixed);
             Ok(())
         };

@@ -41,22 +41,39 @@ pub fn display_scale(payload: &[u8]) -> Option<u16> {
     }
 }
 
-/// Reads the payload (after the varlena header) of a numeric.
-pub fn to_scaled(payload: &[u8], scale: u8) -> Scaled {
-    let Some((header, rest)) = payload.split_first_chunk::<2>() else { return Scaled::Exact(0) };
+/// Sign, weight of the first digit, and digits. Errors: what a payload without digits is.
+#[inline(always)]
+fn parts(payload: &[u8]) -> Result<(bool, i32, &[u8]), Scaled> {
+    let Some((header, rest)) = payload.split_first_chunk::<2>() else { return Err(Scaled::Exact(0)) };
     let header = u16::from_ne_bytes(*header);
-    let (negative, weight, digits) = match header & SIGN_MASK {
-        SPECIAL if header == NAN => return Scaled::NaN,
-        SPECIAL => return Scaled::Infinity { negative: header == MINUS_INFINITY },
+    match header & SIGN_MASK {
+        SPECIAL if header == NAN => Err(Scaled::NaN),
+        SPECIAL => Err(Scaled::Infinity { negative: header == MINUS_INFINITY }),
         SHORT => {
             let low = i32::from(header & 0x3f);
             let weight = if header & 0x40 != 0 { low - 64 } else { low };
-            (header & SHORT_NEGATIVE != 0, weight, rest)
+            Ok((header & SHORT_NEGATIVE != 0, weight, rest))
         }
         sign => {
-            let Some((weight, digits)) = rest.split_first_chunk::<2>() else { return Scaled::Exact(0) };
-            (sign == NEGATIVE, i32::from(i16::from_ne_bytes(*weight)), digits)
+            let Some((weight, digits)) = rest.split_first_chunk::<2>() else { return Err(Scaled::Exact(0)) };
+            Ok((sign == NEGATIVE, i32::from(i16::from_ne_bytes(*weight)), digits))
         }
+    }
+}
+
+/// What [`to_scaled`] gives for a payload of few digits that are an exact number; `None`: ask that.
+#[inline]
+pub fn to_small(payload: &[u8], scale: u8) -> Option<i64> {
+    let (negative, weight, digits) = parts(payload).ok()?;
+    let value = small(digits, weight * 4 + i32::from(scale))?;
+    Some(if negative { -value } else { value })
+}
+
+/// Reads the payload (after the varlena header) of a numeric.
+pub fn to_scaled(payload: &[u8], scale: u8) -> Scaled {
+    let (negative, weight, digits) = match parts(payload) {
+        Ok(parts) => parts,
+        Err(special) => return special,
     };
     if let Some(value) = small(digits, weight * 4 + i32::from(scale)) {
         return Scaled::Exact(i128::from(if negative { -value } else { value }));
@@ -98,23 +115,27 @@ pub fn to_scaled(payload: &[u8], scale: u8) -> Scaled {
 }
 
 /// Few digits of an exact number, in 64 bits. `exponent`: the power of ten of the first digit's last decimal.
+#[inline(always)]
 fn small(digits: &[u8], mut exponent: i32) -> Option<i64> {
     // All together are less than 10000 of the first digit's units, hence than 10^18.
     if digits.len() > 8 || !(-3..=14).contains(&exponent) {
         return None;
     }
     let mut value = 0i64;
-    for digit in digits.chunks_exact(2) {
-        let digit = i64::from(i16::from_ne_bytes([digit[0], digit[1]]));
-        let (unit, is_fraction) = (POWERS.get(exponent.unsigned_abs() as usize)?, exponent < 0);
-        if is_fraction {
-            if exponent < -3 || digit % unit != 0 {
-                return None;
-            }
-            value += digit / unit;
-        } else {
-            value += digit * unit;
+    for digit in digits.as_chunks::<2>().0 {
+        let digit = i16::from_ne_bytes(*digit);
+        // Constants are divided by without a division.
+        let (whole, rest) = match exponent {
+            0.. => (i64::from(digit) * POWERS.get(exponent as usize)?, 0),
+            -1 => (i64::from(digit / 10), digit % 10),
+            -2 => (i64::from(digit / 100), digit % 100),
+            -3 => (i64::from(digit / 1000), digit % 1000),
+            _ => return None,
+        };
+        if rest != 0 {
+            return None;
         }
+        value += whole;
         exponent -= 4;
     }
     Some(value)

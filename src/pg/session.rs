@@ -7,8 +7,12 @@ use pgrx::pg_sys;
 
 /// The innermost subtransaction; the transaction itself is number 1.
 pub fn subtransaction() -> pg_sys::SubTransactionId {
-    // SAFETY: plain call.
-    unsafe { pg_sys::GetCurrentSubTransactionId() }
+    // Asked for each inserted row. pgrx's function is guarded against errors; this one reads a field.
+    unsafe extern "C-unwind" {
+        fn GetCurrentSubTransactionId() -> pg_sys::SubTransactionId;
+    }
+    // SAFETY: plain call, which raises nothing.
+    unsafe { GetCurrentSubTransactionId() }
 }
 
 /// The running command's id.

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 
-use basalt_engine::rows::RowBuffer;
+use basalt_engine::rows::{Place, Pushed};
 use basalt_engine::types::{LogicalType, Physical, Value};
 use pgrx::pg_sys;
 use pgrx::varlena::{set_varsize_4b, varatt_is_1b, varatt_is_1b_e, varatt_is_4b_u, vardata_any, varsize_any_exhdr};
@@ -53,20 +53,19 @@ impl Codec {
         self.ty == LogicalType::Opaque
     }
 
-    /// Pushes one value to column `column` of `rows`. Errors: `NumericValueOutOfRange` for a numeric that the declared
+    /// Pushes one value to a column of this type. Errors: `NumericValueOutOfRange` for a numeric that the declared
     /// precision cannot hold (PostgreSQL's coercion has refused it before).
-    pub fn push(&mut self, rows: &mut RowBuffer, column: usize, datum: pg_sys::Datum, is_null: bool) -> Result<()> {
+    #[inline]
+    pub fn push(&mut self, place: Place, datum: pg_sys::Datum, is_null: bool) -> Result<Pushed> {
         if is_null {
-            rows.push_null(column);
-            return Ok(());
+            return Ok(place.null());
         }
-        match self.ty.physical() {
-            Physical::I64 => rows.push_i64(column, self.integer(datum)?)?,
-            Physical::I128 => rows.push_i128(column, self.scaled(datum)?)?,
-            Physical::F64 => rows.push_f64(column, self.float(datum))?,
-            Physical::Bytes => self.with_bytes(datum, |bytes| rows.push_bytes(column, bytes))?,
-        }
-        Ok(())
+        Ok(match self.ty.physical() {
+            Physical::I64 => place.i64(self.integer(datum)?)?,
+            Physical::I128 => place.i128(self.scaled(datum)?)?,
+            Physical::F64 => place.f64(self.float(datum))?,
+            Physical::Bytes => self.with_bytes(datum, |bytes| place.bytes(bytes))?,
+        })
     }
 
     /// One value in physical form. A numeric that the column's scale does not hold exactly is an error: use
@@ -151,13 +150,17 @@ impl Codec {
         varlena_datum(&self.payload)
     }
 
+    #[inline]
     fn integer(&mut self, datum: pg_sys::Datum) -> Result<i64> {
         let raw = datum.value();
         Ok(match self.ty {
             LogicalType::Bool => i64::from(raw as u8 != 0),
             LogicalType::Int2 => i64::from(raw as i16),
             LogicalType::Int4 | LogicalType::Date => i64::from(raw as i32),
-            LogicalType::Numeric { .. } => {
+            LogicalType::Numeric { scale, .. } => {
+                if let Some(value) = with_varlena(datum, |payload| numeric::to_small(payload, scale)) {
+                    return Ok(value);
+                }
                 let value = self.scaled(datum)?;
                 if value == LogicalType::NUMERIC_NAN_I128 {
                     LogicalType::NUMERIC_NAN_I64
@@ -272,6 +275,7 @@ pub fn uuid_bytes(datum: pg_sys::Datum) -> [u8; 16] {
 }
 
 /// Hands the contents of a varlena datum to `take`, detoasted if need be.
+#[inline]
 pub fn with_varlena<T>(datum: pg_sys::Datum, take: impl FnOnce(&[u8]) -> T) -> T {
     let given = datum.cast_mut_ptr::<pg_sys::varlena>();
     // SAFETY: the datum is a non-NULL varlena; a detoasted copy is freed after use.

@@ -265,6 +265,7 @@ fn divide_slowly(dialect: &Dialect, input: &[u8]) -> Option<Divided> {
                 b'.' | b'0'..=b'7' | b'x' => return None,
                 b'n' => field.push(b'\n'),
                 b't' => field.push(b'\t'),
+                b'b' => field.push(8),
                 other => field.push(other),
             }
         } else {

@@ -1,9 +1,9 @@
 //! Distinct byte strings in arrival order, found by hash.
 
 use hashbrown::DefaultHashBuilder;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
-use crate::pages::prefer_large;
+use crate::pages::{self, prefer_large};
 use crate::simd::prefetch;
 
 /// Gives each distinct byte string a number, from 0 in order of first arrival.
@@ -18,6 +18,8 @@ pub(crate) struct Interner {
 
 /// Values whose slots are fetched together.
 const TOGETHER: usize = 32;
+/// Slots that are near anyway.
+const NEAR: usize = 1 << 12;
 
 impl Interner {
     /// One without values, for as long as anyone wants.
@@ -76,7 +78,22 @@ impl Interner {
     pub fn intern_all<'v>(&mut self, values: impl Iterator<Item = Option<&'v [u8]>>, out: &mut Vec<u32>) {
         let mut values = values.fuse();
         let mut next: [Option<(u32, &[u8])>; TOGETHER] = [None; TOGETHER];
+        // Many columns repeat the value before.
+        let mut last: Option<(&[u8], u32)> = None;
         loop {
+            if self.slots.len() <= NEAR {
+                let Some(value) = values.next() else { return };
+                out.push(match (value, last) {
+                    (None, _) => u32::MAX,
+                    (Some(bytes), Some((before, number))) if same(bytes, before) => number,
+                    (Some(bytes), _) => {
+                        let number = self.intern(bytes);
+                        last = Some((bytes, number));
+                        number
+                    }
+                });
+                continue;
+            }
             let mut count = 0;
             for (slot, value) in next.iter_mut().zip(values.by_ref()) {
                 *slot = value.map(|bytes| (self.tag(bytes), bytes));
@@ -95,8 +112,11 @@ impl Interner {
         }
     }
 
+    #[inline(always)]
     fn tag(&self, bytes: &[u8]) -> u32 {
-        let hash = self.hasher.hash_one(bytes);
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(bytes);
+        let hash = hasher.finish();
         (hash >> 32) as u32 ^ hash as u32
     }
 
@@ -113,12 +133,12 @@ impl Interner {
         loop {
             match self.slots[at] {
                 (_, 0) => break,
-                (known, number) if known == tag && self.get(number - 1) == bytes => return number - 1,
+                (known, number) if known == tag && same(self.get(number - 1), bytes) => return number - 1,
                 _ => at = (at + 1) & (self.slots.len() - 1),
             }
         }
-        self.data.extend_from_slice(bytes);
-        self.ends.push(self.data.len() as u64);
+        pages::extend(&mut self.data, bytes);
+        pages::extend(&mut self.ends, &[self.data.len() as u64]);
         let number = self.ends.len() as u32;
         self.slots[at] = (tag, number);
         number - 1
@@ -162,6 +182,23 @@ impl Interner {
             }
         }
         keys.into_iter().map(|key| key as u32).collect()
+    }
+}
+
+/// Whether both are equal; short ones without a call.
+#[inline(always)]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let words = |v: &[u8]| Some((u64::from_ne_bytes(*v.first_chunk()?), u64::from_ne_bytes(*v.last_chunk()?)));
+    let halves = |v: &[u8]| Some((u32::from_ne_bytes(*v.first_chunk()?), u32::from_ne_bytes(*v.last_chunk()?)));
+    match a.len() {
+        0 => true,
+        1..4 => a.iter().eq(b),
+        4..8 => halves(a) == halves(b),
+        8..=16 => words(a) == words(b),
+        _ => a == b,
     }
 }
 

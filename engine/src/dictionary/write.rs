@@ -1,6 +1,6 @@
 //! Writing a dictionary, value by value in ascending order.
 
-use super::symbols::{NO_SYMBOLS, SymbolEncoder};
+use super::symbols::{LONGEST, Learner, NO_SYMBOLS};
 use super::{CHUNK_VALUES, GROUP_VALUES, LONG_REST, LONG_SHARED};
 use crate::encoding::cursor::put_varint;
 use crate::segment::PartWriter;
@@ -19,6 +19,7 @@ pub(crate) struct DictionaryWriter {
     values: Vec<(u32, u32)>,
     data: Vec<u8>,
     directory: Vec<u8>,
+    learner: Learner,
 }
 
 impl DictionaryWriter {
@@ -36,17 +37,21 @@ impl DictionaryWriter {
         if whole && full { self.flush(out) } else { Ok(()) }
     }
 
+    /// The value that was pushed last; empty before the first.
+    pub fn last(&self) -> &[u8] {
+        &self.last
+    }
+
     fn flush(&mut self, out: &mut PartWriter) -> Result<()> {
         if self.values.is_empty() {
             return Ok(());
         }
+        let bytes = self.data.len();
+        // The encoder reads whole words.
+        self.data.extend([0; LONGEST]);
         let mut start = 0;
-        let rests = self.values.iter().map(|(_, end)| {
-            let rest = &self.data[start..*end as usize];
-            start = *end as usize;
-            rest
-        });
-        let encoder = SymbolEncoder::learn(rests, self.data.len());
+        let rests = self.values.iter().map(|(_, end)| std::mem::replace(&mut start, *end as usize)..*end as usize);
+        let encoder = self.learner.learn(&self.data, rests, bytes);
         let mut table = Vec::new();
         match &encoder {
             Some(encoder) => encoder.write(&mut table),
@@ -69,9 +74,9 @@ impl DictionaryWriter {
                     start = range.end;
                     let rest = match &encoder {
                         Some(encoder) => {
-                            codes.clear();
-                            encoder.encode(&self.data, range, &mut codes);
-                            codes.as_slice()
+                            codes.resize(codes.len().max(range.len() * 2), 0);
+                            let count = encoder.encode(&self.data, range, &mut codes);
+                            &codes[..count]
                         }
                         None => &self.data[range],
                     };

@@ -263,25 +263,13 @@ pub(crate) fn pack(values: &[u64], width: u8, out: &mut Vec<u8>) {
         return;
     }
     let (groups, tail) = values.as_chunks::<GROUP>();
-    if w <= 32 {
-        let mut narrow = [0u32; GROUP];
-        for group in groups {
-            // The caller's contract: values fit the width, here at most 32.
-            #[allow(clippy::cast_possible_truncation)]
-            for (n, v) in narrow.iter_mut().zip(group) {
-                *n = *v as u32;
-            }
-            let mut rows = [[0u32; LANES32]; 32];
-            pack_group(&narrow, w, &mut rows);
-            out.extend(rows.iter().take(w).flatten().flat_map(|word| word.to_le_bytes()));
-        }
-    } else {
-        for group in groups {
-            let mut rows = [[0u64; LANES64]; 64];
-            pack_group(group, w, &mut rows);
-            out.extend(rows.iter().take(w).flatten().flat_map(|word| word.to_le_bytes()));
-        }
-    }
+    let start = out.len();
+    out.resize(start + groups.len() * 128 * w, 0);
+    let packed = out.get_mut(start..).unwrap_or_default().chunks_exact_mut(128 * w);
+    widest(
+        #[inline(always)]
+        || pack_groups(groups, w, packed),
+    );
     let end = out.len() + (tail.len() * w).div_ceil(8);
     let mut pending = 0u128;
     let mut bits = 0;
@@ -298,4 +286,26 @@ pub(crate) fn pack(values: &[u64], width: u8, out: &mut Vec<u8>) {
         out.push(pending.to_le_bytes().first().copied().unwrap_or(0));
     }
     debug_assert_eq!(out.len(), end);
+}
+
+#[inline(always)]
+fn pack_groups(groups: &[[u64; GROUP]], w: usize, packed: std::slice::ChunksExactMut<u8>) {
+    for (group, out) in groups.iter().zip(packed) {
+        if w <= 32 {
+            // The caller's contract: values fit the width, here at most 32.
+            #[allow(clippy::cast_possible_truncation)]
+            let narrow: [u32; GROUP] = std::array::from_fn(|i| group.get(i).map_or(0, |v| *v as u32));
+            let mut rows = [[0u32; LANES32]; 32];
+            pack_group(&narrow, w, &mut rows);
+            for (to, word) in out.as_chunks_mut::<4>().0.iter_mut().zip(rows.as_flattened()) {
+                *to = word.to_le_bytes();
+            }
+        } else {
+            let mut rows = [[0u64; LANES64]; 64];
+            pack_group(group, w, &mut rows);
+            for (to, word) in out.as_chunks_mut::<8>().0.iter_mut().zip(rows.as_flattened()) {
+                *to = word.to_le_bytes();
+            }
+        }
+    }
 }

@@ -3,8 +3,9 @@
 
 use super::bitpack;
 use super::cursor::{put_varint, put_zigzag};
-use super::int::{Frame, Int};
+use super::int::{Frame, Int, Multiples, bounds};
 use super::tag;
+use crate::simd::widest;
 
 /// What the choice of an encoding depends on, from one pass over the values.
 struct Shape {
@@ -21,32 +22,50 @@ struct Shape {
 impl Shape {
     fn of(values: &[i64]) -> Shape {
         let first = values.first().copied().unwrap_or(0);
-        let mut shape =
-            Shape { first, min: first, max: first, runs: 1, min_delta: i64::MAX, max_delta: i64::MIN, divisor: 0 };
-        for pair in values.windows(2) {
-            let [last, value] = *pair else { continue };
-            let delta = value.wrapping_sub(last);
-            shape.min = shape.min.min(value);
-            shape.max = shape.max.max(value);
-            shape.runs += usize::from(delta != 0);
-            shape.min_delta = shape.min_delta.min(delta);
-            shape.max_delta = shape.max_delta.max(delta);
-        }
-        let range = shape.max.wrapping_sub(shape.min).cast_unsigned();
+        let (min, max) = bounds(values);
+        let rest = values.get(1..).unwrap_or_default();
+        let (changes, min_delta, max_delta) = widest(
+            #[inline(always)]
+            || {
+                values.iter().zip(rest).fold(
+                    (0usize, i64::MAX, i64::MIN),
+                    |(changes, least, greatest), (last, value)| {
+                        let delta = value.wrapping_sub(*last);
+                        (changes + usize::from(delta != 0), least.min(delta), greatest.max(delta))
+                    },
+                )
+            },
+        );
         // Up to a byte, a divisor saves too little to be looked for.
-        if range < 256 {
-            shape.divisor = 1;
-        }
-        for pair in values.windows(2) {
-            let [last, value] = *pair else { continue };
-            if shape.divisor == 1 {
-                break;
-            }
-            shape.divisor = gcd(shape.divisor, value.abs_diff(last));
-        }
-        shape.divisor = shape.divisor.max(1);
-        shape
+        let divisor = if max.wrapping_sub(min).cast_unsigned() < 256 { 1 } else { common_divisor(values, rest) };
+        Shape { first, min, max, runs: 1 + changes, min_delta, max_delta, divisor }
     }
+}
+
+/// Greatest common divisor of the differences between `values` and the `rest` of them without the first; 1 if there is none.
+fn common_divisor(values: &[i64], rest: &[i64]) -> u64 {
+    const CHUNK: usize = 256;
+    let mut divisor = 0;
+    for (values, rest) in values.chunks(CHUNK).zip(rest.chunks(CHUNK)) {
+        let differences = || values.iter().zip(rest).map(|(last, value)| value.abs_diff(*last));
+        if divisor > 0 {
+            let multiples = Multiples::of(divisor);
+            let all = widest(
+                #[inline(always)]
+                || differences().fold(true, |all, difference| all & multiples.contain(difference)),
+            );
+            if all {
+                continue;
+            }
+        }
+        for difference in differences() {
+            divisor = gcd(divisor, difference);
+            if divisor == 1 {
+                return 1;
+            }
+        }
+    }
+    divisor.max(1)
 }
 
 fn gcd(a: u64, b: u64) -> u64 {
@@ -155,13 +174,20 @@ impl Patched {
         if bits.saturating_mul(values.len()) / count >= limit {
             return None;
         }
-        let fits = |value: i64| value >= frame.base && bitpack::width(frame.packed(value)) <= frame.width;
-        let mut exceptions = Vec::new();
-        for (position, value) in values.iter().enumerate() {
-            if !fits(*value) {
-                if exceptions.len() > values.len() / 8 {
-                    return None;
-                }
+        // The greatest value in the frame.
+        let most = u64::MAX.checked_shr(64 - u32::from(frame.width)).unwrap_or(0).saturating_mul(scale);
+        let top = i64::try_from(i128::from(frame.base) + i128::from(most)).unwrap_or(i64::MAX);
+        let fits = |value: &i64| *value >= frame.base && *value <= top;
+        let count = widest(
+            #[inline(always)]
+            || values.iter().map(|value| usize::from(!fits(value))).sum::<usize>(),
+        );
+        if count > values.len() / 8 + 1 {
+            return None;
+        }
+        let mut exceptions = Vec::with_capacity(count);
+        if count > 0 {
+            for (position, value) in values.iter().enumerate().filter(|(_, value)| !fits(value)) {
                 exceptions.push((u16::try_from(position).ok()?, *value));
             }
         }
@@ -229,7 +255,8 @@ fn table(values: &[i64], frame: Frame, sample: &[i64], limit: usize) -> Option<T
     if sample.is_empty() || frame.width < 3 || seen as u64 * 2 > range {
         return None;
     }
-    let index = |value: i64| usize::try_from(frame.packed(value)).unwrap_or(0);
+    let packed = frame.packer();
+    let index = |value: i64| usize::try_from(packed(value)).unwrap_or(0);
     let mut numbers = vec![u16::MAX; usize::try_from(range).ok()?];
     for value in values {
         *numbers.get_mut(index(*value))? = 0;
@@ -249,8 +276,9 @@ impl Table {
         put_varint(out, self.distinct.len() as u64);
         frame.write(out);
         pack_frame(&self.distinct, frame, out);
+        let packed = frame.packer();
         let number = |value: &i64| {
-            let packed = usize::try_from(frame.packed(*value)).unwrap_or(0);
+            let packed = usize::try_from(packed(*value)).unwrap_or(0);
             self.numbers.get(packed).map_or(0, |number| u64::from(*number))
         };
         let numbers: Vec<u64> = values.iter().map(number).collect();
@@ -269,11 +297,15 @@ pub(crate) fn encode_tagged(values: &[i64], out: &mut Vec<u8>) {
 }
 
 fn pack_frame(values: &[i64], frame: Frame, out: &mut Vec<u8>) {
-    let mut packed = Vec::with_capacity(bitpack::GROUP);
+    let packer = frame.packer();
+    let mut packed = [0; bitpack::GROUP];
     for group in values.chunks(bitpack::GROUP) {
-        packed.clear();
-        packed.extend(group.iter().map(|v| frame.packed(*v)));
-        bitpack::pack(&packed, frame.width, out);
+        let packed = packed.get_mut(..group.len()).unwrap_or_default();
+        widest(
+            #[inline(always)]
+            || packed.iter_mut().zip(group).for_each(|(packed, value)| *packed = packer(*value)),
+        );
+        bitpack::pack(packed, frame.width, out);
     }
 }
 

@@ -4,6 +4,7 @@
 use super::bitpack::{self, Sink, packed_len, unpack_with};
 use super::cursor::{Cursor, put_varint, put_zigzag};
 use super::{tag, unknown};
+use crate::simd::widest;
 use crate::{Error, Result};
 
 /// What integer blocks decode to: `i64`, or the low 32 bits of it.
@@ -78,14 +79,59 @@ impl Frame {
         out.push(self.width);
     }
 
-    pub fn packed(&self, value: i64) -> u64 {
-        let above = value.wrapping_sub(self.base).cast_unsigned();
-        if self.scale == 1 { above } else { above / self.scale }
+    /// Makes packed numbers of values, which are a multiple of `scale` above `base` (scale 1: any).
+    pub fn packer(&self) -> impl Fn(i64) -> u64 + Copy {
+        let (base, multiples) = (self.base, Multiples::of(self.scale));
+        #[inline(always)]
+        move |value| multiples.quotient(value.wrapping_sub(base).cast_unsigned())
     }
 
     fn value(&self, packed: u64) -> i64 {
         i64::long(self.base, self.scale.cast_signed(), packed)
     }
+}
+
+/// Tells and divides multiples of a number without dividing: an odd number has an inverse modulo 2^64, and times that its multiples are
+/// the numbers up to 2^64 / it (H. S. Warren, *Hacker's Delight*, 2nd edition, sections 10-16 and 10-17).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Multiples {
+    inverse: u64,
+    shift: u32,
+    most: u64,
+}
+
+impl Multiples {
+    /// `number` is not 0.
+    pub fn of(number: u64) -> Self {
+        let shift = number.trailing_zeros() & 63;
+        let odd = number >> shift;
+        // Right in 5 bits, then in twice as many at each step.
+        let mut inverse = odd.wrapping_mul(3) ^ 2;
+        for _ in 0..4 {
+            inverse = inverse.wrapping_mul(2u64.wrapping_sub(odd.wrapping_mul(inverse)));
+        }
+        Multiples { inverse, shift, most: u64::MAX / number.max(1) }
+    }
+
+    #[inline(always)]
+    pub fn contain(&self, value: u64) -> bool {
+        value.wrapping_mul(self.inverse).rotate_right(self.shift) <= self.most
+    }
+
+    /// Of a multiple.
+    #[inline(always)]
+    pub fn quotient(&self, value: u64) -> u64 {
+        value.wrapping_mul(self.inverse) >> self.shift
+    }
+}
+
+/// Least and greatest value; 0 if there is none.
+pub(crate) fn bounds(values: &[i64]) -> (i64, i64) {
+    let first = values.first().copied().unwrap_or(0);
+    widest(
+        #[inline(always)]
+        || values.iter().fold((first, first), |(min, max), v| (min.min(*v), max.max(*v))),
+    )
 }
 
 /// Writes `base + scale * packed` to the front of what is left of a slice.

@@ -394,3 +394,18 @@ fn numbers_that_overflow_are_refused() {
     most[18] = 3;
     assert_eq!(Cursor::new(&most).varint128().unwrap(), u128::MAX);
 }
+
+#[test]
+fn multiples_are_told_without_dividing() {
+    use super::int::Multiples;
+    for number in [1u64, 2, 3, 5, 6, 100, 1 << 40, 60_000_000, u64::MAX, u64::MAX - 1, 1 << 63, (1 << 63) + 1] {
+        let multiples = Multiples::of(number);
+        let near = (0..200u64).flat_map(|i| [i, u64::MAX - i, number.wrapping_mul(i), number.wrapping_mul(i) ^ 1]);
+        for value in near.chain([1_000_000_007, 123_456_789_012_345_678]) {
+            assert_eq!(multiples.contain(value), value % number == 0, "{value} of {number}");
+            if value % number == 0 {
+                assert_eq!(multiples.quotient(value), value / number, "{value} of {number}");
+            }
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! From row buffers to a segment file.
 
 use std::io::Write;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,7 +9,8 @@ use super::SegmentStatistics;
 use super::column::{Block, BlockData, BlockSource, Push, Values, too_long, write_codes, write_values};
 use super::file::PartWriter;
 use super::footer::{Footer, header};
-use super::held::{Held, HeldColumn};
+use super::gather::{Gathered, check_rows};
+use super::held::{Held, HeldColumn, HeldRows};
 use super::sort::{self, Order};
 use super::{ColumnKind, ColumnStatistics, Segment, merge_runs, spill};
 use crate::rows::RowBuffer;
@@ -33,11 +35,8 @@ pub(crate) const MAX_ROWS: usize = u32::MAX as usize - 1;
 /// Rows are held until more come when a quarter of the budget is used; then they become a sorted run in
 /// `spill_directory`, and the runs are merged in the end.
 pub struct SegmentBuilder {
-    schema: Arc<Schema>,
     options: BuildOptions,
-    columns: Vec<HeldColumn>,
-    /// Held now.
-    rows: usize,
+    held: HeldRows,
     reservation: Option<Reservation>,
     runs: Vec<Segment>,
     spilled: usize,
@@ -45,44 +44,43 @@ pub struct SegmentBuilder {
 
 impl SegmentBuilder {
     pub fn new(schema: Arc<Schema>, options: BuildOptions) -> Self {
-        let columns = hold_nothing(&schema);
-        SegmentBuilder { schema, options, columns, rows: 0, reservation: None, runs: Vec::new(), spilled: 0 }
+        SegmentBuilder { options, held: HeldRows::new(schema), reservation: None, runs: Vec::new(), spilled: 0 }
+    }
+
+    /// One that has these rows. Errors: `Budget`, `Io` (spilling), `Invalid` for more rows than a segment may hold.
+    pub fn of(rows: Gathered, options: BuildOptions) -> Result<Self> {
+        let mut builder = SegmentBuilder::new(rows.schema().clone(), options);
+        builder.held = rows.into_held()?;
+        builder.fit()?;
+        Ok(builder)
     }
 
     /// Takes the rows over. Errors: `Budget`, `Io` (spilling), `Canceled`.
     pub fn append(&mut self, rows: RowBuffer) -> Result<()> {
         self.options.cancel.check()?;
-        check_schema(&self.schema)?;
-        if **rows.schema() != *self.schema {
-            return Err(Error::invalid("rows of another schema"));
-        }
-        let added = rows.rows();
-        if self.spilled + self.rows + added > MAX_ROWS {
-            return Err(Error::invalid("a segment of more than 2^32 - 2 rows"));
-        }
+        check_schema(&self.held.schema)?;
+        check_rows(self.spilled + self.held.rows() + rows.rows())?;
         // What comes in one piece is not split into runs: it is in memory, and merging costs more than building.
-        let much = self.held_memory() > self.options.budget.limit() / 4 && self.options.spill_directory.is_some();
+        let much = self.held.memory() > self.options.budget.limit() / 4 && self.options.spill_directory.is_some();
         if much || self.reserve(rows.memory()).is_err() {
             self.spill()?;
             self.reserve(rows.memory())?;
         }
-        for (held, column) in self.columns.iter_mut().zip(rows.into_columns()) {
-            held.append(self.rows, column);
-        }
-        self.rows += added;
+        self.held.take(rows)?;
+        self.fit()
+    }
+
+    /// Reserves what is held, or writes it as a run.
+    fn fit(&mut self) -> Result<()> {
         match self.reserve(0) {
             Err(_) if self.options.spill_directory.is_some() => self.spill(),
             fits => fits,
         }
     }
 
-    fn held_memory(&self) -> usize {
-        self.columns.iter().map(HeldColumn::memory).sum()
-    }
-
     /// Makes the reservation what is held and `more`.
     fn reserve(&mut self, more: usize) -> Result<()> {
-        let memory = self.held_memory() + more;
+        let memory = self.held.memory() + more;
         match &mut self.reservation {
             Some(reservation) => reservation.resize(memory),
             None => {
@@ -99,38 +97,37 @@ impl SegmentBuilder {
             .options
             .spill_directory
             .as_ref()
-            .ok_or(Error::Budget { requested: self.held_memory(), limit: budget.limit() })?;
-        if self.rows == 0 {
+            .ok_or(Error::Budget { requested: self.held.memory(), limit: budget.limit() })?;
+        if self.held.rows() == 0 {
             return Ok(());
         }
         let run = spill::run(directory, |out| self.write_held(true, out).map(|_| ()))?;
         self.runs.push(run);
-        self.spilled += self.rows;
-        self.rows = 0;
-        self.columns = hold_nothing(&self.schema);
+        self.spilled += self.held.rows();
+        self.held = HeldRows::new(self.held.schema.clone());
         self.reservation = None;
         Ok(())
     }
 
     pub fn rows(&self) -> u64 {
-        (self.spilled + self.rows) as u64
+        (self.spilled + self.held.rows()) as u64
     }
 
     /// Writes the whole segment front to back. A segment without rows is legal.
     pub fn finish(mut self, out: &mut dyn Write) -> Result<SegmentStatistics> {
-        check_schema(&self.schema)?;
+        check_schema(&self.held.schema)?;
         if self.runs.is_empty() {
             return self.write_held(false, out);
         }
         self.spill()?;
-        merge_runs(&self.schema, &self.runs, &self.options, out)
+        merge_runs(&self.held.schema, &self.runs, &self.options, out)
     }
 
     /// Memory that writing takes beside what is held: order, codes and index of all rows, order and
     /// ranks of the distinct values.
     fn working_memory(&self) -> usize {
-        let distinct = self.columns.iter().map(HeldColumn::distinct);
-        self.rows * 24 + distinct.clone().sum::<usize>() * 8 + distinct.max().unwrap_or(0) * 24
+        let distinct = self.held.columns.iter().map(HeldColumn::distinct);
+        self.held.rows() * 24 + distinct.clone().sum::<usize>() * 8 + distinct.max().unwrap_or(0) * 24
     }
 
     /// Writes what is held. A run keeps every byte string in a dictionary, so that the merge can tell
@@ -138,14 +135,15 @@ impl SegmentBuilder {
     fn write_held(&self, run: bool, out: &mut dyn Write) -> Result<SegmentStatistics> {
         let cancel = &self.options.cancel;
         let _working = self.options.budget.reserve(self.working_memory())?;
-        let sorted = self.columns.iter().map(HeldColumn::sorted_values).collect::<Vec<_>>();
+        let (schema, columns, row_count) = (&self.held.schema, &self.held.columns, self.held.rows());
+        let sorted = columns.iter().map(HeldColumn::sorted_values).collect::<Vec<_>>();
         cancel.check()?;
-        let order = sort::order(&self.schema, &self.columns, &sorted, self.rows);
-        let mut writer = SegmentWriter::new(&self.schema, self.rows, out)?;
-        for ((column, held), sorted) in self.schema.columns.iter().zip(&self.columns).zip(&sorted) {
+        let order = sort::order(schema, columns, &sorted, row_count);
+        let mut writer = SegmentWriter::new(schema, row_count, out)?;
+        for ((column, held), sorted) in schema.columns.iter().zip(columns).zip(&sorted) {
             let column = Column { indexed: column.indexed && !run, ..column.clone() };
             if let (Held::Bytes { values, ids }, Some(sorted)) = (&held.data, sorted)
-                && (run || dictionary_pays(&column, self.rows, values.len() as u64, values.data_len()))
+                && (run || dictionary_pays(&column, row_count, values.len() as u64, values.data_len()))
             {
                 let nulls = sorted.ranks.len() as u32;
                 let code = |id: u32| sorted.ranks.get(id as usize).copied().unwrap_or(nulls);
@@ -156,16 +154,12 @@ impl SegmentBuilder {
                 let mut next = |push: Push| values.get_all(&sorted.order).try_for_each(push);
                 writer.codes(&column, nulls, &mut next, &codes, cancel)?;
             } else {
-                let mut source = HeldSource { held, order: &order, nulls: held.null_words(self.rows), next: 0 };
+                let mut source = HeldSource { held, order: &order, nulls: held.null_words(row_count), next: 0 };
                 writer.values(&column, plain_kind(column.ty), &mut source, cancel)?;
             }
         }
         writer.finish()
     }
-}
-
-fn hold_nothing(schema: &Schema) -> Vec<HeldColumn> {
-    schema.columns.iter().map(|c| HeldColumn::new(c.ty.physical())).collect()
 }
 
 /// Errors: `Invalid` for positions outside of the columns, a time column of another type, or two columns of one id.
@@ -218,27 +212,23 @@ impl BlockSource for HeldSource<'_> {
     fn fill(&mut self, rows: usize, block: &mut Block) -> Result<()> {
         let range = self.next..self.next + rows;
         self.next += rows;
-        match self.order {
-            Order::Arrival => self.gather(range.map(|r| r as u32), block),
-            Order::Permuted(order) => self.gather(order[range].iter().copied(), block),
-        }
-    }
-}
-
-impl HeldSource<'_> {
-    fn gather(&self, rows: impl Iterator<Item = u32> + Clone, block: &mut Block) -> Result<()> {
         if let Some(words) = &self.nulls {
-            let is_null = |row: u32| words[row as usize / 64] >> (row % 64) & 1 == 1;
-            let nulls = rows.clone().enumerate().filter(|(_, row)| is_null(*row));
-            block.nulls.extend(nulls.map(|(i, _)| i as u16));
+            let is_null = |row: usize| words[row / 64] >> (row % 64) & 1 == 1;
+            let row = |at: usize| match self.order {
+                Order::Arrival => at,
+                Order::Permuted(order) => order[at] as usize,
+            };
+            let nulls = range.clone().filter(|at| is_null(row(*at)));
+            block.nulls.extend(nulls.map(|at| (at - range.start) as u16));
         }
         match (&self.held.data, &mut block.data) {
-            (Held::I64(v), BlockData::I64(out)) => out.extend(rows.map(|r| v[r as usize])),
-            (Held::I128(v), BlockData::I128(out)) => out.extend(rows.map(|r| v[r as usize])),
-            (Held::F64(v), BlockData::F64(out)) => out.extend(rows.map(|r| v[r as usize])),
+            (Held::I64(v), BlockData::I64(out)) => self.gather(v, range, out),
+            (Held::I128(v), BlockData::I128(out)) => self.gather(v, range, out),
+            (Held::F64(v), BlockData::F64(out)) => self.gather(v, range, out),
             (Held::Bytes { values, ids }, BlockData::Bytes(out)) => {
-                for row in rows {
-                    let id = ids[row as usize];
+                let mut block = Vec::with_capacity(rows);
+                self.gather(ids, range, &mut block);
+                for id in block {
                     if id != u32::MAX {
                         out.data.extend_from_slice(values.get(id));
                     }
@@ -248,6 +238,16 @@ impl HeldSource<'_> {
             _ => return Err(Error::invalid("a block of another kind")),
         }
         Ok(())
+    }
+}
+
+impl HeldSource<'_> {
+    /// Appends what rows `range` of the segment have to `out`.
+    fn gather<T: Copy>(&self, values: &[T], range: Range<usize>, out: &mut Vec<T>) {
+        match self.order {
+            Order::Arrival => out.extend_from_slice(&values[range]),
+            Order::Permuted(order) => out.extend(order[range].iter().map(|row| values[*row as usize])),
+        }
     }
 }
 

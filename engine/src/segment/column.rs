@@ -7,6 +7,7 @@ use super::{BLOCK_ROWS, BytesBlock, ColumnKind, ColumnStatistics, index};
 use crate::dictionary::DictionaryWriter;
 use crate::encoding::cursor::{put_varint, put_zigzag, put_zigzag128};
 use crate::encoding::{self, bytes, float, int, tag, validity, wide};
+use crate::simd::widest;
 use crate::types::{Column, LogicalType, Value};
 use crate::{Cancel, Error, Result};
 
@@ -142,15 +143,14 @@ pub(crate) fn write_codes(
     out.begin();
     let mut meta = Vec::new();
     let mut dictionary = DictionaryWriter::default();
-    let (mut min, mut max): (Option<Vec<u8>>, Vec<u8>) = (None, Vec::new());
+    let mut min: Option<Vec<u8>> = None;
     next(&mut |value| {
         if min.is_none() {
             min = Some(value.to_vec());
         }
-        max.clear();
-        max.extend_from_slice(value);
         dictionary.push(value, out)
     })?;
+    let max = dictionary.last().to_vec();
     if dictionary.finish(out, &mut meta)? != values {
         return Err(Error::invalid("a dictionary of another length"));
     }
@@ -218,9 +218,8 @@ fn encode(
     Ok(match &mut block.data {
         BlockData::I64(values) => {
             fill_nulls(values, nulls);
-            values.iter().for_each(|v| sketch.add_u64(v.cast_unsigned()));
-            let min = values.iter().copied().min().unwrap_or(0);
-            let max = values.iter().copied().max().unwrap_or(0);
+            sketch.add_all(values.iter().map(|v| v.cast_unsigned()));
+            let (min, max) = int::bounds(values);
             let filled: i128 = nulls.iter().map(|n| i128::from(values[usize::from(*n)])).sum();
             let sum = sum_i64(values) - filled;
             let max = Value::I64(max);
@@ -237,7 +236,7 @@ fn encode(
         }
         BlockData::F64(values) => {
             fill_nulls(values, nulls);
-            values.iter().for_each(|v| sketch.add_u64(v.to_bits()));
+            sketch.add_all(values.iter().map(|v| v.to_bits()));
             let min = values.iter().copied().min_by(f64::total_cmp).unwrap_or(0.0);
             let max = values.iter().copied().max_by(f64::total_cmp).unwrap_or(0.0);
             (float::encode(values, body), Some((Value::F64(min), Value::F64(max))), None)
@@ -264,14 +263,15 @@ fn fill_nulls<T: Copy>(values: &mut [T], nulls: &[u16]) {
 
 fn sum_i64(values: &[i64]) -> i128 {
     // Partial sums of halves cannot overflow, and they vectorize.
-    values
-        .chunks(1024)
-        .map(|chunk| {
-            let high: i64 = chunk.iter().map(|v| v >> 32).sum();
-            let low: u64 = chunk.iter().map(|v| v.cast_unsigned() & 0xffff_ffff).sum();
-            (i128::from(high) << 32) + i128::from(low)
-        })
-        .sum()
+    let sum = |chunk: &[i64]| {
+        let high: i64 = chunk.iter().map(|v| v >> 32).sum();
+        let low: u64 = chunk.iter().map(|v| v.cast_unsigned() & 0xffff_ffff).sum();
+        (i128::from(high) << 32) + i128::from(low)
+    };
+    widest(
+        #[inline(always)]
+        || values.chunks(1024).map(sum).sum(),
+    )
 }
 
 fn sum_i128(values: &[i128], nulls: &[u16]) -> Option<i128> {

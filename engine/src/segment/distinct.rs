@@ -20,12 +20,26 @@ impl DistinctSketch {
         let register = (hash >> (64 - BITS)) as usize;
         let rank = ((hash << BITS) | (1 << (BITS - 1))).leading_zeros() as u8 + 1;
         let slot = &mut self.registers[register];
-        *slot = (*slot).max(rank);
+        // Soon hardly ever: a branch that is foreseen costs less than a store that the next look may have to wait for.
+        if rank > *slot {
+            *slot = rank;
+        }
     }
 
     #[inline]
-    pub fn add_u64(&mut self, value: u64) {
+    fn add_u64(&mut self, value: u64) {
         self.add_hash(mix(value));
+    }
+
+    /// Adds values; those that are equal to the one before cost least.
+    pub fn add_all(&mut self, values: impl Iterator<Item = u64>) {
+        let mut last = None;
+        for value in values {
+            if last != Some(value) {
+                last = Some(value);
+                self.add_u64(value);
+            }
+        }
     }
 
     #[inline]
@@ -83,7 +97,7 @@ mod tests {
         for n in [0u64, 1, 2, 10, 1000, 5000, 100_000, 3_000_000] {
             let mut sketch = DistinctSketch::new();
             for _ in 0..2 {
-                (0..n).for_each(|v| sketch.add_u64(v * 60_000_000));
+                sketch.add_all((0..n).map(|v| v * 60_000_000));
             }
             let error = (sketch.estimate() as f64 - n as f64).abs();
             assert!(error <= n as f64 * 0.08, "{n}: {}", sketch.estimate());

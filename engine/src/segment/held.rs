@@ -1,8 +1,72 @@
 //! Rows that a builder holds, column by column, in arrival order.
 
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::gather::check_rows;
 use crate::dictionary::Interner;
-use crate::rows::{ColumnData, ColumnRows};
-use crate::types::Physical;
+use crate::pages;
+use crate::rows::{ColumnData, ColumnRows, RowBuffer};
+use crate::types::{Physical, Schema};
+use crate::{Error, Result};
+
+/// Rows in the form that a segment is built from.
+pub(crate) struct HeldRows {
+    pub schema: Arc<Schema>,
+    pub columns: Vec<HeldColumn>,
+    rows: usize,
+}
+
+impl HeldRows {
+    pub fn new(schema: Arc<Schema>) -> Self {
+        let columns = schema.columns.iter().map(|c| HeldColumn::new(c.ty.physical())).collect();
+        HeldRows { schema, columns, rows: 0 }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Bytes allocated.
+    pub fn memory(&self) -> usize {
+        self.columns.iter().map(HeldColumn::memory).sum()
+    }
+
+    /// Appends rows `range` of `rows`. Errors: `Invalid` for another schema, missing rows, too many rows.
+    pub fn append(&mut self, rows: &RowBuffer, range: Range<usize>) -> Result<()> {
+        if **rows.schema() != *self.schema || range.start > range.end || range.end > rows.rows() {
+            return Err(Error::invalid("rows of another schema, or not there"));
+        }
+        check_rows(self.rows + range.len())?;
+        for (held, column) in self.columns.iter_mut().zip(rows.columns()) {
+            held.append(self.rows, column, range.clone());
+        }
+        self.rows += range.len();
+        Ok(())
+    }
+
+    /// Takes rows over; the first ones are not copied. Errors as for [`HeldRows::append`].
+    pub fn take(&mut self, rows: RowBuffer) -> Result<()> {
+        if self.rows > 0 {
+            return self.append(&rows, 0..rows.rows());
+        }
+        if **rows.schema() != *self.schema {
+            return Err(Error::invalid("rows of another schema"));
+        }
+        check_rows(rows.rows())?;
+        self.rows = rows.rows();
+        for (held, column) in self.columns.iter_mut().zip(rows.into_columns()) {
+            held.take(column);
+        }
+        Ok(())
+    }
+
+    /// The rows as they came.
+    pub fn into_rows(self) -> RowBuffer {
+        let columns = self.columns.into_iter().map(|column| column.into_rows(self.rows)).collect();
+        RowBuffer::of_columns(self.schema, columns, self.rows)
+    }
+}
 
 pub(crate) enum Held {
     I64(Vec<i64>),
@@ -18,7 +82,7 @@ pub(crate) enum Held {
 pub(crate) struct HeldColumn {
     pub data: Held,
     /// Rows that are NULL, ascending; unused for bytes.
-    pub nulls: Vec<u32>,
+    nulls: Vec<u32>,
 }
 
 /// A permutation of interned values and its inverse.
@@ -30,7 +94,7 @@ pub(crate) struct SortedValues {
 }
 
 impl HeldColumn {
-    pub fn new(physical: Physical) -> Self {
+    fn new(physical: Physical) -> Self {
         let data = match physical {
             Physical::I64 => Held::I64(Vec::new()),
             Physical::I128 => Held::I128(Vec::new()),
@@ -40,19 +104,20 @@ impl HeldColumn {
         HeldColumn { data, nulls: Vec::new() }
     }
 
-    /// Appends rows of the same physical type after the `base` rows already held.
-    pub fn append(&mut self, base: usize, rows: ColumnRows) {
-        match (&mut self.data, rows.data) {
-            (Held::I64(to), ColumnData::I64(from)) => extend(to, from),
-            (Held::I128(to), ColumnData::I128(from)) => extend(to, from),
-            (Held::F64(to), ColumnData::F64(from)) => extend(to, from),
+    /// Appends rows `range` of the same physical type after the `base` rows already held.
+    fn append(&mut self, base: usize, rows: &ColumnRows, range: Range<usize>) {
+        let nulls = &rows.nulls[rows.nulls.partition_point(|n| (*n as usize) < range.start)..];
+        match (&mut self.data, &rows.data) {
+            (Held::I64(to), ColumnData::I64(from)) => pages::extend(to, &from[range.clone()]),
+            (Held::I128(to), ColumnData::I128(from)) => pages::extend(to, &from[range.clone()]),
+            (Held::F64(to), ColumnData::F64(from)) => pages::extend(to, &from[range.clone()]),
             (Held::Bytes { values, ids }, ColumnData::Bytes { ends, data }) => {
-                ids.reserve(ends.len());
-                let mut nulls = rows.nulls.iter().map(|n| *n as usize).peekable();
-                let mut start = 0;
-                let rows = ends.into_iter().enumerate().map(|(row, end)| {
-                    let bytes = &data[start..end as usize];
-                    start = end as usize;
+                pages::reserve(ids, range.len());
+                let mut nulls = nulls.iter().map(|n| *n as usize).peekable();
+                let mut start = if range.start == 0 { 0 } else { ends[range.start - 1] as usize };
+                let rows = range.clone().zip(&ends[range]).map(|(row, end)| {
+                    let bytes = &data[start..*end as usize];
+                    start = *end as usize;
                     if nulls.next_if_eq(&row).is_some() { None } else { Some(bytes) }
                 });
                 values.intern_all(rows, ids);
@@ -61,7 +126,42 @@ impl HeldColumn {
             // The caller compared the schemas.
             _ => return,
         }
-        self.nulls.extend(rows.nulls.iter().map(|n| n + base as u32));
+        let nulls = nulls.iter().take_while(|n| (**n as usize) < range.end);
+        self.nulls.extend(nulls.map(|n| n - range.start as u32 + base as u32));
+    }
+
+    /// The first rows, whole.
+    fn take(&mut self, rows: ColumnRows) {
+        match (&mut self.data, rows.data) {
+            (Held::I64(to), ColumnData::I64(from)) => *to = from,
+            (Held::I128(to), ColumnData::I128(from)) => *to = from,
+            (Held::F64(to), ColumnData::F64(from)) => *to = from,
+            (_, data) => {
+                let count = data.len();
+                return self.append(0, &ColumnRows { data, nulls: rows.nulls }, 0..count);
+            }
+        }
+        self.nulls = rows.nulls;
+    }
+
+    fn into_rows(self, rows: usize) -> ColumnRows {
+        let data = match self.data {
+            Held::I64(values) => ColumnData::I64(values),
+            Held::I128(values) => ColumnData::I128(values),
+            Held::F64(values) => ColumnData::F64(values),
+            Held::Bytes { values, ids } => {
+                let (mut ends, mut data, mut nulls) = (Vec::with_capacity(rows), Vec::new(), Vec::new());
+                for (row, id) in ids.iter().enumerate() {
+                    match *id {
+                        u32::MAX => nulls.push(row as u32),
+                        id => data.extend_from_slice(values.get(id)),
+                    }
+                    ends.push(data.len() as u64);
+                }
+                return ColumnRows { data: ColumnData::Bytes { ends, data }, nulls };
+            }
+        };
+        ColumnRows { data, nulls: self.nulls }
     }
 
     pub fn memory(&self) -> usize {
@@ -109,9 +209,4 @@ impl HeldColumn {
         }
         any.then_some(words)
     }
-}
-
-/// Keeps the vector that comes first, so that a single buffer is not copied.
-fn extend<T: Copy>(to: &mut Vec<T>, from: Vec<T>) {
-    if to.is_empty() { *to = from } else { to.extend_from_slice(&from) }
 }

@@ -44,11 +44,19 @@ pub(crate) fn write(
     let mut bitmaps: Vec<(u32, RoaringBitmap)> = Vec::new();
     if column.indexed && blocks > 1 {
         let mut bytes = Vec::new();
+        let divided = (values > RANGE).then(|| divide(codes, values));
         let mut start = 0;
         while start < values {
             cancel.check()?;
             let count = RANGE.min(values - start);
-            let mut lists = Lists::of(codes, start, count, blocks)?;
+            let occurrences = match &divided {
+                Some((ends, all)) => {
+                    let range = (start / RANGE) as usize;
+                    Occurrences::Some(&all[if range == 0 { 0 } else { ends[range - 1] }..ends[range]])
+                }
+                None => Occurrences::All(codes, count),
+            };
+            let mut lists = Lists::of(occurrences, start, count, codes.len())?;
             bitmaps.append(&mut lists.bitmaps);
             for first in (0..count as usize).step_by(CHUNK_VALUES) {
                 let entries = lists.entries(first..(first + CHUNK_VALUES).min(count as usize));
@@ -88,6 +96,47 @@ pub(crate) fn write(
     Ok(())
 }
 
+/// Codes of one range, counted from its first, and their rows, which ascend.
+#[derive(Clone, Copy)]
+enum Occurrences<'a> {
+    /// Of every row; what is not below the number is NULL.
+    All(&'a [u32], u32),
+    /// Code in the upper half, row in the lower.
+    Some(&'a [u64]),
+}
+
+impl Occurrences<'_> {
+    /// Gives code, block and row of each.
+    #[inline(always)]
+    fn each(self, mut give: impl FnMut(usize, u32, u32)) {
+        let mut one = |code: u32, row: u32| give(code as usize, row / BLOCK_ROWS as u32, row);
+        match self {
+            Occurrences::All(codes, count) => {
+                codes.iter().zip(0..).filter(|(code, _)| **code < count).for_each(|(code, row)| one(*code, row));
+            }
+            Occurrences::Some(all) => all.iter().for_each(|both| one((both >> 32) as u32, *both as u32)),
+        }
+    }
+}
+
+/// Rows that are not NULL by the range of their code: where each range ends, and its occurrences. So each range is read alone.
+fn divide(codes: &[u32], values: u32) -> (Vec<usize>, Vec<u64>) {
+    // Rows that are NULL have the code `values`.
+    let mut begins = vec![0usize; (values / RANGE) as usize + 1];
+    codes.iter().filter(|code| **code < values).for_each(|code| begins[(code / RANGE) as usize] += 1);
+    let mut sum = 0;
+    for begin in &mut begins {
+        sum += std::mem::replace(begin, sum);
+    }
+    let mut all = vec![0; sum];
+    for (code, row) in codes.iter().zip(0u64..).filter(|(code, _)| **code < values) {
+        let at = &mut begins[(code / RANGE) as usize];
+        all[*at] = u64::from(code % RANGE) << 32 | row;
+        *at += 1;
+    }
+    (begins, all)
+}
+
 /// The lists of a range of codes.
 struct Lists {
     blocks: usize,
@@ -99,21 +148,14 @@ struct Lists {
 }
 
 impl Lists {
-    fn of(codes: &[u32], start: u32, count: u32, blocks: usize) -> Result<Lists> {
+    fn of(occurrences: Occurrences, start: u32, count: u32, segment_rows: usize) -> Result<Lists> {
+        let blocks = segment_rows.div_ceil(BLOCK_ROWS);
         // A list pays if it excludes most blocks.
         let limit = (blocks / 8).max(1) as u32;
         let mut last = vec![u32::MAX; count as usize];
         let mut ends = vec![0u32; count as usize];
         let mut rows = vec![0u32; count as usize];
-        let occurrences = |give: &mut dyn FnMut(usize, u32, u32)| {
-            for (row, code) in codes.iter().enumerate() {
-                let at = code.wrapping_sub(start);
-                if at < count {
-                    give(at as usize, (row / BLOCK_ROWS) as u32, row as u32);
-                }
-            }
-        };
-        occurrences(&mut |at, block, _| {
+        occurrences.each(|at, block, _| {
             ends[at] += u32::from(last[at] != block);
             last[at] = block;
             rows[at] += 1;
@@ -123,7 +165,7 @@ impl Lists {
             &rows,
             |at| {
                 let (blocks, rows) = (ends[at], rows[at]);
-                blocks > limit && rows >= blocks * DENSE && rows as usize <= codes.len() / RARE
+                blocks > limit && rows >= blocks * DENSE && rows as usize <= segment_rows / RARE
             },
             occurrences,
         )?;
@@ -136,7 +178,7 @@ impl Lists {
         }
         let mut numbers = vec![0u16; sum as usize];
         last.fill(u32::MAX);
-        occurrences(&mut |at, block, _| {
+        occurrences.each(|at, block, _| {
             if last[at] != block && ends[at] != u32::MAX {
                 last[at] = block;
                 // Rows are fewer than 2^32, blocks at most 2^16.
@@ -179,7 +221,7 @@ fn bitmaps(
     start: u32,
     counts: &[u32],
     wanted: impl Fn(usize) -> bool,
-    occurrences: impl Fn(&mut dyn FnMut(usize, u32, u32)),
+    occurrences: Occurrences,
 ) -> Result<Vec<(u32, RoaringBitmap)>> {
     const NOT: u32 = u32::MAX;
     let (mut begins, mut chosen, mut sum) = (vec![NOT; counts.len()], Vec::new(), 0);
@@ -192,7 +234,7 @@ fn bitmaps(
         return Ok(Vec::new());
     }
     let mut rows = vec![0u32; sum as usize];
-    occurrences(&mut |at, _, row| {
+    occurrences.each(|at, _, row| {
         if begins[at] != NOT {
             rows[begins[at] as usize] = row;
             begins[at] += 1;

@@ -5,6 +5,7 @@ mod column;
 mod distinct;
 mod file;
 mod footer;
+mod gather;
 mod held;
 mod index;
 mod lookup;
@@ -25,6 +26,7 @@ mod tests;
 
 pub use crate::dictionary::Dictionary;
 pub use build::{BuildOptions, SegmentBuilder};
+pub use gather::Gathered;
 pub use map::SegmentBytes;
 pub use merge::{MergeOutput, MergeSource, merge, merge_filling};
 pub use reader::{BlockHeader, BytesBlock, ColumnKind, ColumnReader, Segment, Validity};
