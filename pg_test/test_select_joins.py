@@ -28,9 +28,14 @@ CREATE TABLE label (s text PRIMARY KEY, kind text, rank int);
 INSERT INTO label SELECT 's' || i, 'kind ' || i % 4, i FROM generate_series(0, 90) i WHERE i % 3 > 0;
 CREATE TABLE listed (k int, s text, worth int);
 INSERT INTO listed SELECT CASE WHEN i % 6 > 0 THEN i % 20 END, 's' || i % 15, i FROM generate_series(1, 100) i;
+CREATE TABLE tariff (k int, s text, price numeric(6,2), from_n int, PRIMARY KEY (k, s));
+INSERT INTO tariff SELECT k, 's' || i, (k + i) / 4.0, i % 40 - 20 FROM generate_series(0, 58, 2) k, generate_series(0, 69, 3) i WHERE (k + i) % 7 > 0;
+CREATE TABLE slot (k int, day date, n int, word text, UNIQUE (day, n, k));
+INSERT INTO slot SELECT CASE WHEN i % 13 > 0 THEN i % 60 END, '2024-01-01'::date + i % 40, i % 100 - 50, CASE WHEN i % 4 > 0 THEN 'w' || i % 9 END FROM generate_series(1, 2500) i ON CONFLICT DO NOTHING;
+CREATE VIEW shown AS SELECT k, max(worth) AS most, min(s) AS least FROM listed WHERE k IS NOT NULL GROUP BY k;
 CREATE TABLE calendar (day date PRIMARY KEY, holiday boolean);
 INSERT INTO calendar SELECT '2024-01-01'::date + i, i % 7 = 0 FROM generate_series(0, 30) i;
-ANALYZE region, shop, label, listed, calendar;
+ANALYZE region, shop, label, listed, calendar, tariff, slot;
 """
 
 
@@ -109,6 +114,32 @@ SELECT count(*) FROM {t} f WHERE k NOT IN (3, 4) AND EXISTS (SELECT FROM listed 
 SELECT d.city FROM {t} f JOIN shop d USING (k) GROUP BY d.city
 SELECT a.city, b.city, count(*) FROM {t} f JOIN shop a ON f.k = a.k JOIN shop b ON f.n = b.k GROUP BY 1, 2
 SELECT d.k, d.name, sum(f.n) FROM {t} f JOIN shop d USING (k) GROUP BY d.k
+SELECT p.price, count(*), sum(f.n * p.price) FROM {t} f JOIN tariff p ON p.k = f.k AND p.s = f.s GROUP BY 1
+SELECT count(*), sum(p.price), max(p.from_n) FROM {t} f JOIN tariff p USING (k, s) WHERE p.from_n < f.n
+SELECT p.price, count(*), count(p.k) FROM {t} f LEFT JOIN tariff p USING (k, s) GROUP BY 1
+SELECT p.price, count(*), count(p.k) FROM {t} f LEFT JOIN tariff p ON p.k = f.k AND p.s = f.s AND p.from_n < f.n GROUP BY 1
+SELECT c.word, count(*), sum(c.k) FROM {t} f JOIN slot c ON c.k = f.k AND c.n = f.n AND c.day = f.day GROUP BY 1
+SELECT c.word, count(*), sum(c.k) FROM {t} f LEFT JOIN slot c ON c.k = f.k AND c.n = f.n AND c.day = f.ts::date GROUP BY 1
+SELECT c.word, d.city, count(*) FROM {t} f JOIN shop d USING (k) JOIN slot c ON c.k = d.k AND c.n = f.n AND c.day = f.day GROUP BY 1, 2
+SELECT p.price, count(*) FROM {t} f JOIN shop d USING (k) LEFT JOIN tariff p ON p.k = d.level AND p.s = f.s GROUP BY 1
+SELECT p.price, count(*) FROM {t} f JOIN shop d USING (k) LEFT JOIN label l USING (s) JOIN tariff p ON p.k = d.k AND p.s = l.s GROUP BY 1
+SELECT count(*), sum(d.level) FROM {t} f LEFT JOIN shop d ON f.k = d.k AND f.n > 0
+SELECT d.city, count(*), sum(d.level) FROM {t} f LEFT JOIN shop d ON f.k = d.k AND d.level > f.n % 5 GROUP BY 1
+SELECT d.city, d.level, count(*), string_agg(DISTINCT d.name, ',' ORDER BY d.name), mode() WITHIN GROUP (ORDER BY d.name) FROM {t} f LEFT JOIN shop d ON f.k = d.k AND (d.level < f.n OR d.city = 'Oslo') GROUP BY 1, 2
+SELECT r.title, count(*), count(d.k) FROM {t} f LEFT JOIN shop d ON f.k = d.k AND f.n < 20 LEFT JOIN region r ON r.id = d.region AND r.id > d.level GROUP BY 1
+SELECT count(*) FROM {t} f LEFT JOIN shop d ON f.k = d.k AND 100 / coalesce(d.level - 4, 1) > f.n WHERE d.k IS NULL
+SELECT count(*) FROM {t} f WHERE EXISTS (SELECT FROM shop d WHERE d.k = f.k AND d.level > f.n)
+SELECT count(*), sum(n) FROM {t} f WHERE NOT EXISTS (SELECT FROM shop d WHERE d.k = f.k AND d.level > f.n)
+SELECT count(*), sum(n) FROM {t} f WHERE NOT EXISTS (SELECT FROM listed l WHERE l.k = f.k AND l.s = f.s)
+SELECT count(*), sum(n) FROM {t} f WHERE EXISTS (SELECT FROM listed l WHERE l.k = f.k AND l.s = f.s AND l.worth > 20)
+SELECT count(*), sum(n) FROM {t} f WHERE (k, s) IN (SELECT k, s FROM listed)
+SELECT max(upper(d.name)), string_agg(DISTINCT d.name, ',' ORDER BY d.name) FROM {t} f JOIN shop d ON d.k = f.k % 20
+SELECT v.word, count(*), sum(f.n) FROM {t} f JOIN (VALUES (1, 'one'), (2, 'two'), (NULL, 'none'), (40, NULL)) v(k, word) USING (k) GROUP BY 1
+SELECT v.word, count(*) FROM {t} f LEFT JOIN (VALUES ('s1', 1, 'one'), ('s1', 2, 'two'), ('s3', 3, 'three')) v(s, k, word) ON v.s = f.s AND v.k = f.k GROUP BY 1
+SELECT g, count(*), sum(f.n) FROM {t} f JOIN generate_series(1, 90, 2) g ON g = f.k GROUP BY 1
+SELECT g, count(*) FROM {t} f JOIN generate_series('2024-01-03'::timestamptz, '2024-01-25', '1 day') g ON g = date_trunc('day', f.ts) GROUP BY 1
+SELECT d.most, count(*), min(d.least) FROM {t} f JOIN shown d USING (k) GROUP BY 1
+WITH w AS MATERIALIZED (SELECT k, count(*) AS c FROM listed GROUP BY k) SELECT w.c, count(*) FROM {t} f JOIN w USING (k) GROUP BY 1
 SELECT d.city, (SELECT max(title) FROM region), count(*) FROM {t} f JOIN shop d USING (k) WHERE d.level < (SELECT count(*) FROM region) GROUP BY 1
 """
 
@@ -118,6 +149,69 @@ def test_pushed(facts, query):
     facts.pushed(query)
     plan = facts.plan(query)
     assert plan.count("Foreign Scan") == 1 and "Dimensions" in plan and "Hash Join" not in plan.split("InitPlan")[0], plan
+
+
+KEPT = """
+SELECT d.k, d.name, count(f.i), sum(f.n) FROM shop d LEFT JOIN {t} f USING (k) GROUP BY 1
+SELECT d.city, count(*), count(f.i), sum(f.m), min(f.ts), max(d.level) FROM shop d LEFT JOIN {t} f USING (k) GROUP BY 1
+SELECT count(*), count(f.i), count(d.k), sum(d.factor), sum(f.n) FROM {t} f RIGHT JOIN shop d USING (k)
+SELECT d.city, count(*), count(f.i) FROM shop d LEFT JOIN {t} f ON f.k = d.k AND f.n > 30 AND f.ts < '2024-01-04' GROUP BY 1
+SELECT d.k, count(*), count(f.i) FROM shop d LEFT JOIN {t} f ON f.k = d.k AND f.n > d.level AND d.city = 'Oslo' GROUP BY 1
+SELECT d.k, count(*), count(f.i) FROM shop d LEFT JOIN {t} f ON f.k = d.k AND d.level > 3 WHERE d.city <> 'Rome' GROUP BY 1
+SELECT d.k, d.name FROM shop d LEFT JOIN {t} f USING (k) WHERE f.i IS NULL GROUP BY 1
+SELECT d.city, count(*) FROM shop d LEFT JOIN {t} f USING (k) WHERE f.n IS NULL OR f.n > 10 GROUP BY 1
+SELECT d.city, coalesce(f.c, 'none'), count(*) FROM shop d LEFT JOIN {t} f USING (k) GROUP BY 1, 2
+SELECT d.city, upper(f.s), f.c, count(*) FROM shop d LEFT JOIN {t} f ON f.k = d.k AND f.n = 3 GROUP BY 1, 2, 3
+SELECT d.city, date_trunc('day', f.ts), count(f.ts) FROM shop d LEFT JOIN {t} f ON f.k = d.k AND f.i < 2000 GROUP BY 1, 2
+SELECT d.city, extract(hour FROM f.ts), count(*) FROM shop d LEFT JOIN {t} f USING (k) GROUP BY 1, 2
+SELECT r.title, count(*), count(f.i) FROM shop d JOIN region r ON r.id = d.region LEFT JOIN {t} f USING (k) GROUP BY 1
+SELECT r.title, l.kind, count(*), count(f.i) FROM shop d LEFT JOIN region r ON r.id = d.region LEFT JOIN {t} f USING (k) LEFT JOIN label l ON l.s = f.s GROUP BY 1, 2
+SELECT d.city, l.kind, count(*), count(f.i) FROM shop d LEFT JOIN ({t} f JOIN label l USING (s)) USING (k) GROUP BY 1, 2
+SELECT d.k, l.kind, count(*), count(f.i) FROM shop d LEFT JOIN ({t} f LEFT JOIN label l ON l.s = f.s AND l.rank > f.n) USING (k) GROUP BY 1, 2
+SELECT d.k, count(f.i), count(DISTINCT f.s), string_agg(f.s, ',' ORDER BY f.s, f.i) FROM shop d LEFT JOIN {t} f ON f.k = d.k AND f.i < 500 GROUP BY 1
+SELECT d.city, count(*), variance(f.n), corr(f.x, d.level), percentile_cont(0.5) WITHIN GROUP (ORDER BY f.n) FROM shop d LEFT JOIN {t} f USING (k) GROUP BY 1
+SELECT d.city, f.c, count(*), count(f.i) FROM shop d LEFT JOIN {t} f USING (k) GROUP BY ROLLUP (1, 2)
+SELECT DISTINCT d.city, f.c FROM shop d LEFT JOIN {t} f USING (k)
+SELECT g, count(f.i), sum(f.n) FROM generate_series(-5, 70) g LEFT JOIN {t} f ON f.k = g GROUP BY 1
+SELECT g::date, count(f.i) FROM generate_series('2023-12-25'::timestamptz, '2024-01-25', '1 day') g LEFT JOIN {t} f ON date_trunc('day', f.ts) = g GROUP BY 1
+SELECT c.day, c.holiday, count(f.i) FROM calendar c LEFT JOIN {t} f ON f.ts::date = c.day AND f.n > 0 GROUP BY 1
+SELECT p.price, count(*), count(f.i) FROM tariff p LEFT JOIN {t} f USING (k, s) GROUP BY 1
+SELECT v.k, count(f.i) FROM (VALUES (1), (100), (NULL)) v(k) LEFT JOIN {t} f USING (k) GROUP BY 1
+SELECT d.city, count(*), count(f.i) FROM shop d LEFT JOIN {t} f USING (k) WHERE EXISTS (SELECT FROM listed l WHERE l.k = d.k) GROUP BY 1
+SELECT d.city, count(*), count(f.i) FROM shop d LEFT JOIN {t} f ON f.k = d.k AND f.s IN (SELECT s FROM listed) GROUP BY 1
+SELECT d.city, count(*), count(f.i), count(d.k), sum(f.n), sum(d.level) FROM {t} f FULL JOIN shop d USING (k) GROUP BY 1
+SELECT coalesce(f.k, d.k), count(*) FROM shop d FULL JOIN {t} f ON f.k = d.k GROUP BY 1
+SELECT k, count(*), count(f.i), count(d.level) FROM {t} f FULL JOIN shop d USING (k) GROUP BY 1
+SELECT d.city, count(*), count(f.i) FROM {t} f FULL JOIN shop d ON f.k = d.k AND f.n > d.level AND d.city <> 'Bern' AND f.c = 'a' GROUP BY 1
+SELECT count(*), count(f.i), count(d.k) FROM {t} f FULL JOIN shop d USING (k) WHERE d.k IS NULL
+SELECT count(*), count(f.i), count(d.k) FROM {t} f FULL JOIN shop d USING (k) WHERE f.i IS NULL
+SELECT count(*), count(f.i), count(d.k) FROM {t} f FULL JOIN shop d USING (k) WHERE d.level IS NULL OR d.level > 3
+SELECT count(*), count(f.i), count(d.k) FROM (SELECT * FROM {t} WHERE n > 10) f FULL JOIN (SELECT * FROM shop WHERE k < 20) d USING (k)
+SELECT count(*), count(f.i), count(d.k) FROM (SELECT * FROM {t} WHERE n > 10) f FULL JOIN (SELECT * FROM shop WHERE k = 5) d USING (k)
+SELECT count(*), count(f.i) FROM region r LEFT JOIN (shop d LEFT JOIN {t} f USING (k)) ON r.id = f.n
+SELECT p.price, count(*), count(f.i) FROM tariff p FULL JOIN {t} f USING (k, s) GROUP BY 1
+SELECT r.title, count(*), count(f.i) FROM shop d FULL JOIN {t} f USING (k) LEFT JOIN region r ON r.id = d.region GROUP BY 1
+"""
+
+
+@pytest.mark.parametrize("query", KEPT.strip().splitlines())
+def test_every_row_of_a_dimension_shows(facts, query):
+    facts.pushed(query)
+    assert facts.plan(query).count("Foreign Scan") == 1
+
+
+def test_kept_rows_with_parameters_rescans_and_spills(facts):
+    query = "SELECT d.k, count(f.i), sum(f.n) FROM shop d LEFT JOIN {t} f ON f.k = d.k AND f.n > r.id * 9 WHERE d.level > r.id GROUP BY 1"
+    facts.pushed(f"SELECT r.id, x.* FROM region r, LATERAL ({query}) x")
+    facts.execute("SET basalt.query_memory_limit = '4MB'")
+    try:
+        facts.pushed("SELECT d.k, f.i, f.s, count(*) FROM shop d LEFT JOIN {t} f USING (k) GROUP BY 1, 2, 3")
+    finally:
+        facts.execute("RESET basalt.query_memory_limit")
+    facts.execute("CREATE TABLE none_of_them (k int PRIMARY KEY); ANALYZE none_of_them")
+    facts.pushed("SELECT d.k, count(f.i) FROM none_of_them d LEFT JOIN {t} f USING (k) GROUP BY 1")
+    facts.pushed("SELECT count(*), count(f.i) FROM none_of_them d LEFT JOIN {t} f USING (k)")
+    facts.pushed("SELECT count(*), count(f.i) FROM none_of_them d FULL JOIN {t} f USING (k)")
 
 
 ORDERED = """
@@ -135,12 +229,17 @@ def test_ordered(facts, query):
 
 
 REFUSED = """
-is a key|SELECT count(*) FROM {t} f JOIN listed l USING (k)
-is a key|SELECT count(*) FROM {t} f LEFT JOIN listed l USING (k)
-full join|SELECT count(*) FROM {t} f FULL JOIN shop d USING (k)
-no datasource is joined to dimensions|SELECT count(*) FROM {t} f RIGHT JOIN shop d USING (k)
-not by one key alone|SELECT count(*), sum(d.level) FROM {t} f LEFT JOIN shop d ON f.k = d.k AND f.n > 0
-not by one key alone|SELECT count(*) FROM {t} f WHERE EXISTS (SELECT FROM listed l WHERE l.k = f.k AND l.worth > f.n)
+are a key|SELECT count(*) FROM {t} f JOIN listed l USING (k)
+are a key|SELECT count(*) FROM {t} f LEFT JOIN listed l USING (k)
+are a key|SELECT count(*) FROM {t} f FULL JOIN listed l USING (k)
+are a key|SELECT count(*) FROM listed l LEFT JOIN {t} f USING (k)
+are a key|SELECT count(*) FROM {t} f JOIN tariff p USING (k)
+are a key|SELECT count(*) FROM {t} f WHERE EXISTS (SELECT FROM listed l WHERE l.k = f.k AND l.worth > f.n)
+are a key|SELECT count(*) FROM {t} f JOIN (VALUES (1, 2), (1, 3)) v(k, x) USING (k)
+not by equality|SELECT count(*) FROM {t} f LEFT JOIN shop d ON f.k < d.k
+full join of more than two|SELECT count(*) FROM {t} f FULL JOIN (shop d JOIN region r ON d.region = r.id) USING (k)
+two outer joins|SELECT count(*) FROM region r LEFT JOIN (shop d LEFT JOIN {t} f USING (k)) ON r.id = d.region
+outer join makes NULL|SELECT count(*) FROM shop d LEFT JOIN ({t} f JOIN label l ON l.s = coalesce(f.s, 's1')) ON d.k = f.k
 volatile|SELECT count(*) FROM {t} f JOIN shop d USING (k) WHERE d.level > random()
 does not compare keys of type character|SELECT count(*) FROM {t} f JOIN (SELECT DISTINCT code FROM shop) d ON f.c = d.code
 without a key|SELECT count(*) FROM {t} f, region r
@@ -228,7 +327,11 @@ def test_privileges_and_row_security(facts):
         assert facts.same("SELECT count(*) FROM {t} f JOIN shop d USING (k)")[0][0] > 0
         facts.execute("RESET ROLE; GRANT SELECT ON shop TO join_reader; CREATE POLICY low ON shop USING (level < 2)")
         facts.execute("ALTER TABLE shop ENABLE ROW LEVEL SECURITY; SET ROLE join_reader")
-        few = facts.same(query)
+        few = facts.pushed(query)
+        facts.pushed("SELECT d.city, count(*), count(f.i) FROM shop d LEFT JOIN {t} f USING (k) GROUP BY 1")
+        facts.pushed("SELECT count(*) FROM {t} f WHERE EXISTS (SELECT FROM shop d WHERE d.k = f.k AND d.factor > 3)")
+        facts.pushed("SELECT count(*), count(d.k) FROM {t} f LEFT JOIN shop d ON d.k = f.k AND d.factor > f.n")
+        facts.pushed("SELECT count(*) FROM {t} f JOIN shop d ON d.k = f.n % 20")
         facts.execute("RESET ROLE; ALTER TABLE shop DISABLE ROW LEVEL SECURITY")
         assert sum(row[1] for row in few) < sum(row[1] for row in facts.same(query))
     finally:
@@ -242,6 +345,8 @@ def test_explain_tells_dimensions(facts):
         "ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF",
     )
     assert "Dimensions: d: join on (f.k = d.k), 26 rows, l: left join on (f.s = l.s), 60 rows" in plan, plan
+    assert "Seq Scan on shop d (" in plan and "Seq Scan on label l" in plan and "l_1" not in plan, plan
+    assert "lookup of d" in plan, plan
     verbose = facts.plan("SELECT upper(d.city), sum(f.n * d.level) FROM {t} f JOIN shop d USING (k) GROUP BY 1", "VERBOSE, COSTS OFF")
     assert "upper(d.city)" in verbose, verbose
 
@@ -274,7 +379,7 @@ def test_two_datasources(facts):
     ):
         facts.same(query)
         assert "Dimensions" in facts.plan(query)
-    assert "is a key" in facts.reason("SELECT count(*) FROM {t} f JOIN small USING (k)")
+    assert "are a key" in facts.reason("SELECT count(*) FROM {t} f JOIN small USING (k)")
     facts.same("SELECT count(*) FROM {t} f JOIN small USING (k)")
     facts.execute("DROP FOREIGN TABLE small")
 

@@ -71,6 +71,18 @@ def close(left, right, relative):
     return abs(a - b) <= max(relative * max(abs(a), abs(b)), 1e-6 if relative < 1e-6 else 0.5)
 
 
+def scaled(left, right):
+    """Two numerics as text, equal as far as both show decimals: of 1.0 and 1.00 DISTINCT keeps the first, and as many decimals as that one
+    shows has what is divided."""
+    if left == right or left is None or right is None:
+        return left == right
+    a, b = Decimal(left), Decimal(right)
+    if not (a.is_finite() and b.is_finite()):
+        return False
+    # Both were rounded: the one that shows more may be half a unit of the other's last place off, and the other as much.
+    return abs(a - b) <= Decimal(1).scaleb(max(a.as_tuple().exponent, b.as_tuple().exponent))
+
+
 class Answer:
     """Rows as tuples of text or None, with the columns' type OIDs; or an error's SQLSTATE."""
 
@@ -92,7 +104,7 @@ def difference(left, right, compares, ordered):
         return f"column types {left.oids} on the heap, {right.oids} on Basalt"
     if len(left.rows) != len(right.rows):
         return f"{len(left.rows)} rows on the heap, {len(right.rows)} on Basalt"
-    approximate = [i for i, c in enumerate(compares) if c.startswith("approx")]
+    approximate = [i for i, c in enumerate(compares) if c.startswith("approx") or c == "scaled"]
     firm = [i for i, c in enumerate(compares) if c in ("exact", "loose")]
 
     def key(row):
@@ -120,6 +132,7 @@ def difference(left, right, compares, ordered):
         pairs_right.sort(key=rank)
     for (_, a), (_, b) in zip(pairs_left, pairs_right):
         for i in approximate:
-            if not close(a[i], b[i], 1e-9 if compares[i] == "approx" else 1e-3):
+            same = scaled(a[i], b[i]) if compares[i] == "scaled" else close(a[i], b[i], 1e-9 if compares[i] == "approx" else 1e-3)
+            if not same:
                 return f"{a} on the heap, {b} on Basalt"
     return None

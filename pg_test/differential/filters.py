@@ -246,6 +246,9 @@ def of_jsonb(rng, c, column):
         lambda: sql(f"{c} -> 'a' = ", Lit(rng.choice(["1", "1.00", "null"]), "jsonb", ("2",))),
         lambda: sql(f"jsonb_typeof({c}) = ", text_lit(rng, lambda: rng.choice(["number", "object", "null", "array"]))),
         lambda: sql(f"{c} ? 'a'"),
+        lambda: sql(f"{c} #>> '{{a,b}}' = ", text_lit(rng, lambda: rng.choice(["x", "1", "2"]))),
+        lambda: sql(f"{c} @? '$.a ? (@ > 0)'"),
+        lambda: sql(f"jsonb_path_exists({c}, '$.*')"),
         lambda: sql(f"{c}::text LIKE '%.0%'"),
     ])()
 

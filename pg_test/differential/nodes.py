@@ -87,7 +87,8 @@ class Aggregate:
 
 @dataclass
 class Item:
-    """An output column. `compare`: exact; loose (equal under SQL); approx, approx4 (sums of float8, float4); any."""
+    """An output column. `compare`: exact; loose (equal under SQL); approx, approx4 (sums of float8, float4); scaled (numerics
+    as far as both show decimals); any."""
     node: object
     compare: str = "exact"
 

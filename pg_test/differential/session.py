@@ -6,12 +6,12 @@ import psycopg
 
 from .compare import Answer
 from .nodes import Render
-from .queries import PLANNER
+from .queries import PLANNER, READER
 from .stars import DIMENSIONS
 from .tables import BASALT, HEAP, PROLOGUE, quote
 
 SCHEMAS = {HEAP: "diff_heap", BASALT: "diff_basalt"}
-DEFAULTS = {"DateStyle": "ISO, MDY", "IntervalStyle": "postgres", "TimeZone": "UTC", "extra_float_digits": "1",
+DEFAULTS = {"DateStyle": "ISO, MDY", "IntervalStyle": "postgres", "TimeZone": "UTC", "extra_float_digits": "1", "role": "none",
             **{name: "on" for name in PLANNER}}
 TIMEOUT = "30s"
 LOST = ("57P01", "57P02", "57P03")
@@ -124,6 +124,8 @@ class Session:
             note("-- (the same with parameters of the extended protocol)")
             note(query.select.sql(Render()))
             keep(text, [p.value for p in render.params])
+        elif mode == "function":
+            self.function(query.select, keep, quiet)
         elif mode in ("cursor", "hold"):
             self.cursor(query.select.sql(Render()), mode, keep, quiet)
         elif mode == "insert":
@@ -144,6 +146,21 @@ class Session:
                     break
             if mode == "hold":
                 quiet("CLOSE c")
+        quiet("ROLLBACK")
+
+    def function(self, select, keep, quiet):
+        """A function with parameters, called several times, that opens a cursor for the query."""
+        render = Render("param")
+        text = select.sql(render)
+        types = ", ".join(p.type for p in render.params)
+        quiet("BEGIN")
+        if quiet(f"CREATE FUNCTION pg_temp.opened({types}) RETURNS refcursor LANGUAGE plpgsql AS $f$ DECLARE found refcursor := 'found'; BEGIN OPEN found FOR {text}; RETURN found; END $f$"):
+            for values in executions(render.params):
+                if not quiet(f"SELECT pg_temp.opened({', '.join(quote(v) for v in values)})"):
+                    break
+                answer = keep("FETCH ALL FROM found")
+                if answer.sqlstate or answer.lost or not quiet("CLOSE found"):
+                    break
         quiet("ROLLBACK")
 
     def inserted(self, query, keep, quiet):
@@ -205,3 +222,21 @@ def prepare_schemas(dsn, against):
         connection.execute("SET search_path = diff_types")
         for statement in PROLOGUE + DIMENSIONS:
             connection.execute(statement)
+        connection.execute(READERS)
+
+
+# A role from which row security hides rows of some dimensions; the tables are granted to it once they are there.
+READERS = f"""
+DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{READER}') THEN CREATE ROLE {READER}; END IF; END $$;
+GRANT USAGE ON SCHEMA diff_types TO {READER};
+GRANT SELECT ON ALL TABLES IN SCHEMA diff_types TO {READER};
+ALTER TABLE d_k ENABLE ROW LEVEL SECURITY;
+CREATE POLICY shown ON d_k TO {READER} USING (k % 7 <> 2 AND (name IS NULL OR length(name) > 6));
+ALTER TABLE d_region ENABLE ROW LEVEL SECURITY;
+CREATE POLICY shown ON d_region TO {READER} USING (id < 7);
+"""
+
+
+def grant_reading(connection, side):
+    """To the role that is not the tables' owner."""
+    connection.execute(f"GRANT USAGE ON SCHEMA {SCHEMAS[side]} TO {READER}; GRANT SELECT ON ALL TABLES IN SCHEMA {SCHEMAS[side]} TO {READER}")

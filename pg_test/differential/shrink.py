@@ -1,37 +1,13 @@
 """Makes a failing query, then its data, as small as they get and prints a SQL script."""
 
-import time
 from dataclasses import replace
 
 import psycopg
 
-from .compare import difference
 from .nodes import Render
-from .session import DEFAULTS, SCHEMAS
+from .session import DEFAULTS, READERS, SCHEMAS, grant_reading
 from .stars import DIMENSIONS
 from .tables import BASALT, HEAP, PROLOGUE, Alter, Batch, Maintain, reduced
-
-
-class Judge:
-    """Tells whether a query still differs, and never spends more than its time."""
-
-    def __init__(self, sides, seconds):
-        self.sides, self.deadline = sides, time.monotonic() + seconds
-
-    def late(self):
-        return time.monotonic() > self.deadline
-
-    def differs(self, query):
-        """The difference's sentence, or None; a query that fails alike on both sides doesn't differ."""
-        compares = [i.compare for i in query.select.items]
-        left, right = (side.run(query) for side in self.sides)
-        if len(left) != len(right):
-            return "a different number of answers: " + "; ".join(a.message for a in (*left, *right) if a.sqlstate)
-        for a, b in zip(left, right):
-            found = difference(a, b, compares, query.select.ordered)
-            if found:
-                return found
-        return None
 
 
 def shrink_query(judge, query):
@@ -64,9 +40,12 @@ def names_in(query, tables):
 
 def reload(judge, tables):
     for side in judge.sides:
+        # Not in the role of the last query.
+        side.set({})
         side.connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMAS[side.side]} CASCADE; CREATE SCHEMA {SCHEMAS[side.side]}")
         for table in tables:
             table.load(side.connection, side.ddl_side)
+        grant_reading(side.connection, side.side)
 
 
 def still(judge, query, tables):
@@ -172,7 +151,7 @@ def script(judge, query, tables):
     """SQL for psql that shows the difference."""
     out = ["CREATE EXTENSION IF NOT EXISTS basalt;", "DROP SCHEMA IF EXISTS diff_heap, diff_basalt, diff_types CASCADE;",
            "CREATE SCHEMA diff_types; CREATE SCHEMA diff_heap; CREATE SCHEMA diff_basalt;", "SET search_path = diff_types;"]
-    out += [s + ";" for s in PROLOGUE + DIMENSIONS]
+    out += [s + ";" for s in PROLOGUE + DIMENSIONS] + [READERS]
     for side in (HEAP, BASALT):
         out.append(f"SET search_path = {SCHEMAS[side]}, diff_types;")
         for table in tables:

@@ -1,9 +1,11 @@
 //! Dimensions when a scan starts: their rows are read, and become what the engine looks up.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use basalt_engine::plan::{
-    Attribute, AttributeValues, Bound, Computed, Expr, Filter, KeyIndex, Lookup, Point, Predicate, Test,
+    Attribute, AttributeValues, Bound, Computed, Expr, Filter, KeyIndex, Lookup, Number, Operator, Point, Predicate,
+    Test,
 };
 use basalt_engine::types::{Physical, Value};
 use basalt_engine::{Budget, Reservation};
@@ -17,7 +19,7 @@ use crate::pg::subplan::Rows;
 use crate::pg::values::Codec;
 use crate::translate::bind;
 use crate::translate::template::{
-    AttributeColumn, ColumnTemplate, DimensionTemplate, Join, LookupColumn, PlanTemplate,
+    AttributeColumn, ColumnTemplate, DimensionTemplate, Join, LookupColumn, PairColumn, PlanTemplate,
 };
 
 /// Rows converted before memory is given back.
@@ -40,12 +42,30 @@ pub struct Dimensions {
 struct Loaded {
     plan: Rows,
     rows: u64,
-    index: Arc<KeyIndex>,
-    /// The keys, if they are few.
-    few: Option<Vec<Value>>,
+    /// Of one key: rows. Of several: numbers of each key's values, then numbers of the pairs, the last of which are the rows.
+    indexes: Vec<Arc<KeyIndex>>,
+    /// How many values the second part of each pair has.
+    widths: Vec<i64>,
+    /// Each key's values, if they are few.
+    few: Vec<Option<Vec<Value>>>,
     /// By its rows, or by those of the lookup that `through` names.
     attributes: Vec<Arc<AttributeValues>>,
     through: Option<Through>,
+}
+
+impl Loaded {
+    /// What finds rows.
+    fn index(&self) -> Result<&Arc<KeyIndex>> {
+        self.indexes.last().ok_or_else(malformed)
+    }
+}
+
+/// What the joins of a scan select.
+#[derive(Default)]
+pub struct Selected {
+    /// Of the datasource's rows, below the outer join that keeps the other side's rows.
+    pub below: Vec<Filter>,
+    pub above: Vec<Filter>,
 }
 
 /// A dimension whose key is another one's attribute: its rows are found once for each row of that.
@@ -79,9 +99,9 @@ impl Dimensions {
     }
 
     /// Reads what was not read yet or has changed; returns what the joins select. `limit`: bytes that all may hold.
-    pub fn load(&mut self, plan: &PlanTemplate, limit: usize) -> Result<Vec<Filter>> {
+    pub fn load(&mut self, plan: &PlanTemplate, limit: usize) -> Result<Selected> {
         let templates = &plan.dimensions;
-        let mut filters = Vec::new();
+        let mut selected = Selected::default();
         let budget = Budget::new(limit);
         if self.have_changed() {
             // All are read into one budget.
@@ -96,7 +116,10 @@ impl Dimensions {
                 match read(template, rows, &budget) {
                     Ok(loaded) => {
                         *slot = Some(loaded);
-                        if let Some(ColumnTemplate::Attribute(key)) = plan.columns.get(template.key) {
+                        if let [key] = template.keys.as_slice()
+                            && let Some(ColumnTemplate::Attribute(key)) = plan.columns.get(key.column)
+                            && !template.conditional
+                        {
                             self.chain(nth, key, templates, &budget)?;
                         }
                     }
@@ -108,10 +131,18 @@ impl Dimensions {
                 self.bytes = budget.used();
             }
             if let Some(loaded) = &self.loaded[nth] {
-                filters.extend(selected(template, loaded));
+                let kept = plan.kept.as_ref().filter(|kept| kept.dimension == nth);
+                let lookup = kept.map_or(template.lookup, |kept| kept.matched);
+                let place = if template.below || kept.is_some() { &mut selected.below } else { &mut selected.above };
+                place.extend(filters(template, lookup, loaded)?);
             }
         }
-        Ok(filters)
+        Ok(selected)
+    }
+
+    /// How many rows dimension `nth` has.
+    pub fn rows_of(&self, nth: usize) -> u64 {
+        self.loaded.get(nth).and_then(Option::as_ref).map_or(0, |loaded| loaded.rows)
     }
 
     /// Finds the rows of dimension `nth` for each row of the one whose attribute its key is.
@@ -125,9 +156,13 @@ impl Dimensions {
         let (before, after) = self.loaded.split_at_mut(nth);
         let of = before.get(key.dimension).and_then(Option::as_ref).ok_or_else(malformed)?;
         let own = after.first_mut().and_then(Option::as_mut).ok_or_else(malformed)?;
-        let lookup = templates.get(key.dimension).ok_or_else(malformed)?.lookup;
-        let lookup = of.through.as_ref().map_or(lookup, |through| through.lookup);
-        let rows = own.index.rows_of(of.attributes.get(key.at).ok_or_else(malformed)?, budget)?;
+        let first = templates.get(key.dimension).ok_or_else(malformed)?;
+        // Not where the first one's row is only asked about.
+        if first.lookup != key.column {
+            return Ok(());
+        }
+        let lookup = of.through.as_ref().map_or(first.lookup, |through| through.lookup);
+        let rows = own.index()?.rows_of(of.attributes.get(key.at).ok_or_else(malformed)?, budget)?;
         for attribute in &mut own.attributes {
             *attribute = Arc::new(attribute.through(&rows, budget)?);
         }
@@ -143,7 +178,24 @@ impl Dimensions {
         if let Some(Through { lookup, rows }) = &loaded.through {
             return Ok(Computed::Attribute(Attribute { column: *lookup, values: rows.clone() }));
         }
-        Ok(Computed::Lookup(Lookup { column: column.column, index: loaded.index.clone() }))
+        let index = loaded.indexes.get(column.index).ok_or_else(malformed)?.clone();
+        Ok(Computed::Lookup(Lookup { column: column.column, index }))
+    }
+
+    pub fn pair(&self, column: &PairColumn) -> Result<Computed> {
+        if self.skipped.get(column.dimension) == Some(&true) {
+            return Ok(Computed::Native(Expr::Null));
+        }
+        let loaded = self.loaded.get(column.dimension).and_then(Option::as_ref).ok_or_else(malformed)?;
+        let width = *loaded.widths.get(column.nth).ok_or_else(malformed)?;
+        let binary = |operator, left, right| Expr::Binary {
+            operator,
+            number: Number::Int8,
+            left: Box::new(left),
+            right: Box::new(right),
+        };
+        let first = binary(Operator::Multiply, Expr::Column(column.left), Expr::Constant(Value::I64(width)));
+        Ok(Computed::Native(binary(Operator::Add, first, Expr::Column(column.right))))
     }
 
     pub fn attribute(&self, column: &AttributeColumn) -> Result<Computed> {
@@ -154,49 +206,55 @@ impl Dimensions {
     }
 }
 
-/// Of which rows of the datasource a join keeps.
-fn selected(template: &DimensionTemplate, loaded: &Loaded) -> Vec<Filter> {
+/// Which rows of the datasource a join keeps. `lookup`: the column of the rows that they find.
+fn filters(template: &DimensionTemplate, lookup: usize, loaded: &Loaded) -> Result<Vec<Filter>> {
     let test = |column, test| Filter::Test(Predicate { column, test });
-    match template.join {
-        Join::Left => Vec::new(),
-        Join::Anti => vec![test(template.lookup, Test::IsNull)],
-        Join::Inner | Join::Semi | Join::Filter => {
-            if loaded.index.is_empty() {
-                return vec![Filter::Const(false)];
+    Ok(match template.join {
+        Join::Left | Join::Full => Vec::new(),
+        Join::Anti => vec![test(lookup, Test::IsNull)],
+        Join::Inner | Join::Semi | Join::Filter | Join::Right => {
+            if loaded.index()?.is_empty() {
+                return Ok(vec![Filter::Const(false)]);
             }
-            if loaded.through.is_some() {
-                return vec![test(template.lookup, Test::IsNotNull)];
+            let mut all = Vec::new();
+            let mut decided = false;
+            if loaded.through.is_none() {
+                for ((key, few), index) in template.keys.iter().zip(&loaded.few).zip(&loaded.indexes) {
+                    if let Some(keys) = few {
+                        all.push(test(key.column, Test::In(keys.clone())));
+                        decided = template.keys.len() == 1 && !template.conditional;
+                    } else if let Some((low, high)) = index.range() {
+                        let (low, high) = (Bound::Included(Value::I64(low)), Bound::Included(Value::I64(high)));
+                        all.push(test(key.column, Test::Range { low, high }));
+                    }
+                }
             }
-            if let Some(keys) = &loaded.few {
-                return vec![test(template.key, Test::In(keys.clone()))];
+            if !decided {
+                all.push(test(lookup, Test::IsNotNull));
             }
-            let within = loaded.index.range().map(|(low, high)| {
-                let (low, high) = (Bound::Included(Value::I64(low)), Bound::Included(Value::I64(high)));
-                test(template.key, Test::Range { low, high })
-            });
-            within.into_iter().chain([test(template.lookup, Test::IsNotNull)]).collect()
+            all
         }
-    }
+    })
 }
 
 fn read(template: &DimensionTemplate, mut plan: Rows, budget: &Budget) -> Result<Loaded> {
     let types = plan.types();
-    let (Some(key_type), true) = (types.first().copied(), types.len() == template.attributes.len() + 1) else {
+    let width = template.keys.len();
+    if width == 0 || types.len() != template.attributes.len() + width {
         return Err(malformed());
-    };
-    let physical = template.key_type.physical();
+    }
     let mut codecs: Vec<Codec> =
         template.attributes.iter().map(|a| Codec::with_type(a.ty, pg_sys::Oid::from(a.declared), a.typmod)).collect();
     let fixed = codecs.iter().any(Codec::needs_fixed_settings);
     let mut held = budget.reserve(0)?;
-    let mut keys: Vec<Value> = Vec::new();
-    let mut columns: Vec<Vec<Value>> = codecs.iter().map(|_| Vec::new()).collect();
+    let mut columns: Vec<Vec<Value>> = types.iter().map(|_| Vec::new()).collect();
     let scratch = Scratch::new();
     let mut values = Vec::new();
     let mut more = true;
+    let mut rows = 0;
     while more {
         interrupts::check();
-        let before = keys.len();
+        let before = rows;
         scratch.run(|| {
             for _ in 0..CHUNK {
                 more = plan.next(&mut values);
@@ -205,15 +263,21 @@ fn read(template: &DimensionTemplate, mut plan: Rows, budget: &Budget) -> Result
                 }
                 // Not while the plan runs, which depends on them.
                 let _fixed = fixed.then(FixedSettings::new);
-                convert(template, key_type, &values, &mut codecs, &mut keys, &mut columns)?;
+                convert(template, &types, &values, &mut codecs, &mut columns)?;
+                rows += 1;
             }
             Ok::<_, Error>(())
         })?;
-        grow(&mut held, &keys[before..], columns.iter().map(|c| &c[before..]))?;
+        grow(&mut held, columns.iter().map(|c| &c[before..]))?;
     }
-    let index = KeyIndex::new(physical, &keys, budget)?;
-    let most = if physical == Physical::Bytes { FEW_STRINGS } else { FEW_KEYS };
-    let few = (index.len() <= most).then(|| keys.iter().filter(|k| !k.is_null()).cloned().collect());
+    let attributes = columns.split_off(width);
+    let keys = columns;
+    let (indexes, widths) = match keys.as_slice() {
+        [only] => (vec![KeyIndex::new(template.keys[0].ty.physical(), only, budget)?], Vec::new()),
+        several => paired(template, several, budget)?,
+    };
+    let few = template.keys.iter().zip(&indexes).zip(&keys);
+    let few = few.map(|((key, index), values)| few_of(key.ty.physical(), index, values)).collect();
     // No thread of the engine runs yet.
     let mut look = || {
         crate::pg::interrupts::check();
@@ -222,31 +286,83 @@ fn read(template: &DimensionTemplate, mut plan: Rows, budget: &Budget) -> Result
     let attributes = template
         .attributes
         .iter()
-        .zip(&columns)
+        .zip(&attributes)
         .map(|(a, values)| Ok(Arc::new(AttributeValues::new(a.ty.physical(), values, budget, &mut look)?)))
         .collect::<Result<_>>()?;
-    Ok(Loaded { plan, rows: keys.len() as u64, index: Arc::new(index), few, attributes, through: None })
+    let indexes = indexes.into_iter().map(Arc::new).collect();
+    Ok(Loaded { plan, rows: rows as u64, indexes, widths, few, attributes, through: None })
+}
+
+/// The different values of a key, if there are few.
+fn few_of(physical: Physical, index: &KeyIndex, values: &[Value]) -> Option<Vec<Value>> {
+    let most = if physical == Physical::Bytes { FEW_STRINGS } else { FEW_KEYS };
+    if index.len() > most {
+        return None;
+    }
+    let (mut few, mut strings) = (Vec::with_capacity(index.len()), HashSet::new());
+    for value in values {
+        let new = match value {
+            Value::Null => false,
+            Value::Bytes(bytes) => strings.insert(bytes.as_slice()),
+            number => !few.contains(number),
+        };
+        if new {
+            few.push(value.clone());
+        }
+    }
+    Some(few)
+}
+
+/// Indexes of several keys: of each by itself, then of pairs of numbers, from the first on; and how many numbers the pairs' second parts have.
+fn paired(template: &DimensionTemplate, keys: &[Vec<Value>], budget: &Budget) -> Result<(Vec<KeyIndex>, Vec<i64>)> {
+    let (mut indexes, mut numbers) = (Vec::new(), Vec::new());
+    for (key, values) in template.keys.iter().zip(keys) {
+        let (index, found) = KeyIndex::numbered(key.ty.physical(), values, budget)?;
+        indexes.push(index);
+        numbers.push(found);
+    }
+    let mut widths = Vec::new();
+    let mut numbers = numbers.into_iter();
+    let mut left = numbers.next().ok_or_else(malformed)?;
+    for (nth, right) in numbers.enumerate() {
+        let width = indexes.get(nth + 1).map_or(0, KeyIndex::len) as i64;
+        let pair = |(left, right): (&Option<u32>, &Option<u32>)| match (left, right) {
+            (Some(left), Some(right)) => Value::I64(i64::from(*left) * width + i64::from(*right)),
+            _ => Value::Null,
+        };
+        let pairs: Vec<Value> = left.iter().zip(&right).map(pair).collect();
+        widths.push(width);
+        if nth + 2 == keys.len() {
+            indexes.push(KeyIndex::new(Physical::I64, &pairs, budget)?);
+        } else {
+            let (index, found) = KeyIndex::numbered(Physical::I64, &pairs, budget)?;
+            indexes.push(index);
+            left = found;
+        }
+    }
+    Ok((indexes, widths))
 }
 
 fn convert(
     template: &DimensionTemplate,
-    key_type: pg_sys::Oid,
+    types: &[pg_sys::Oid],
     values: &[Option<pg_sys::Datum>],
     codecs: &mut [Codec],
-    keys: &mut Vec<Value>,
     columns: &mut [Vec<Value>],
 ) -> Result<()> {
-    let Some((key, attributes)) = values.split_first() else { return Err(malformed()) };
-    let key = match key {
-        None => Value::Null,
-        Some(key) => match bind::point(template.key_type, template.domain, *key, key_type)? {
-            Point::Exactly(value) => value,
-            // Between the values that the column can hold.
-            _ => Value::Null,
-        },
-    };
-    keys.push(key);
-    for ((value, codec), column) in attributes.iter().zip(codecs).zip(columns) {
+    let width = template.keys.len();
+    for (nth, key) in template.keys.iter().enumerate() {
+        let value = match values.get(nth).ok_or_else(malformed)? {
+            None => Value::Null,
+            Some(value) => match bind::point(key.ty, key.domain, *value, types[nth])? {
+                Point::Exactly(value) => value,
+                // Between the values that the column can hold.
+                _ => Value::Null,
+            },
+        };
+        columns[nth].push(value);
+    }
+    for ((value, codec), column) in values[width..].iter().zip(codecs).zip(&mut columns[width..]) {
         let value = match value {
             None => Value::Null,
             Some(datum) => codec.to_value(*datum, false)?,
@@ -257,13 +373,12 @@ fn convert(
 }
 
 /// Accounts for values that were added.
-fn grow<'v>(held: &mut Reservation, keys: &[Value], columns: impl Iterator<Item = &'v [Value]>) -> Result<()> {
+fn grow<'v>(held: &mut Reservation, columns: impl Iterator<Item = &'v [Value]>) -> Result<()> {
     let of = |values: &[Value]| -> usize {
         let bytes = |v: &Value| if let Value::Bytes(bytes) = v { bytes.capacity() } else { 0 };
         values.iter().map(|v| size_of::<Value>() + bytes(v)).sum()
     };
-    let added = of(keys) + columns.map(of).sum::<usize>();
-    Ok(held.grow(added)?)
+    Ok(held.grow(columns.map(of).sum())?)
 }
 
 fn malformed() -> Error {

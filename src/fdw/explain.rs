@@ -15,8 +15,8 @@ use crate::pg::lookup;
 use crate::pg::node::{self, Node};
 use crate::translate::advice::advice;
 use crate::translate::template::{
-    ColumnTemplate, DimensionTemplate, FilterTemplate, Function, GroupsTemplate, Join, KeyTemplate, PlanTemplate,
-    RowTopTemplate, Shape, Target, TermTemplate, TopTemplate,
+    ColumnTemplate, DimensionTemplate, FilterTemplate, Function, GroupsTemplate, Join, KeyTemplate, LookupColumn,
+    PairColumn, PlanTemplate, RowTopTemplate, Shape, Target, TermTemplate, TopTemplate,
 };
 
 #[pg_guard]
@@ -32,6 +32,11 @@ pub unsafe extern "C-unwind" fn explain_foreign_scan(
         let deparser = Deparser::new(node, scan_plan, state, &template);
         if !matches!(&template.filter, FilterTemplate::And(parts) if parts.is_empty()) {
             explain.text(c"Pushed Filter", &deparser.filter(&template.filter, true));
+        }
+        if let Some(kept) = &template.kept
+            && !matches!(&kept.below, FilterTemplate::And(parts) if parts.is_empty())
+        {
+            explain.text(c"Pushed Join Filter", &deparser.filter(&kept.below, true));
         }
         if !template.dimensions.is_empty() {
             let found = if (*state).analyze { scan::state(node).map(|s| s.inputs.dimensions.rows()) } else { None };
@@ -244,7 +249,16 @@ impl Deparser {
     ) -> Self {
         // SAFETY: PostgreSQL's executor and EXPLAIN structures.
         unsafe {
-            let context = pg_sys::set_deparse_context_plan((*state).deparse_cxt, plan.cast(), std::ptr::null_mut());
+            // Dimensions are not among the relations that the plan itself is told of, but among its columns.
+            let relations = pg_sys::bms_union(
+                (*plan).fs_relids,
+                pg_sys::pull_varnos(std::ptr::null_mut(), (*plan).fdw_scan_tlist.cast()),
+            );
+            let names = match template.dimensions.is_empty() || (*plan).scan.scanrelid > 0 {
+                true => (*state).deparse_cxt,
+                false => node::query_context((*(*node).ss.ps.state).es_range_table, relations),
+            };
+            let context = pg_sys::set_deparse_context_plan(names, plan.cast(), std::ptr::null_mut());
             let (index, table) = scan::relation_of(node);
             let datasource = datasource::open(table).or_raise();
             let attributes = template
@@ -261,14 +275,22 @@ impl Deparser {
                 .into_iter()
                 .filter_map(|t| Node::from_ptr((*t).expr))
                 .collect();
-            let computed = |column: &ColumnTemplate| match column {
+            let rows_of = |dimension: &DimensionTemplate| format!("lookup of {}", dimension.name);
+            let computed = |(position, column): (usize, &ColumnTemplate)| match column {
+                ColumnTemplate::Computed(computed) if computed.text.is_empty() => {
+                    template.dimensions.iter().find(|d| d.lookup == position).map(rows_of)
+                }
                 ColumnTemplate::Computed(computed) => Some(computed.text.clone()),
                 ColumnTemplate::Mapped(mapped) => Some(mapped.text.clone()),
                 ColumnTemplate::Attribute(attribute) => Some(attribute.text.clone()),
-                ColumnTemplate::Stored(_) | ColumnTemplate::Lookup(_) => None,
+                ColumnTemplate::Lookup(LookupColumn { dimension, .. })
+                | ColumnTemplate::Pair(PairColumn { dimension, .. }) => {
+                    template.dimensions.get(*dimension).map(rows_of)
+                }
+                ColumnTemplate::Stored(_) | ColumnTemplate::Unmatched => None,
             };
             Deparser {
-                computed: template.columns.iter().map(computed).collect(),
+                computed: template.columns.iter().enumerate().map(computed).collect(),
                 context,
                 expressions: node::list((*plan).fdw_exprs),
                 targets,
@@ -390,6 +412,8 @@ fn describe_dimension(dimension: &DimensionTemplate, rows: Option<u64>) -> Strin
         Join::Semi => "semi-join",
         Join::Anti => "anti-join",
         Join::Filter => "filter by keys",
+        Join::Right => "right join",
+        Join::Full => "full join",
     };
     let rows = rows.map(|rows| format!(", {rows} rows")).unwrap_or_default();
     format!("{}: {join} on {}{rows}", dimension.name, dimension.condition)

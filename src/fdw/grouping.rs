@@ -8,7 +8,7 @@ use crate::translate::filter::Builder;
 use crate::translate::shippable::{self, Reason};
 use crate::translate::template::{
     self, AggregateTemplate, ColumnTemplate, DimensionTemplate, FilterTemplate, FoldTemplate, GroupsTemplate,
-    KeyTemplate, PlanTemplate, Shape, Target, TopTemplate,
+    KeptTemplate, KeyTemplate, PlanTemplate, Shape, Target, TopTemplate,
 };
 
 /// A column of the pushed scan's tuple.
@@ -217,6 +217,7 @@ impl<'p, 'd> Grouping<'p, 'd> {
         columns: Vec<ColumnTemplate>,
         dimensions: Vec<DimensionTemplate>,
         filters: Vec<FilterTemplate>,
+        kept: Option<KeptTemplate>,
         drop_empty: bool,
         top: Option<TopTemplate>,
     ) -> PlanTemplate {
@@ -226,6 +227,7 @@ impl<'p, 'd> Grouping<'p, 'd> {
             classes: self.builder.class_templates(),
             dimensions,
             filter: FilterTemplate::And(filters),
+            kept,
             shape: Shape::Groups(GroupsTemplate {
                 keys: self.keys.clone(),
                 aggregates: self.aggregates.clone(),

@@ -12,7 +12,7 @@ use pgrx::pg_sys::Datum;
 use super::chunk::{CHUNK_ROWS, Chunk, Column};
 use super::combinations;
 use super::fold::Folded;
-use super::keys;
+use super::keys::{self, Execution};
 use super::order;
 use super::scan::{Inputs, Start};
 use super::sets::{Layout, Part, Sets};
@@ -215,15 +215,15 @@ impl Bound {
         host: &mut PgHost,
     ) -> Result<Option<(Sets, Vec<Counted>, ExecStatistics)>> {
         let counting = AggregateCall { function: AggregateFunction::CountStar, filter: Filter::Const(true) };
-        let narrowed = |filter: &Filter| match filter {
-            Filter::Const(true) => start.filter.clone(),
-            other => Filter::And(vec![start.filter.clone(), other.clone()]),
+        let narrowed = |filter: &Filter, clause: &Filter| match clause {
+            Filter::Const(true) => filter.clone(),
+            clause => Filter::And(vec![filter.clone(), clause.clone()]),
         };
-        // Columns, filter and aggregates of each execution over the keys of a set.
+        // Columns, further filter and aggregates of each execution over the keys of a set.
         let mut aggregates = self.aggregates.clone();
         let mut further: Vec<(Vec<Key>, Filter)> = Vec::new();
         for (fold, filter) in groups.folds.iter().zip(&self.folds) {
-            further.push((fold.columns.iter().map(|c| Key::Exact(*c)).collect(), narrowed(filter)));
+            further.push((fold.columns.iter().map(|c| Key::Exact(*c)).collect(), filter.clone()));
         }
         let mut counted = Vec::new();
         let distinct = |call: &AggregateCall| match call.function {
@@ -236,7 +236,7 @@ impl Bound {
                 let Some(column) = distinct(call) else { continue };
                 call.function = AggregateFunction::Count(column);
                 counted.push(Counted { aggregate, other: further.len(), counts: Vec::new() });
-                further.push((vec![Key::Column(column)], narrowed(&call.filter)));
+                further.push((vec![Key::Column(column)], call.filter.clone()));
             }
         }
         let hash = SpillHash::default();
@@ -246,23 +246,26 @@ impl Bound {
         let (mut derived, simple) = (None, layout.is_single() && further.is_empty());
         for root in &layout.roots {
             let keys: Vec<Key> = root.iter().filter_map(|key| self.keys.get(*key).cloned()).collect();
-            let mut add = |own: &[Key], filter: &Filter, aggregates: Vec<AggregateCall>| {
+            let mut add = |own: &[Key], clause: &Filter, aggregates: Vec<AggregateCall>| {
                 let keys: Vec<Key> = keys.iter().chain(own).cloned().collect();
-                let (columns, filter) = (inputs.columns.clone(), filter.clone());
+                let (columns, filter) = (inputs.columns.clone(), narrowed(&start.filter, clause));
+                let unmatched = start.unmatched.as_ref().map(|unmatched| narrowed(&unmatched.filter, clause));
                 let mut query = AggregateQuery { columns, filter, keys, aggregates };
                 let derived = simple.then(|| &*derived.insert(DerivedKeys::new(&mut query)));
                 let (leading, checks) =
                     (root.len().min(query.keys.len()), derived.map_or(&[][..], DerivedKeys::columns));
                 let execution = AggregateExecution::new(query, start.options.clone())?.with_checks(checks);
-                Ok::<_, Error>(execution.with_spill(files.add(), leading, &hash))
+                Ok::<_, Error>(Execution { engine: execution.with_spill(files.add(), leading, &hash), unmatched })
             };
-            let mut executions = vec![add(&[], &start.filter, aggregates.clone())?];
+            let mut executions = vec![add(&[], &Filter::Const(true), aggregates.clone())?];
             for (own, filter) in &further {
                 executions.push(add(own, filter, vec![counting.clone()])?);
             }
             roots.push(executions);
         }
         let done = keys::scan(roots.iter_mut().flatten(), start, host);
+        let roots: Vec<Vec<AggregateExecution>> =
+            roots.into_iter().map(|root| root.into_iter().map(|execution| execution.engine).collect()).collect();
         files.conclude();
         let short = matches!(done, Err(Error::Engine(basalt_engine::Error::Budget { .. })));
         let spilled = roots.iter().any(|root| root.first().is_some_and(AggregateExecution::has_spilled));

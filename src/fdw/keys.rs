@@ -17,15 +17,18 @@ use crate::translate::template::KeyTemplate;
 /// Fewer pieces than this are cut, however few rows there are.
 const FEW_PIECES: u64 = 10_000;
 
+/// What aggregates the scanned rows.
+pub struct Execution {
+    pub engine: AggregateExecution,
+    /// What selects among the rows of the other side that nothing matches, if they show.
+    pub unmatched: Option<Filter>,
+}
+
 /// Lets all executions aggregate the segments, opened a number at a time. Each reads all of them before the next begins, so that it can make room.
-pub fn scan<'e>(
-    executions: impl Iterator<Item = &'e mut AggregateExecution>,
-    start: &Start,
-    host: &mut PgHost,
-) -> Result<()> {
+pub fn scan<'e>(executions: impl Iterator<Item = &'e mut Execution>, start: &Start, host: &mut PgHost) -> Result<()> {
     let waves: Vec<_> = cache::waves(&start.segments).collect();
     let mut opened: Option<Vec<SegmentScan>> = None;
-    for execution in executions {
+    for Execution { engine: execution, unmatched } in executions {
         for wave in &waves {
             let scans = match opened.take().filter(|_| waves.len() == 1) {
                 Some(scans) => scans,
@@ -44,6 +47,10 @@ pub fn scan<'e>(
             host.conclude(scan)?;
             crate::pg::interrupts::check();
             opened = Some(scans);
+        }
+        if let (Some(rows), Some(filter)) = (&start.unmatched, unmatched) {
+            let scan = execution.scan_selecting(&[rows.scan()], filter.clone(), host);
+            host.conclude(scan)?;
         }
         let rest = execution.rest(host);
         host.conclude(rest)?;
@@ -100,7 +107,7 @@ fn ranges(column: usize, start: &Start, inputs: &Inputs, host: &mut PgHost) -> R
     }
     // What the finite times of those segments span, the statistics don't tell.
     let finite = Test::Range { low: Bound::Excluded(Value::I64(first)), high: Bound::Excluded(Value::I64(last)) };
-    let filter = Filter::And(vec![start.filter.clone(), Filter::Test(Predicate { column, test: finite })]);
+    let filter = Filter::Test(Predicate { column, test: finite });
     let call = |function| AggregateCall { function, filter: Filter::Const(true) };
     let extremes = vec![call(AggregateFunction::Min(column, None)), call(AggregateFunction::Max(column, None))];
     let found = run(start, inputs, filter, Vec::new(), extremes, host)?;
@@ -126,7 +133,7 @@ fn ranges(column: usize, start: &Start, inputs: &Inputs, host: &mut PgHost) -> R
 
 /// The distinct values of an I64 column in the selected rows, ascending, and whether NULL is among them.
 fn values(column: usize, start: &Start, inputs: &Inputs, host: &mut PgHost) -> Result<(Vec<i64>, bool)> {
-    let found = run(start, inputs, start.filter.clone(), vec![Key::Column(column)], Vec::new(), host)?;
+    let found = run(start, inputs, Filter::Const(true), vec![Key::Column(column)], Vec::new(), host)?;
     let found = &found.keys.first().ok_or_else(malformed)?.values;
     let mut values: Vec<i64> =
         found.iter().filter_map(|v| if let Value::I64(v) = v { Some(*v) } else { None }).collect();
@@ -135,19 +142,21 @@ fn values(column: usize, start: &Start, inputs: &Inputs, host: &mut PgHost) -> R
     Ok((values, nulls))
 }
 
-fn run(
+/// Groups of those of the selected rows that `clause` selects, too.
+pub fn run(
     start: &Start,
     inputs: &Inputs,
-    filter: Filter,
+    clause: Filter,
     keys: Vec<Key>,
     aggregates: Vec<AggregateCall>,
     host: &mut PgHost,
 ) -> Result<AggregateResult> {
-    let query = AggregateQuery { columns: inputs.columns.clone(), filter, keys, aggregates };
-    let mut execution = [AggregateExecution::new(query, start.options.clone())?];
-    scan(execution.iter_mut(), start, host)?;
-    let [execution] = execution;
-    let result = execution.finish(host);
+    let narrowed = |filter: &Filter| Filter::And(vec![filter.clone(), clause.clone()]);
+    let query = AggregateQuery { columns: inputs.columns.clone(), filter: narrowed(&start.filter), keys, aggregates };
+    let engine = AggregateExecution::new(query, start.options.clone())?;
+    let mut execution = Execution { engine, unmatched: start.unmatched.as_ref().map(|u| narrowed(&u.filter)) };
+    scan([&mut execution].into_iter(), start, host)?;
+    let result = execution.engine.finish(host);
     host.conclude(result)
 }
 

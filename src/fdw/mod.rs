@@ -11,6 +11,7 @@ mod explain;
 mod fold;
 mod grouping;
 mod groups;
+mod kept;
 mod keys;
 mod modify;
 mod options;

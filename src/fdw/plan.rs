@@ -202,17 +202,16 @@ unsafe fn filtered_path(
             || !(*relation).lateral_relids.is_null()
             || query.commandType != pg_sys::CmdType::CMD_SELECT
             || !query.rowMarks.is_null()
-            || (*root).qual_security_level > 0
         {
             return;
         }
-        let Ok(tree) = Tree::new(root) else { return };
-        if !tree.inner.contains(&(*relation).relid) {
+        let Ok(tree) = Tree::new(root, (*relation).relid) else { return };
+        if tree.keeps_rows() {
             return;
         }
         let mut builder = Builder::new((*relation).relid, &state.datasource, &state.segments);
         let (mut chosen, mut rows, mut reading) = (Vec::new(), (*relation).rows, 0.0);
-        for keys in tree.keys(root, (*relation).relid) {
+        for keys in tree.keys(root) {
             let (other, none, flags) = (&*keys.relation, std::ptr::null_mut(), std::ptr::null_mut());
             let distinct =
                 pg_sys::estimate_num_groups(root, node::make_list([keys.outer]), (*relation).rows, none, flags);
@@ -320,13 +319,14 @@ pub unsafe extern "C-unwind" fn get_foreign_plan(
             classes: builder.class_templates(),
             dimensions,
             filter: FilterTemplate::And(pushed),
+            kept: None,
             shape: Shape::Rows { output, top },
             reasons,
         };
         let (plans, expressions) = init_plans(root, paths, node::make_list(builder.expressions.iter().copied()));
         let text: *mut pg_sys::List = encode(&template);
         let private = match list::pointers(text).first() {
-            Some(text) if !plans.is_empty() => private(*text, 0, &plans),
+            Some(text) if !plans.is_empty() => private(*text, &plans),
             _ => text,
         };
         pg_sys::make_foreignscan(
@@ -386,14 +386,14 @@ pub unsafe fn init_plans(
     (plans, expressions)
 }
 
-/// `fdw_private` of a plan with dimensions: the template's text, the datasource's place among the scan's relations, the numbers of the dimensions' plans.
+/// `fdw_private` of a plan with dimensions: the template's text, the numbers of the dimensions' plans.
 ///
 /// # Safety
 /// `text` is what `encode` made.
-pub unsafe fn private(text: *mut pg_sys::String, place: i32, plans: &[i32]) -> *mut pg_sys::List {
+pub unsafe fn private(text: *mut pg_sys::String, plans: &[i32]) -> *mut pg_sys::List {
     // SAFETY: appending to lists that only this function holds.
     unsafe {
-        let mut numbers = pg_sys::lappend_int(std::ptr::null_mut(), place);
+        let mut numbers: *mut pg_sys::List = std::ptr::null_mut();
         for plan in plans {
             numbers = pg_sys::lappend_int(numbers, *plan);
         }
@@ -402,16 +402,12 @@ pub unsafe fn private(text: *mut pg_sys::String, place: i32, plans: &[i32]) -> *
     }
 }
 
-/// The datasource's place among the scan's relations, and the numbers of the dimensions' plans.
-pub fn places(private: *mut pg_sys::List) -> (usize, Vec<i32>) {
+/// The numbers of the dimensions' plans.
+pub fn plans(private: *mut pg_sys::List) -> Vec<i32> {
     // SAFETY: a plan's `fdw_private` is what `encode` or `private` made.
-    let numbers = unsafe {
+    unsafe {
         let parts = list::pointers::<pg_sys::List>(private);
         parts.get(1).map(|numbers| list::integers(*numbers)).unwrap_or_default()
-    };
-    match numbers.split_first() {
-        Some((place, plans)) => (usize::try_from(*place).unwrap_or(0), plans.to_vec()),
-        None => (0, Vec::new()),
     }
 }
 

@@ -14,6 +14,7 @@ use pgrx::{PgMemoryContexts, pg_sys};
 use super::chunk::Chunk;
 use super::dimensions::Dimensions;
 use super::groups::Groups;
+use super::kept::{self, Unmatched};
 use super::plan;
 use super::prune::{self, Pruned};
 use super::rows::Rows;
@@ -93,7 +94,11 @@ enum Source {
 /// What a scan begins with, after its parameters are known.
 pub struct Start {
     pub filter: Filter,
+    /// What is above an outer join that keeps the other side's rows, and selects among these; `filter` is then what is below it.
+    pub above: Option<Filter>,
     pub segments: Vec<SegmentEntry>,
+    /// Those rows of the other side that nothing matches.
+    pub unmatched: Option<Unmatched>,
     pub options: ExecOptions,
 }
 
@@ -120,7 +125,7 @@ impl Scan {
             let timed = (*(*node).ss.ps.state).es_instrument & pg_sys::InstrumentOption::INSTRUMENT_TIMER as i32 != 0;
             Ok(Scan {
                 inputs: Inputs {
-                    dimensions: Dimensions::new((*node).ss.ps.state, plan::places((*plan).fdw_private).1),
+                    dimensions: Dimensions::new((*node).ss.ps.state, plan::plans((*plan).fdw_private)),
                     template,
                     datasource,
                     expressions,
@@ -172,17 +177,22 @@ impl Scan {
             let scope = Scope { columns: &inputs.bound[..position], ..inputs.scope(&stored, rows) };
             let (computed, ty) = match column {
                 ColumnTemplate::Stored(_) => continue,
+                ColumnTemplate::Unmatched => continue,
                 ColumnTemplate::Computed(template) => (bind::computed(template, scope, &mut self.host)?, template.ty),
                 ColumnTemplate::Mapped(template) => (bind::mapped(template, scope, &mut self.host)?, template.ty),
                 ColumnTemplate::Lookup(lookup) => (inputs.dimensions.lookup(lookup)?, LogicalType::Int8),
+                ColumnTemplate::Pair(pair) => (inputs.dimensions.pair(pair)?, LogicalType::Int8),
                 ColumnTemplate::Attribute(attribute) => (inputs.dimensions.attribute(attribute)?, attribute.ty),
             };
             inputs.columns[position] = ColumnRef::computed(computed, ty);
         }
         let stored = |column| inputs.stored(&segments, column);
-        let mut filter = bind::bind(&inputs.template.filter, inputs.scope(&stored, rows), &mut self.host)?;
-        if !joined.is_empty() {
-            filter = Filter::And(joined.into_iter().chain([filter]).collect());
+        let template = &inputs.template;
+        let mut bind = |filter| bind::bind(filter, inputs.scope(&stored, rows), &mut self.host);
+        let mut filter = conjunction(joined.above, bind(&template.filter)?);
+        let mut above = None;
+        if let Some(kept) = &template.kept {
+            above = Some(std::mem::replace(&mut filter, conjunction(joined.below, bind(&kept.below)?)));
         }
         let time = inputs.datasource.schema.time.and_then(|position| {
             let id = inputs.datasource.schema.columns[position].id;
@@ -196,7 +206,7 @@ impl Scan {
             budget: Budget::new(guc::query_memory_limit().saturating_sub(inputs.dimensions.bytes())),
             cancel: Cancel::new(),
         };
-        Ok(Start { filter, segments: kept, options })
+        Ok(Start { filter, above, segments: kept, unmatched: None, options })
     }
 
     /// Makes the slot hold the next tuple; false at the end.
@@ -221,6 +231,7 @@ impl Scan {
                         Source::Rows(Box::new(Rows::new(start, keep, output, top.as_ref(), inputs, chunk)?))
                     }
                     Shape::Groups(groups) => {
+                        let start = kept::complete(start, inputs, host)?;
                         let mut all = Duration::ZERO;
                         let computed =
                             host.timed(&mut all, |host| Groups::compute(start, groups, inputs, chunk, host))?;
@@ -293,18 +304,23 @@ impl Scan {
 /// # Safety
 /// `node` is initialized as far as PostgreSQL does it before `BeginForeignScan`.
 pub unsafe fn relation_of(node: *mut pg_sys::ForeignScanState) -> (u32, pg_sys::Oid) {
-    // SAFETY: the plan names its tables in `fs_relids`; range table entries are counted from 1.
+    // SAFETY: the plan names its table in `fs_relids`; range table entries are counted from 1.
     unsafe {
         let plan = (*node).ss.ps.plan.cast::<pg_sys::ForeignScan>();
-        let (place, _) = plan::places((*plan).fdw_private);
-        let mut index = pg_sys::bms_next_member((*plan).fs_relids, -1);
-        for _ in 0..place {
-            index = pg_sys::bms_next_member((*plan).fs_relids, index);
-        }
+        let index = pg_sys::bms_next_member((*plan).fs_relids, -1);
         let entries = (*(*node).ss.ps.state).es_range_table;
         let entry = (*(*entries).elements.add(index as usize - 1)).ptr_value.cast::<pg_sys::RangeTblEntry>();
         (index as u32, (*entry).relid)
     }
+}
+
+/// What the joins select and what else does.
+fn conjunction(mut joined: Vec<Filter>, filter: Filter) -> Filter {
+    if joined.is_empty() {
+        return filter;
+    }
+    joined.push(filter);
+    Filter::And(joined)
 }
 
 fn columns(template: &PlanTemplate, datasource: &Datasource) -> Result<(Vec<ColumnRef>, Vec<BoundColumn>)> {
@@ -315,12 +331,17 @@ fn columns(template: &PlanTemplate, datasource: &Datasource) -> Result<(Vec<Colu
             ColumnTemplate::Stored(_) => (LogicalType::Bool, 0, -1),
             ColumnTemplate::Computed(c) => (c.ty, c.declared, c.typmod),
             ColumnTemplate::Mapped(c) => (c.ty, c.declared, c.typmod),
-            ColumnTemplate::Lookup(_) => (LogicalType::Int8, pg_sys::INT8OID.to_u32(), -1),
+            ColumnTemplate::Lookup(_) | ColumnTemplate::Pair(_) | ColumnTemplate::Unmatched => {
+                (LogicalType::Int8, pg_sys::INT8OID.to_u32(), -1)
+            }
             ColumnTemplate::Attribute(c) => (c.ty, c.declared, c.typmod),
         };
         let ColumnTemplate::Stored(id) = column else {
             // Bound anew whenever the scan starts.
-            columns.push(ColumnRef::computed(Computed::Native(Expr::Null), ty));
+            columns.push(match column {
+                ColumnTemplate::Unmatched => kept::unmatched(),
+                _ => ColumnRef::computed(Computed::Native(Expr::Null), ty),
+            });
             bound.push(BoundColumn { ty, declared: pg_sys::Oid::from(declared), typmod });
             continue;
         };

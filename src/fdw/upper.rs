@@ -19,7 +19,9 @@ use crate::pg::subplan;
 use crate::translate::advice::advice;
 use crate::translate::filter::{self, Builder};
 use crate::translate::shippable::Reason;
-use crate::translate::template::{AggregateTemplate, FilterTemplate, Finish, Function, KeyTemplate, Target};
+use crate::translate::template::{
+    AggregateTemplate, FilterTemplate, Finish, Function, KeptTemplate, KeyTemplate, Target,
+};
 use crate::translate::time;
 
 thread_local! {
@@ -74,16 +76,14 @@ unsafe extern "C-unwind" fn create_upper_paths(
         let datasources = star::datasources(root, &relations);
         let Some((_, largest)) = datasources.first() else { return };
         let Some(step) = Step::new(root, stage, input, output, extra) else { return };
-        let result = Tree::new(root).and_then(|tree| {
-            let mut reason = "it is over a join in which no datasource is joined to dimensions".to_owned();
-            for (fact, state) in datasources.iter().filter(|(fact, _)| tree.inner.contains(&(**fact).relid)) {
-                match translate(root, *fact, input, output, &step, state, Some(&tree)) {
-                    Ok(()) => return Ok(()),
-                    Err(why) => reason = why,
-                }
+        let mut result = Err("it is over a join in which no datasource is joined to dimensions".to_owned());
+        for (fact, state) in &datasources {
+            result = Tree::new(root, (**fact).relid)
+                .and_then(|tree| translate(root, *fact, input, output, &step, state, Some(&tree)));
+            if result.is_ok() {
+                break;
             }
-            Err(reason)
-        });
+        }
         match result {
             // Of joined rows PostgreSQL makes distinct ones.
             Err(reason) if stage == pg_sys::UpperRelationKind::UPPERREL_DISTINCT => {
@@ -200,11 +200,19 @@ unsafe fn translate(
         for rinfo in in_order(root, list::pointers((*fact).baserestrictinfo)) {
             filters.push(plan::translate(&mut grouping.builder, rinfo)?);
         }
-        let mut found = Vec::new();
+        let (mut found, mut kept) = (Vec::new(), None);
         if let Some(tree) = tree {
-            let (more, dimensions) = tree.link(root, &mut grouping.builder)?;
-            filters.extend(more);
-            found = dimensions;
+            let linked = tree.link(root, &mut grouping.builder)?;
+            found = linked.found;
+            match linked.kept {
+                None => filters.extend(linked.filters),
+                Some((template, below)) => {
+                    // Its own restrictions are below the join that keeps the other side's rows.
+                    filters.extend(below);
+                    let below = FilterTemplate::And(std::mem::replace(&mut filters, linked.filters));
+                    kept = Some(KeptTemplate { below, ..template });
+                }
+            }
         }
         let targets = step.target;
         let expressions = node::list((*targets).exprs);
@@ -249,7 +257,7 @@ unsafe fn translate(
                 decimals: None,
             });
         }
-        let pushed = Pushed { fact, input, state, grouping, filters, found, drop_empty, buckets };
+        let pushed = Pushed { fact, input, state, grouping, filters, kept, found, drop_empty, buckets };
         add_path(root, output, step, pushed)
     }
 }
@@ -346,6 +354,7 @@ struct Pushed<'p, 's> {
     state: &'s RelationState,
     grouping: Grouping<'p, 's>,
     filters: Vec<FilterTemplate>,
+    kept: Option<KeptTemplate>,
     found: Vec<Found>,
     drop_empty: bool,
     buckets: f64,
@@ -359,7 +368,7 @@ unsafe fn add_path(
     step: &Step<'_>,
     pushed: Pushed<'_, '_>,
 ) -> Result<(), Reason> {
-    let Pushed { fact, input, state, mut grouping, filters, found, drop_empty, buckets } = pushed;
+    let Pushed { fact, input, state, mut grouping, filters, kept, found, drop_empty, buckets } = pushed;
     // SAFETY: the planner's own structures.
     unsafe {
         // The rows of dimensions: key and attributes.
@@ -367,7 +376,7 @@ unsafe fn add_path(
         let mut bytes = 0.0;
         for (dimension, found) in grouping.builder.dimensions.iter().zip(&found) {
             let targets: Vec<Node<'_>> =
-                [dimension.key].into_iter().chain(dimension.attributes.iter().copied()).collect();
+                dimension.keys.iter().map(|k| k.inner).chain(dimension.attributes.iter().copied()).collect();
             let path = subplan::path(root, found.relation, &targets).ok_or(subplan::NOT_PLANNED)?;
             let width = |n: &Node<'_>| f64::from(pg_sys::get_typavgwidth(n.ty(), n.typmod()));
             bytes += (*path).rows * targets.iter().map(|n| ATTRIBUTE + width(n)).sum::<f64>();
@@ -407,7 +416,7 @@ unsafe fn add_path(
         let share = ((*(*input).cheapest_total_path).total_cost * ROW_SHARE / total).min(1.0);
         let (startup, total) = (engine * share, total * share);
         let (columns, dimensions) = plan::column_templates(&mut grouping.builder, root)?;
-        let template = grouping.template(columns, dimensions, filters, drop_empty, top);
+        let template = grouping.template(columns, dimensions, filters, kept, drop_empty, top);
         let mut scan_targets: *mut pg_sys::List = std::ptr::null_mut();
         for (i, output) in grouping.outputs.iter().enumerate() {
             let entry =
@@ -426,8 +435,6 @@ unsafe fn add_path(
         private = pg_sys::lappend(private, scan_targets.cast());
         private = pg_sys::lappend(private, node::make_list(step.having.iter().copied()).cast());
         private = pg_sys::lappend(private, paths.cast());
-        let place = star::list_of((*root).all_baserels).iter().position(|r| *r == (*fact).relid).unwrap_or(0);
-        private = pg_sys::lappend(private, pg_sys::makeInteger(place as i32).cast());
         // Of a join with other tables PostgreSQL knows no wrapper.
         (*output).serverid = (*fact).serverid;
         (*output).fdwroutine = (*fact).fdwroutine;
@@ -442,6 +449,12 @@ unsafe fn add_path(
             std::ptr::null_mut(),
             private,
         );
+        // The plan is told of the datasource alone: dimensions are scanned by their own plans, and EXPLAIN names them after the query.
+        let parent = pg_sys::palloc(size_of::<pg_sys::RelOptInfo>()).cast::<pg_sys::RelOptInfo>();
+        parent.copy_from_nonoverlapping(output, 1);
+        (*parent).reloptkind = pg_sys::RelOptKind::RELOPT_OTHER_UPPER_REL;
+        (*parent).relids = (*fact).relids;
+        (*path).path.parent = parent;
         pg_sys::add_path(output, path.cast());
         Ok(())
     }
@@ -456,10 +469,10 @@ pub unsafe fn plan(
     path: *mut pg_sys::ForeignPath,
     target: *mut pg_sys::List,
 ) -> *mut pg_sys::ForeignScan {
-    // SAFETY: `add_path` put six elements into the path's private list.
+    // SAFETY: `add_path` put five elements into the path's private list.
     unsafe {
         let parts: Vec<*mut pg_sys::List> = list::pointers((*path).fdw_private);
-        let [text, expressions, scan_targets, having, paths, place] = parts.as_slice() else {
+        let [text, expressions, scan_targets, having, paths] = parts.as_slice() else {
             Error::from(basalt_engine::Error::invalid("the path was not made by basalt")).raise();
         };
         let (plans, expressions) = plan::init_plans(root, list::pointers(*paths), *expressions);
@@ -468,7 +481,7 @@ pub unsafe fn plan(
             *having,
             0,
             expressions,
-            plan::private((*text).cast(), (*place.cast::<pg_sys::Integer>()).ival, &plans),
+            plan::private((*text).cast(), &plans),
             *scan_targets,
             std::ptr::null_mut(),
             std::ptr::null_mut(),

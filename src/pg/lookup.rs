@@ -49,6 +49,12 @@ pub fn equality(ty: Oid) -> Option<Oid> {
     (operator != pg_sys::InvalidOid).then_some(operator)
 }
 
+/// Whether an operator is the equality of an order or of a hash. `ty`: of its left operand.
+pub fn is_equality(operator: Oid, ty: Oid) -> bool {
+    // SAFETY: syscache lookups; a polymorphic operator's are made for the type.
+    unsafe { pg_sys::op_mergejoinable(operator, ty) || pg_sys::op_hashjoinable(operator, ty) }
+}
+
 /// Whether an operator is one of an order, or the negation of its equality.
 pub fn is_comparison(operator: Oid) -> bool {
     // SAFETY: a list of catalog entries.

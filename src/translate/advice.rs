@@ -25,6 +25,21 @@ const ADVICE: &[(&str, &str)] = &[
     ("numeric without precision and scale", "declare the column's precision and scale"),
     ("its second argument is not a constant", "make the number of decimals a constant"),
     ("whole row of a joined table", "name the columns that are needed"),
+    (
+        "show that they are a key",
+        "give the joined table a unique index on these columns, or group or DISTINCT it by them first",
+    ),
+    ("a join without a key", "join by equality of keys"),
+    ("not by equality with a key", "join by equality of keys"),
+    ("with the join's operator", "join by columns of integer, text, date, uuid or numeric types"),
+    ("depends on other relations' rows", "join by equality of keys instead of LATERAL"),
+    ("more than half of basalt.query_memory_limit", "raise basalt.query_memory_limit, or filter the joined tables"),
+    ("inner side is a join itself", "join each table by a LEFT JOIN of its own"),
+    ("full join of", "join with one table at a time, the others in a query around it"),
+    ("keep rows of which", "aggregate before the second outer join"),
+    ("filtered by a volatile function", "call volatile functions in a query around this one"),
+    ("in a recursive query", "aggregate outside of the recursive query"),
+    ("that row security or a security barrier hides", "join by columns themselves, not by expressions that may fail"),
 ];
 
 /// What may be done about `reasons`, each once.

@@ -8,6 +8,7 @@ use super::dimension::Dimension;
 use super::shippable::Reason;
 use super::template::{
     AttributeColumn, ClassTemplate, ColumnTemplate, ComputedTemplate, ExprTemplate, LookupColumn, MappedTemplate,
+    PairColumn,
 };
 use crate::catalog::datasource::Datasource;
 use crate::catalog::list::SegmentList;
@@ -49,16 +50,15 @@ pub(super) enum Planned<'p> {
     },
     /// With the number of its expression.
     Mapped(Mapped<'p>, usize),
-    /// Numbers of a dimension's rows; `key`: the column by which they are found.
-    Lookup {
-        key: usize,
-        dimension: usize,
-    },
+    Lookup(LookupColumn),
+    Pair(PairColumn),
     /// What these rows hold.
     Attribute {
         lookup: usize,
         nth: usize,
     },
+    /// The numbers of rows that no row of the datasource matches.
+    Unmatched,
 }
 
 /// The most distinct values that a segment has of a column.
@@ -119,7 +119,7 @@ impl<'p, 'd> Builder<'p, 'd> {
         match self.columns.get(column)? {
             Planned::Stored(position) => Some(self.datasource.schema.columns[*position].ty),
             Planned::Computed { ty, .. } | Planned::Mapped(Mapped { ty, .. }, _) => Some(*ty),
-            Planned::Lookup { .. } => Some(LogicalType::Int8),
+            Planned::Lookup(_) | Planned::Pair(_) | Planned::Unmatched => Some(LogicalType::Int8),
             Planned::Attribute { nth, .. } => Some(self.attribute_type(*nth)),
         }
     }
@@ -319,16 +319,18 @@ impl<'p, 'd> Builder<'p, 'd> {
                 infallible: mapped.infallible,
                 text: self.sql(mapped.node, text),
             }),
-            Planned::Lookup { key, dimension } => {
-                ColumnTemplate::Lookup(LookupColumn { column: *key, dimension: *dimension })
-            }
+            Planned::Lookup(lookup) => ColumnTemplate::Lookup(lookup.clone()),
+            Planned::Pair(pair) => ColumnTemplate::Pair(pair.clone()),
+            Planned::Unmatched => ColumnTemplate::Unmatched,
             Planned::Attribute { lookup, nth } => {
                 let (node, (dimension, at)) = (self.attribute_node(*nth), self.attributes[*nth]);
+                let found = self.dimensions[dimension].found.is_none_or(|found| found == *lookup);
+                let number = if found { (self.datasource.attributes.len() + nth + 1) as i16 } else { 0 };
                 ColumnTemplate::Attribute(AttributeColumn {
                     column: *lookup,
                     dimension,
                     at,
-                    number: (self.datasource.attributes.len() + nth + 1) as i16,
+                    number,
                     ty: self.attribute_type(*nth),
                     declared: node.ty().to_u32(),
                     typmod: node.typmod(),

@@ -1,80 +1,151 @@
-//! Joins of the datasource with dimensions. A dimension has at most one row for each key, so its columns are functions of the key: they are
-//! translated as if they were columns of the datasource, numbered behind its own.
+//! Joins of the datasource with dimensions: which columns find their rows. A dimension has at most one row for its keys, so its columns are
+//! functions of them (`attribute.rs`).
 
-use basalt_engine::plan::power_of_ten;
-use basalt_engine::plan::{Comparison, Limits};
+use basalt_engine::plan::{Comparison, Expr, Lane};
 use basalt_engine::types::LogicalType;
-use pgrx::pg_sys::{self, Oid};
+use pgrx::pg_sys::Oid;
 
 use super::builder::{Builder, Planned};
-use super::infallible::never_fails;
 use super::shippable::{self, ColumnSide, Reason};
-use super::template::{AttributeTemplate, DimensionTemplate, Domain, Join};
-use crate::pg::node::{Node, VarView, View};
-use crate::pg::{lookup, types};
+use super::template::{
+    AttributeTemplate, DimensionTemplate, Domain, FilterTemplate, Join, KeyPart, Leaf, LeafTest, LookupColumn,
+    PairColumn,
+};
+use crate::pg::lookup;
+use crate::pg::node::Node;
 
-/// A relation that is looked up by a key.
+/// A relation that is looked up by keys.
 pub struct Dimension<'p> {
     /// Range table index; `None`: it is several relations, or none of its columns may be used.
     pub relation: Option<u32>,
     pub name: String,
     pub join: Join,
-    /// What is looked up, made of the datasource's columns.
-    outer: Node<'p>,
-    /// Its own expression that is compared with it.
-    pub key: Node<'p>,
-    /// The comparison of the two, as in the query.
-    condition: Node<'p>,
-    domain: Domain,
+    pub keys: Vec<Key<'p>>,
+    /// The comparisons of keys, and what else a row must fulfil, as in the query.
+    condition: Vec<Node<'p>>,
+    conditional: bool,
+    pub below: bool,
     /// How many rows it may have.
-    rows: f64,
+    pub(super) rows: f64,
+    /// The column of row numbers, where that is not simply what the keys find.
+    pub(super) found: Option<usize>,
     /// Its columns that are used.
     pub attributes: Vec<Node<'p>>,
 }
 
-/// What of a clause joins a relation.
-pub struct JoinClause<'p> {
-    pub condition: Node<'p>,
+/// What a dimension's rows are found by.
+pub struct Key<'p> {
+    /// What is looked up, made of the datasource's columns.
+    outer: Node<'p>,
+    /// The dimension's own expression that is compared with it.
+    pub inner: Node<'p>,
+    domain: Domain,
+}
+
+/// A join to be added.
+pub struct NewJoin<'p> {
+    pub relation: Option<u32>,
+    pub name: String,
+    pub join: Join,
+    pub below: bool,
+    pub keys: Vec<KeyClause<'p>>,
+    /// What a row must fulfil besides, of the columns of both sides.
+    pub conditions: Vec<Node<'p>>,
+    pub rows: f64,
+}
+
+/// An equality that joins a relation.
+pub struct KeyClause<'p> {
+    pub clause: Node<'p>,
     pub operator: Oid,
     pub collation: Oid,
     /// Of relations that were joined before, localized.
     pub outer: Node<'p>,
     /// Of the dimension.
-    pub key: Node<'p>,
+    pub inner: Node<'p>,
 }
 
 impl<'p> Builder<'p, '_> {
-    /// Adds a dimension. Errors: its keys are not compared as the engine compares them; nothing was added.
-    pub fn join(
-        &mut self,
-        relation: Option<u32>,
-        name: String,
-        join: Join,
-        clause: JoinClause<'p>,
-        rows: f64,
-    ) -> Result<(), Reason> {
-        let JoinClause { condition, operator, collation, outer, key } = clause;
-        let mark = self.mark();
-        let (side, column) = self.key_side(outer)?;
-        let ty = self.ty(column).ok_or("its key has no type")?;
-        let known = shippable::comparison(ty, side, operator, key.ty(), collation);
-        self.reset(mark);
-        let Some((Comparison::Eq, domain)) = known else {
-            let name = lookup::type_name(outer.ty());
-            return Err(format!("the engine does not compare keys of type {name} with the join's operator"));
-        };
+    /// Adds a dimension. Errors: its keys are not compared as the engine compares them, or its conditions are not known to it; nothing was added.
+    pub fn join(&mut self, new: NewJoin<'p>) -> Result<(), Reason> {
+        let (mark, attributes) = (self.mark(), self.attributes.len());
+        let dimensions = self.dimensions.len();
+        let result = self.try_join(new);
+        if result.is_err() {
+            self.reset(mark);
+            self.attributes.truncate(attributes);
+            self.dimensions.truncate(dimensions);
+        }
+        result
+    }
+
+    fn try_join(&mut self, new: NewJoin<'p>) -> Result<(), Reason> {
+        let NewJoin { relation, name, join, below, keys, conditions, rows } = new;
+        let mut condition = Vec::new();
+        let mut known = Vec::new();
+        for KeyClause { clause, operator, collation, outer, inner } in keys {
+            let mark = self.mark();
+            let (side, column) = self.key_side(outer)?;
+            let ty = self.ty(column).ok_or("its key has no type")?;
+            let compared = shippable::comparison(ty, side, operator, inner.ty(), collation);
+            self.reset(mark);
+            let Some((Comparison::Eq, domain)) = compared else {
+                let name = lookup::type_name(outer.ty());
+                return Err(format!("the engine does not compare keys of type {name} with the join's operator"));
+            };
+            condition.push(clause);
+            known.push(Key { outer, inner, domain });
+        }
+        condition.extend(&conditions);
         self.dimensions.push(Dimension {
             relation,
             name,
             join,
-            outer,
-            key,
+            keys: known,
             condition,
-            domain,
+            conditional: !conditions.is_empty(),
+            below,
             rows,
+            found: None,
             attributes: Vec::new(),
         });
+        if conditions.is_empty() { Ok(()) } else { self.fulfilling(&conditions) }
+    }
+
+    /// Lets the last dimension's row be found only where conditions are true of it.
+    fn fulfilling(&mut self, conditions: &[Node<'p>]) -> Result<(), Reason> {
+        let dimension = self.dimensions.len() - 1;
+        let lookup = self.lookup_column(dimension)?;
+        // Where there is no row, they are not asked about.
+        let mut tests = vec![self.is_found(dimension, lookup)];
+        for condition in conditions {
+            let local = self.localize(*condition)?;
+            let test = self.conditionally(|b| b.filter(local));
+            tests.push(test.map_err(|reason| format!("a condition of a join: {reason}"))?);
+        }
+        let whens = vec![(FilterTemplate::And(tests), Expr::Column(lookup))];
+        let found = Expr::Case { lane: Lane::Int, whens, otherwise: Box::new(Expr::Null) };
+        self.dimensions[dimension].found = Some(self.computed_column(found, LogicalType::Int8, None));
         Ok(())
+    }
+
+    fn is_found(&mut self, dimension: usize, lookup: usize) -> FilterTemplate {
+        let outer = self.dimensions[dimension].keys[0].outer;
+        let expression = self.expression(outer);
+        FilterTemplate::Leaf(Leaf { column: lookup, expression, negated: true, test: LeafTest::IsNull })
+    }
+
+    /// Makes the last dimension's rows show where none of the datasource's matches them. Returns the columns of rows that are
+    /// matched and that are not.
+    pub fn keep_rows(&mut self) -> Result<(usize, usize), Reason> {
+        let dimension = self.dimensions.len() - 1;
+        let matched = self.lookup_column(dimension)?;
+        self.columns.push(Planned::Unmatched);
+        let unmatched = self.columns.len() - 1;
+        let arguments = vec![Expr::Column(unmatched), Expr::Column(matched)];
+        let found = Expr::Coalesce { lane: Lane::Int, arguments };
+        self.dimensions[dimension].found = Some(self.computed_column(found, LogicalType::Int8, None));
+        Ok((matched, unmatched))
     }
 
     /// The column that a key is, or is computed in.
@@ -88,160 +159,42 @@ impl<'p> Builder<'p, '_> {
         }
     }
 
-    /// A copy of an expression in which dimensions' columns are columns of the datasource.
-    pub fn localize(&mut self, node: Node<'p>) -> Result<Node<'p>, Reason> {
-        if self.dimensions.is_empty() {
-            return Ok(node);
-        }
-        let mut reason = None;
-        let local = node.rewrite(&mut |n| match n.view() {
-            View::Var(v) if v.levels_up == 0 && v.relation != self.relation => match self.column_of(n, v) {
-                Ok(column) => Some(column),
-                Err(why) => {
-                    reason = Some(why);
-                    Some(n)
-                }
-            },
-            View::Op(_) | View::Func(_) | View::Case { .. } | View::Coalesce(_) | View::NullIf(_) | View::Bool(..) => {
-                let dimension = self.dimension_of(n)?;
-                self.attribute(dimension, n).ok()
-            }
-            View::Other if n.tag() == pg_sys::NodeTag::T_PlaceHolderVar => {
-                reason = Some("it uses an expression that an outer join may make NULL".to_owned());
-                Some(n)
-            }
-            _ => None,
-        });
-        reason.map_or(Ok(local), Err)
-    }
-
-    /// The dimension of which alone an expression is, by several columns: its own plan computes it. It must fail for no row, as
-    /// rows are among them that are not joined, and be NULL where there is none.
-    fn dimension_of(&self, node: Node<'p>) -> Option<usize> {
-        let mut columns: Vec<VarView> = Vec::new();
-        node.any(&mut |n| {
-            if let View::Var(v) = n.view()
-                && !columns.iter().any(|c| c.relation == v.relation && c.attribute == v.attribute)
-            {
-                columns.push(v);
-            }
-            false
-        });
-        let (first, others) = columns.split_first()?;
-        let alike = |v: &VarView| v.relation == first.relation && v.levels_up == 0 && v.attribute > 0;
-        if others.is_empty() || !columns.iter().all(alike) {
-            return None;
-        }
-        let dimension = self.dimensions.iter().position(|d| d.relation == Some(first.relation))?;
-        let left = self.dimensions[dimension].join == Join::Left;
-        let fit = shippable::evaluable(node).is_ok() && never_fails(node) && !(left && node.is_nonstrict());
-        fit.then_some(dimension)
-    }
-
-    fn column_of(&mut self, node: Node<'p>, v: VarView) -> Result<Node<'p>, Reason> {
-        let dimension = self
-            .dimensions
-            .iter()
-            .position(|d| d.relation == Some(v.relation))
-            .ok_or_else(|| "it refers to another table".to_owned())?;
-        if v.attribute <= 0 {
-            return Err("it uses a system column or the whole row of a joined table".into());
-        }
-        self.attribute(dimension, node)
-    }
-
-    /// A column of the datasource that stands for an expression of a dimension's columns.
-    fn attribute(&mut self, dimension: usize, node: Node<'p>) -> Result<Node<'p>, Reason> {
-        let attributes = &mut self.dimensions[dimension].attributes;
-        let at = attributes.iter().position(|a| a.equals(node)).unwrap_or_else(|| {
-            attributes.push(node);
-            attributes.len() - 1
-        });
-        let known = self.attributes.iter().position(|a| *a == (dimension, at));
-        let nth = known.unwrap_or_else(|| {
-            self.attributes.push((dimension, at));
-            self.attributes.len() - 1
-        });
-        let number = i16::try_from(self.datasource.attributes.len() + nth + 1)
-            .map_err(|_| "the joined tables have too many columns".to_owned())?;
-        Ok(node.as_column(self.relation, number))
-    }
-
-    /// The reverse of [`Builder::localize`], for people to read.
-    fn restore(&self, node: Node<'p>) -> Node<'p> {
-        if self.dimensions.is_empty() {
-            return node;
-        }
-        node.rewrite(&mut |n| match n.view() {
-            View::Var(v) if v.relation == self.relation => self.looked_up(v.attribute),
-            _ => None,
-        })
-    }
-
-    /// An expression as SQL. `text`: of the query's columns.
-    pub fn sql(&self, node: Node<'p>, text: &dyn Fn(Node<'p>) -> String) -> String {
-        text(self.restore(node))
-    }
-
-    /// Which of the dimensions' columns an attribute number stands for.
-    pub(super) fn nth_attribute(&self, attribute: i16) -> Option<usize> {
-        let nth = usize::try_from(attribute).ok()?.checked_sub(self.datasource.attributes.len() + 1)?;
-        (nth < self.attributes.len()).then_some(nth)
-    }
-
-    fn looked_up(&self, attribute: i16) -> Option<Node<'p>> {
-        self.nth_attribute(attribute).map(|nth| self.attribute_node(nth))
-    }
-
-    pub(super) fn attribute_node(&self, nth: usize) -> Node<'p> {
-        let (dimension, at) = self.attributes[nth];
-        self.dimensions[dimension].attributes[at]
-    }
-
-    pub(super) fn attribute_type(&self, nth: usize) -> LogicalType {
-        let node = self.attribute_node(nth);
-        match types::logical_type(node.ty(), node.typmod()) {
-            // As computed decimals, they are held in 128 bits.
-            LogicalType::Numeric { precision, scale } => LogicalType::Numeric { precision: precision.max(19), scale },
-            ty => ty,
-        }
-    }
-
-    /// Limits of decimals by their declared precision.
-    pub(super) fn attribute_limits(&self, nth: usize) -> Limits {
-        let node = self.attribute_node(nth);
-        match types::logical_type(node.ty(), node.typmod()) {
-            LogicalType::Numeric { precision, .. } => {
-                let most = power_of_ten(precision) - 1;
-                Some((-most, most))
-            }
-            _ => None,
-        }
-    }
-
-    pub(super) fn attribute_rows(&self, nth: usize) -> u64 {
-        self.dimensions[self.attributes[nth].0].rows as u64
-    }
-
-    /// Position of the column of a dimension's attribute, added if need be.
-    pub(super) fn attribute_column(&mut self, nth: usize) -> Result<usize, Reason> {
-        let lookup = self.lookup_column(self.attributes[nth].0)?;
-        let known = self.columns.iter().position(|c| matches!(c, Planned::Attribute { nth: n, .. } if *n == nth));
-        Ok(known.unwrap_or_else(|| {
-            self.columns.push(Planned::Attribute { lookup, nth });
-            self.columns.len() - 1
-        }))
-    }
-
     /// Position of the column of a dimension's row numbers, added if need be.
-    fn lookup_column(&mut self, dimension: usize) -> Result<usize, Reason> {
-        let known = |c: &Planned<'p>| matches!(c, Planned::Lookup { dimension: d, .. } if *d == dimension);
-        if let Some(known) = self.columns.iter().position(known) {
+    pub(super) fn lookup_column(&mut self, dimension: usize) -> Result<usize, Reason> {
+        if let Some(found) = self.dimensions[dimension].found {
+            return Ok(found);
+        }
+        let keys = self.dimensions[dimension].keys.len();
+        let mut left = self.key_lookup(dimension, 0)?;
+        for nth in 0..keys - 1 {
+            let right = self.key_lookup(dimension, nth + 1)?;
+            left = match self.known_lookup(dimension, keys + nth) {
+                Some(known) => known,
+                None => {
+                    self.columns.push(Planned::Pair(PairColumn { dimension, nth, left, right }));
+                    let column = self.columns.len() - 1;
+                    self.columns.push(Planned::Lookup(LookupColumn { column, dimension, index: keys + nth }));
+                    column + 1
+                }
+            };
+        }
+        Ok(left)
+    }
+
+    fn key_lookup(&mut self, dimension: usize, nth: usize) -> Result<usize, Reason> {
+        if let Some(known) = self.known_lookup(dimension, nth) {
             return Ok(known);
         }
-        let (_, key) = self.key_side(self.dimensions[dimension].outer)?;
-        self.columns.push(Planned::Lookup { key, dimension });
+        let (_, column) = self.key_side(self.dimensions[dimension].keys[nth].outer)?;
+        self.columns.push(Planned::Lookup(LookupColumn { column, dimension, index: nth }));
         Ok(self.columns.len() - 1)
+    }
+
+    /// Translated once more, a key could become another column.
+    fn known_lookup(&self, dimension: usize, index: usize) -> Option<usize> {
+        self.columns
+            .iter()
+            .position(|c| matches!(c, Planned::Lookup(l) if (l.dimension, l.index) == (dimension, index)))
     }
 
     /// The plan's dimensions. All of them are looked up, as rows may have to be found.
@@ -249,16 +202,23 @@ impl<'p> Builder<'p, '_> {
         let mut templates = Vec::with_capacity(self.dimensions.len());
         for nth in 0..self.dimensions.len() {
             let lookup = self.lookup_column(nth)?;
-            let Some(Planned::Lookup { key, .. }) = self.columns.get(lookup) else { continue };
-            let (key, dimension) = (*key, &self.dimensions[nth]);
+            let mut keys = Vec::new();
+            for key in 0..self.dimensions[nth].keys.len() {
+                let at = self.key_lookup(nth, key)?;
+                let Some(Planned::Lookup(LookupColumn { column, .. })) = self.columns.get(at) else { continue };
+                let (column, domain) = (*column, self.dimensions[nth].keys[key].domain);
+                keys.push(KeyPart { column, ty: self.ty(column).ok_or("a key of a join has no type")?, domain });
+            }
+            let dimension = &self.dimensions[nth];
+            let texts: Vec<String> = dimension.condition.iter().map(|c| text(*c)).collect();
             templates.push(DimensionTemplate {
                 name: dimension.name.clone(),
                 join: dimension.join,
-                condition: text(dimension.condition),
+                condition: texts.join(" AND "),
                 lookup,
-                key,
-                key_type: self.ty(key).ok_or("a key of a join has no type")?,
-                domain: dimension.domain,
+                conditional: dimension.conditional,
+                below: dimension.below,
+                keys,
                 attributes: Vec::new(),
             });
         }

@@ -2,6 +2,7 @@
 
 pub mod advice;
 pub mod aggregate;
+mod attribute;
 pub mod bind;
 pub mod builder;
 pub mod computed;

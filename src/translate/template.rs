@@ -7,7 +7,7 @@ use basalt_engine::types::LogicalType;
 use serde::{Deserialize, Serialize};
 
 /// Changes whenever an older plan could not be read as what it meant.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
 pub struct PlanTemplate {
@@ -17,6 +17,8 @@ pub struct PlanTemplate {
     pub classes: Vec<ClassTemplate>,
     pub dimensions: Vec<DimensionTemplate>,
     pub filter: FilterTemplate,
+    /// The outer join of whose other side every row shows.
+    pub kept: Option<KeptTemplate>,
     pub shape: Shape,
     /// Why what could be expected here was not pushed down, for EXPLAIN.
     pub reasons: Vec<String>,
@@ -29,7 +31,10 @@ pub enum ColumnTemplate {
     Computed(ComputedTemplate),
     Mapped(MappedTemplate),
     Lookup(LookupColumn),
+    Pair(PairColumn),
     Attribute(AttributeColumn),
+    /// The row numbers of what no row of the datasource is joined to; NULL in the datasource's own rows.
+    Unmatched,
 }
 
 /// How a dimension is joined.
@@ -41,21 +46,48 @@ pub enum Join {
     Anti,
     /// As a filter only: the join itself is PostgreSQL's.
     Filter,
+    /// Every row of the dimension shows, with the datasource's rows or without.
+    Right,
+    /// And every row of the datasource.
+    Full,
 }
 
-/// A relation that is looked up by a key. A plan of its own, an InitPlan of the query, gives its rows: key and attributes.
+/// A relation that is looked up by keys. A plan of its own, an InitPlan of the query, gives its rows: keys, then attributes.
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
 pub struct DimensionTemplate {
     pub name: String,
     pub join: Join,
     /// As SQL, for EXPLAIN.
     pub condition: String,
-    /// The column of row numbers, and that of keys.
+    /// The column of row numbers.
     pub lookup: usize,
-    pub key: usize,
-    pub key_type: LogicalType,
-    pub domain: Domain,
+    /// Whether a row must fulfil more than equality of keys to be found.
+    pub conditional: bool,
+    /// Whether it is joined below the outer join that keeps the other side's rows.
+    pub below: bool,
+    pub keys: Vec<KeyPart>,
     pub attributes: Vec<AttributeTemplate>,
+}
+
+/// One of the keys by which a dimension is looked up.
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq)]
+pub struct KeyPart {
+    /// The column whose values are looked for.
+    pub column: usize,
+    pub ty: LogicalType,
+    pub domain: Domain,
+}
+
+/// An outer join with the datasource on the side that may be NULL.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub struct KeptTemplate {
+    /// The dimension whose rows all show.
+    pub dimension: usize,
+    /// The column of the rows that the datasource's rows match, and that of those which no row matches.
+    pub matched: usize,
+    pub unmatched: usize,
+    /// Which rows of the datasource are joined.
+    pub below: FilterTemplate,
 }
 
 /// The type of a dimension's attribute.
@@ -66,12 +98,24 @@ pub struct AttributeTemplate {
     pub typmod: i32,
 }
 
-/// Numbers of a dimension's rows.
+/// Numbers of a dimension's rows, or of the values of one of several keys.
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
 pub struct LookupColumn {
-    /// The column of keys.
+    /// What is looked up.
     pub column: usize,
     pub dimension: usize,
+    /// In which of the dimension's indexes: first those of its keys, then, of several keys, those of their pairs.
+    pub index: usize,
+}
+
+/// One number for the numbers of two keys' values: what the pair's index is looked up by.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub struct PairColumn {
+    pub dimension: usize,
+    /// The first pair is of the first two keys; each further one of the pair before it and the next key.
+    pub nth: usize,
+    pub left: usize,
+    pub right: usize,
 }
 
 /// What a dimension's rows hold.
@@ -82,7 +126,7 @@ pub struct AttributeColumn {
     pub dimension: usize,
     /// Position in the dimension's attributes.
     pub at: usize,
-    /// Its number among the datasource's attributes.
+    /// Its number among the datasource's attributes; 0: it is one only within the join's condition.
     pub number: i16,
     pub ty: LogicalType,
     pub declared: u32,

@@ -22,7 +22,7 @@ use super::spill::{Spill, SpillHash, Spilled};
 use super::states::{StatePlan, States};
 use super::unify::unify;
 use super::{ExecOptions, ExecStatistics, SegmentScan, panic_message, parallel};
-use crate::plan::{AggregateQuery, Host, Key, Top};
+use crate::plan::{AggregateQuery, Filter, Host, Key, Top};
 use crate::segment::{BLOCK_ROWS, Segment};
 use crate::types::{Physical, Value};
 use crate::{Budget, Error, Reservation, Result};
@@ -129,6 +129,14 @@ impl AggregateExecution {
         let tasks = self.plan(drafts)?;
         let Some(global) = &mut self.global else { return Err(Error::invalid("aggregation was not begun")) };
         parallel::run(&tasks, &self.options, global, host, &mut self.statistics)
+    }
+
+    /// Aggregates the rows of `segments` that `filter` selects, not the query's filter.
+    pub fn scan_selecting(&mut self, segments: &[SegmentScan], filter: Filter, host: &mut dyn Host) -> Result<()> {
+        let own = std::mem::replace(&mut self.query.filter, filter);
+        let scanned = self.scan(segments, host);
+        self.query.filter = own;
+        scanned
     }
 
     fn begin(&mut self, segments: &[SegmentScan]) -> Result<()> {

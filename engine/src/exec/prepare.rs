@@ -45,11 +45,8 @@ impl<'a> SelectedRows<'a> {
         let mut view = SegmentView::new(&scan.segment, &columns)?;
         let mut memory = budget.reserve(0)?;
         let mut unresolved = bind_computed(&columns, &mut view, &mut memory, host)?;
-        let parts: &[Filter] = match query_filter {
-            Filter::And(parts) => parts,
-            one => std::slice::from_ref(one),
-        };
-        let (ordered, plain): (Vec<&Filter>, Vec<&Filter>) = parts.iter().partition(|p| keeps_order(p, &columns));
+        let (ordered, plain): (Vec<&Filter>, Vec<&Filter>) =
+            conjuncts_of(query_filter).into_iter().partition(|p| keeps_order(p, &columns));
         let mut conjuncts = Vec::new();
         for filter in plain {
             let node = filter::bind(filter, &view, &mut memory, &mut HostPulse(host))?;
@@ -128,7 +125,8 @@ type Unresolved = Vec<(usize, Pending)>;
 
 enum Pending {
     Native(Program),
-    Mapped(Mapped, Physical),
+    /// And whether its sources can be had of every row.
+    Mapped(Mapped, Physical, bool),
     Lookup(Lookup),
 }
 
@@ -144,7 +142,8 @@ fn bind_computed(
             None => continue,
             Some(Computed::Native(expr)) => expr,
             Some(Computed::Mapped(mapped)) => {
-                unresolved.push((position, Pending::Mapped(mapped.clone(), column.ty.physical())));
+                let sure = mapped.columns.iter().all(|c| never_fails(*c, columns));
+                unresolved.push((position, Pending::Mapped(mapped.clone(), column.ty.physical(), sure)));
                 continue;
             }
             Some(Computed::Lookup(lookup)) => {
@@ -157,7 +156,9 @@ fn bind_computed(
                 continue;
             }
             Some(Computed::Attribute(attribute)) => {
-                view.bind(position, Arc::new(Bound::Attribute(AttributeTable::new(attribute))));
+                let rows = columns.get(attribute.column).and_then(|c| c.computed.as_deref());
+                let table = AttributeTable::new(attribute, matches!(rows, Some(Computed::Lookup(_))));
+                view.bind(position, Arc::new(Bound::Attribute(table)));
                 continue;
             }
         };
@@ -182,6 +183,25 @@ fn tested(filter: &Filter) -> Vec<usize> {
         Filter::Const(_) => Vec::new(),
         Filter::And(parts) | Filter::Or(parts) => parts.iter().flat_map(tested).collect(),
         Filter::Test(p) => vec![p.column],
+    }
+}
+
+/// Whether a column is stored, or looked up by what is.
+fn never_fails(column: usize, columns: &[ColumnRef]) -> bool {
+    match columns.get(column).map(|c| c.computed.as_deref()) {
+        Some(None) => true,
+        Some(Some(looked_up @ (Computed::Lookup(_) | Computed::Attribute(_)))) => {
+            looked_up.sources().iter().all(|source| never_fails(*source, columns))
+        }
+        _ => false,
+    }
+}
+
+/// The filters that all must select, in their order.
+fn conjuncts_of(filter: &Filter) -> Vec<&Filter> {
+    match filter {
+        Filter::And(parts) => parts.iter().flat_map(conjuncts_of).collect(),
+        one => vec![one],
     }
 }
 
@@ -263,7 +283,7 @@ impl Resolution<'_> {
                     program.resolve(candidates, &mut self.resolver(view))?;
                     Bound::Native(program)
                 }
-                Pending::Mapped(mapped, result) => {
+                Pending::Mapped(mapped, result, sure) => {
                     // Fewer values than rows: asking about all is cheaper than finding out which occur.
                     let few = match mapped.columns.as_slice() {
                         [c] if view.columns[*c].kind == Kind::Codes => {
@@ -272,7 +292,7 @@ impl Resolution<'_> {
                         _ => false,
                     };
                     let everything = vec![Selection::All; view.blocks];
-                    let candidates = if mapped.infallible && few { &everything } else { candidates };
+                    let candidates = if mapped.infallible && sure && few { &everything } else { candidates };
                     let table = MapTable::new(&mapped, result, candidates, &mut self.resolver(view))?;
                     Bound::Mapped(Box::new(table))
                 }

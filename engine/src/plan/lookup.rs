@@ -21,7 +21,7 @@ pub struct Lookup {
 /// A column of what the rows of a lookup column hold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attribute {
-    /// The lookup column.
+    /// The column of row numbers: of a lookup, or computed from one.
     pub column: usize,
     pub values: Arc<AttributeValues>,
 }
@@ -115,6 +115,29 @@ impl Rows {
     }
 }
 
+impl Rows {
+    /// The row of a value; [`NO_ROW`]: none.
+    fn of_value(&self, value: &Value) -> u32 {
+        match (value, self) {
+            (Value::I64(key), rows) => rows.of_number(*key),
+            (Value::F64(key), rows) => rows.of_number(crate::exec::float_key(*key)),
+            (Value::I128(key), Rows::Wide(rows)) => rows.get(key).copied().unwrap_or(NO_ROW),
+            (Value::Bytes(key), Rows::Bytes(rows)) => rows.get(key.as_slice()).copied().unwrap_or(NO_ROW),
+            _ => NO_ROW,
+        }
+    }
+
+    /// Puts another number in each row's place.
+    fn renumber(&mut self, number: impl Fn(u32) -> u32) {
+        match self {
+            Rows::Dense { rows, .. } => rows.iter_mut().for_each(|row| *row = number(*row)),
+            Rows::Hash(rows) | Rows::Sparse { rows, .. } => rows.values_mut().for_each(|row| *row = number(*row)),
+            Rows::Wide(rows) => rows.values_mut().for_each(|row| *row = number(*row)),
+            Rows::Bytes(rows) => rows.values_mut().for_each(|row| *row = number(*row)),
+        }
+    }
+}
+
 impl PartialEq for KeyIndex {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
@@ -170,6 +193,28 @@ impl KeyIndex {
             Rows::Bytes(map) => map.len(),
         };
         Ok(KeyIndex { rows, range, keys, _memory: memory })
+    }
+
+    /// An index that finds numbers of distinct values, from 0 on, in place of rows; and each row's value's number, `None` of `Null`.
+    /// Errors: as [`KeyIndex::new`].
+    pub fn numbered(physical: Physical, values: &[Value], budget: &Budget) -> Result<(KeyIndex, Vec<Option<u32>>)> {
+        let mut index = KeyIndex::new(physical, values, budget)?;
+        let _working = budget.reserve(values.len() * 4)?;
+        let mut numbers = vec![NO_ROW; values.len()];
+        let mut count = 0;
+        let mut found = Vec::with_capacity(values.len());
+        for value in values {
+            let first = index.rows.of_value(value);
+            found.push(numbers.get_mut(first as usize).map(|number| {
+                if *number == NO_ROW {
+                    *number = count;
+                    count += 1;
+                }
+                *number
+            }));
+        }
+        index.rows.renumber(|row| numbers.get(row as usize).copied().unwrap_or(NO_ROW));
+        Ok((index, found))
     }
 
     /// Smallest and largest key of integers; `None`: there is none, or keys are of another type.

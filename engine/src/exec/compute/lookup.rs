@@ -124,14 +124,16 @@ fn misfit() -> Error {
 
 /// An attribute column bound to a segment.
 pub(in crate::exec) struct AttributeTable {
-    /// The lookup column.
+    /// The column of rows.
     source: usize,
+    /// Whether it holds [`NO_ROW`] where it is NULL, as a lookup column does; else anything may stand there.
+    exact: bool,
     values: Arc<AttributeValues>,
 }
 
 impl AttributeTable {
-    pub fn new(attribute: &Attribute) -> AttributeTable {
-        AttributeTable { source: attribute.column, values: attribute.values.clone() }
+    pub fn new(attribute: &Attribute, exact: bool) -> AttributeTable {
+        AttributeTable { source: attribute.column, exact, values: attribute.values.clone() }
     }
 
     pub fn limits(&self) -> (Limits, bool) {
@@ -158,6 +160,10 @@ impl AttributeTable {
         let mut space = scratch.take_space(column);
         let found = scratch.ints(view, self.source)?;
         let own = gather(&self.values, found.iter().map(|row| *row as u32), &mut space, &mut codes);
+        if let (false, Held::Codes(_, dictionary)) = (self.exact, &self.values.held) {
+            let (null, rows) = (dictionary.len() as u32, codes.len());
+            Selection::All.and_not(&valid.clone().and(&known), rows).for_each(rows, |i| codes[i] = null);
+        }
         put(&self.values, space, codes, view, scratch, column, known, own.and(&valid));
         Ok(())
     }

@@ -252,9 +252,13 @@ pub(super) fn check(columns: &[ColumnRef]) -> Result<()> {
                 }
             }
             Computed::Attribute(attribute) => {
-                let lookup = |c: &ColumnRef| matches!(c.computed.as_deref(), Some(Computed::Lookup(_)));
-                if !before.get(attribute.column).is_some_and(lookup) {
-                    return Err(Error::invalid("an attribute needs its lookup before it"));
+                let rows = |c: &ColumnRef| match c.computed.as_deref() {
+                    Some(Computed::Lookup(_)) => true,
+                    Some(Computed::Native(_)) => c.ty.physical() == Physical::I64,
+                    _ => false,
+                };
+                if !before.get(attribute.column).is_some_and(rows) {
+                    return Err(Error::invalid("an attribute needs the numbers of its rows before it"));
                 }
             }
             Computed::Native(expr) => {
