@@ -128,6 +128,15 @@ class Maker:
 
         return (lambda values: delimiter.join(map(field, values)).encode()), ", ".join(options)
 
+    def near(self, kind: str) -> str:
+        """A value of a kind, or a text that differs from one in a few characters."""
+        r = self.random
+        text = list(r.choice([value for values in KINDS[kind] for value in values]))
+        for _ in range(r.choice([0, 1, 1, 2, 3])):
+            at = r.randrange(len(text) + 1)
+            text[at:at + r.choice([0, 1])] = r.choice(["", *"0123456789999.:-+eETZ \\\\x/aintfNJBC"])
+        return "".join(text)
+
     def damage(self, data: bytes) -> bytes:
         """The input with a few bytes changed, taken away or put in."""
         r, out = self.random, bytearray(data)

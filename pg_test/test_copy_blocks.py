@@ -7,7 +7,7 @@ import time
 import psycopg
 import pytest
 
-from copy_inputs import SETUP, Maker
+from copy_inputs import KINDS, SETUP, Maker
 
 TRIALS = int(os.environ.get("BASALT_COPY_TRIALS", 150))
 
@@ -86,6 +86,36 @@ def test_random_inputs(twins, trial):
         except AssertionError as difference:
             raise AssertionError(f"seed {1000 * trial + number}: {given.columns}\n{str(difference)[:3000]}") from None
     assert sum(by_blocks for by_blocks, _ in notices.copies()) > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_near_the_plain_forms(twins, kind):
+    """What PostgreSQL takes for a value is the same value by blocks, what it refuses is refused there too."""
+    session = twins.main
+    for connection in (session.store, session.heap):
+        connection.execute("SET TimeZone = 'America/St_Johns'; SET DateStyle = 'SQL, DMY'")
+    twins.database.query(SETUP)
+    twins.create(f"ts timestamptz, n int, v {kind}")
+    notices = Notices(session.store)
+    maker = Maker(list(KINDS).index(kind))
+    texts = sorted(text for text in {maker.near(kind) for _ in range(TRIALS * 2)} if "now" not in text.lower())
+    copy = "COPY t FROM STDIN (FORMAT csv, NULL 'none')"
+    good = "2026-01-01 00:00:00Z,0,none\n"
+
+    def line(number):
+        return '2026-01-01 00:00:00Z,{},"{}"\n'.format(number, texts[number].replace('"', '""'))
+
+    valid = []
+    for number in range(len(texts)):
+        fate = outcome(session.heap, copy, [(good + line(number)).encode()])
+        if len(fate) == 1:
+            valid.append(number)
+        else:
+            assert fate == outcome(session.store, copy, [(good + line(number)).encode()])
+    given = "".join(good + line(number) for number in valid)
+    assert outcome(session.store, copy, [given.encode()]) == (f"COPY {2 * len(valid)}",)
+    session.same()
+    assert valid and notices.copies()[-1][0] > len(valid) // 4
 
 
 def test_lines_of_every_length(table):

@@ -174,7 +174,7 @@ impl Load {
         self.copy.advance(taken.bytes, taken.lines);
         if taken.bytes == 0 && taken.doubtful {
             self.doubts = (self.doubts + 1).min(10);
-            self.wait = (1 << self.doubts) - 1;
+            self.wait = (1 << self.doubts) - 2;
             return Ok(());
         }
         self.doubts = 0;

@@ -343,6 +343,19 @@ proptest! {
         }
     }
 
+    /// Any text has a value or is in doubt.
+    #[test]
+    fn texts_of_any_kind(text in "[0-9.:+eETZ x\\\\abnN/\u{e4}-]{0,40}", length in proptest::option::of(0u32..7)) {
+        use LogicalType::*;
+        let numeric = |precision, scale| Numeric { precision, scale };
+        let numerics = [numeric(1, 0), numeric(1, 1), numeric(18, 18), numeric(19, 0), numeric(38, 38), numeric(38, 0)];
+        let others = [Bool, Int2, Int4, Int8, Float4, Float8, Date, Timestamp, TimestampTz, Text, BpChar, Uuid, Inet, Bytea];
+        for ty in numerics.into_iter().chain(others) {
+            parse(ty, length, &text);
+        }
+        parse(NumericText, None, &text);
+    }
+
     #[test]
     fn dates(day in -730_119i64..2_921_939) {
         let (y, m, d) = crate::granularity::civil(day);
