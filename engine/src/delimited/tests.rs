@@ -263,7 +263,6 @@ fn divide_slowly(dialect: &Dialect, input: &[u8]) -> Option<Divided> {
             raw.push(next);
             match next {
                 b'.' | b'0'..=b'7' | b'x' => return None,
-                b'b' => field.push(8),
                 b'n' => field.push(b'\n'),
                 b't' => field.push(b'\t'),
                 b'b' => field.push(8),
