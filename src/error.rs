@@ -73,6 +73,10 @@ impl Error {
 
     /// Reports the error to PostgreSQL; destructors of the caller's frames run on the way.
     pub fn raise(self) -> ! {
+        // PostgreSQL says what it was: a cancel, a timeout, a termination.
+        if matches!(self, Error::Engine(engine::Error::Canceled)) {
+            crate::pg::interrupts::check();
+        }
         if matches!(self, Error::Engine(engine::Error::Corrupt { .. }))
             && let Some(act) = ON_CORRUPTION.get()
         {

@@ -18,6 +18,7 @@ pub static CACHE_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(-1);
 pub static CACHE_RESERVE: GucSetting<i32> = GucSetting::<i32>::new(1024);
 pub static MAX_THREADS: GucSetting<i32> = GucSetting::<i32>::new(2);
 pub static MAX_TOTAL_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
+pub static REPORTING_SHARE: GucSetting<i32> = GucSetting::<i32>::new(25);
 pub static QUERY_CLASS: GucSetting<QueryClass> = GucSetting::<QueryClass>::new(QueryClass::Interactive);
 pub static QUERY_MEMORY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(1 << 20);
 pub static INSERT_MEMORY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(256 << 10);
@@ -42,10 +43,20 @@ pub fn define(preloading: bool) {
             GucFlags::default(),
         );
     }
+    GucRegistry::define_int_guc(
+        c"basalt.reporting_share",
+        c"Percent of the threads that scan which reports have for certain, however many interactive queries run.",
+        c"At least one thread. What interactive queries leave over is theirs besides.",
+        &REPORTING_SHARE,
+        0,
+        90,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
     GucRegistry::define_enum_guc(
         c"basalt.query_class",
         c"Whether queries are interactive or reports, which give way to interactive ones.",
-        c"Reports share the threads that interactive queries leave over, at least one, in turns. Needs basalt in shared_preload_libraries.",
+        c"Reports share the threads that interactive queries leave over, and those of basalt.reporting_share, in turns. Needs basalt in shared_preload_libraries.",
         &QUERY_CLASS,
         GucContext::Userset,
         GucFlags::default(),

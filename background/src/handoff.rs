@@ -36,22 +36,37 @@ pub struct Final<Id> {
     pub sources: Vec<Id>,
 }
 
-/// All finals of one hand-off; after it nothing of `window` is left in its sources.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Handoff<Id> {
+/// One hand-off; after it nothing of `window` is left in its sources.
+#[derive(Debug)]
+pub struct Handoff<'c, Id> {
     pub window: TimeInterval,
-    pub finals: Vec<Final<Id>>,
+    windows: Vec<TimeInterval>,
+    candidates: &'c [Candidate<Id>],
+}
+
+impl<Id: Clone> Handoff<'_, Id> {
+    /// All finals, in order of time; each looks at all candidates when it is asked for.
+    pub fn finals(&self) -> impl Iterator<Item = Final<Id>> {
+        self.windows.iter().filter_map(|window| {
+            let reaches = |c: &&Candidate<Id>| {
+                c.time.is_some_and(|(min, max)| min < window.end && max >= window.start)
+                    && visible_span(c, window.end).is_some_and(|(_, high)| high >= window.start)
+            };
+            let sources: Vec<Id> = self.candidates.iter().filter(reaches).map(|c| c.id.clone()).collect();
+            (!sources.is_empty()).then_some(Final { window: *window, sources })
+        })
+    }
 }
 
 impl HandoffPolicy {
     /// `interval_of` gives the interval that holds a time. `None`: nothing is due. Sources of one hand-off must be
     /// of one group (one ingestion, one set of columns); candidates stand in publishing order.
-    pub fn choose<Id: Clone>(
+    pub fn choose<'c, Id: Clone>(
         &self,
-        candidates: &[Candidate<Id>],
+        candidates: &'c [Candidate<Id>],
         now: i64,
         interval_of: impl Fn(i64) -> TimeInterval,
-    ) -> Option<Handoff<Id>> {
+    ) -> Option<Handoff<'c, Id>> {
         // The interval of `now - delay` is still open; infinity never closes.
         let closed = interval_of(now.saturating_sub(self.delay)).start;
         let spans: Vec<Option<(i64, i64)>> = candidates.iter().map(|c| visible_span(c, closed)).collect();
@@ -66,16 +81,8 @@ impl HandoffPolicy {
         }
         let window = TimeInterval::new(interval_of(start).start, interval_of(last).end.min(closed));
         let cuts = self.cuts(&overlapping().collect::<Vec<_>>(), rows, window, interval_of);
-        let finals = cuts.windows(2).map(|w| TimeInterval::new(w[0], w[1])).filter_map(|window| {
-            let sources: Vec<Id> = candidates
-                .iter()
-                .filter(|c| c.time.is_some_and(|(min, max)| min < window.end && max >= window.start))
-                .filter(|c| visible_span(c, window.end).is_some_and(|(_, high)| high >= window.start))
-                .map(|c| c.id.clone())
-                .collect();
-            (!sources.is_empty()).then_some(Final { window, sources })
-        });
-        Some(Handoff { window, finals: finals.collect() })
+        let windows = cuts.windows(2).map(|w| TimeInterval::new(w[0], w[1])).collect();
+        Some(Handoff { window, windows, candidates })
     }
 
     /// Boundaries of finals, first and last those of `window`, chosen so that each holds about `target_rows` if rows are
@@ -175,10 +182,10 @@ mod tests {
         let now = 10 * HOUR;
         // 9:00-10:00 closes at 10:10.
         let open = segment(1, 10, (9 * HOUR, 10 * HOUR - 1), 0);
-        assert_eq!(policy().choose(std::slice::from_ref(&open), now, hour), None);
+        assert!(policy().choose(std::slice::from_ref(&open), now, hour).is_none());
         assert!(policy().choose(&[open], now + 600, hour).is_some());
         let young = segment(1, 10, (HOUR, 2 * HOUR), now - 599);
-        assert_eq!(policy().choose(std::slice::from_ref(&young), now, hour), None);
+        assert!(policy().choose(std::slice::from_ref(&young), now, hour).is_none());
         assert!(
             policy().choose(&[Candidate { rows: 1000, ..young }], now, hour).is_some(),
             "there is enough for a final"
@@ -192,8 +199,9 @@ mod tests {
             let rows = 3000 + 37 * shift;
             let moved = [Candidate { rows, time: Some((-90 * HOUR - shift as i64, -1)), ..segments[0].clone() }];
             let handoff = policy().choose(&moved, 10 * HOUR, hour).unwrap();
-            assert_eq!(handoff.finals.len() as u64, rows.div_ceil(1000));
-            assert!(handoff.finals.windows(2).all(|w| w[0].window.end == w[1].window.start));
+            let finals: Vec<_> = handoff.finals().collect();
+            assert_eq!(finals.len() as u64, rows.div_ceil(1000));
+            assert!(finals.windows(2).all(|w| w[0].window.end == w[1].window.start));
         }
     }
 
@@ -203,10 +211,11 @@ mod tests {
         let segments = [segment(1, 100, (7 * HOUR, 8 * HOUR), 0), segment(2, 100, (8 * HOUR, 10 * HOUR), 0)];
         let handoff = policy().choose(&segments, now, hour).unwrap();
         let window = TimeInterval::new(7 * HOUR, 9 * HOUR);
-        assert_eq!(handoff, Handoff { window, finals: vec![Final { window, sources: vec![1, 2] }] });
+        assert_eq!(handoff.window, window);
+        assert_eq!(handoff.finals().collect::<Vec<_>>(), [Final { window, sources: vec![1, 2] }]);
         // What is left of segment 2 is not handed off again.
         let rest = Candidate { visibility: TimeRanges::all().subtract(&window), ..segments[1].clone() };
-        assert_eq!(policy().choose(&[rest], now, hour), None);
+        assert!(policy().choose(&[rest], now, hour).is_none());
     }
 
     #[test]
@@ -215,9 +224,9 @@ mod tests {
             (0..20).map(|i| segment(i, 250, (i64::from(i) * HOUR, i64::from(i + 1) * HOUR - 1), 0)).collect();
         let handoff = policy().choose(&segments, 100 * HOUR, hour).unwrap();
         assert_eq!(handoff.window, TimeInterval::new(0, 20 * HOUR));
-        assert_eq!(handoff.finals.len(), 5);
+        assert_eq!(handoff.finals().count(), 5);
         let mut end = 0;
-        for piece in &handoff.finals {
+        for piece in handoff.finals() {
             assert_eq!(piece.window.start, end, "finals leave no gap");
             assert_eq!(piece.window.end % HOUR, 0);
             assert!((3..=5).contains(&piece.sources.len()), "{piece:?}");
@@ -229,8 +238,8 @@ mod tests {
     #[test]
     fn tables_without_time_and_infinite_times_stay() {
         let none = Candidate { time: None, ..segment(1, 5000, (0, 0), 0) };
-        assert_eq!(policy().choose(&[none], 100 * HOUR, hour), None);
+        assert!(policy().choose(&[none], 100 * HOUR, hour).is_none());
         let infinite = segment(1, 5000, (i64::MAX, i64::MAX), 0);
-        assert_eq!(policy().choose(&[infinite], 100 * HOUR, hour), None);
+        assert!(policy().choose(&[infinite], 100 * HOUR, hour).is_none());
     }
 }

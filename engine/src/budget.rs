@@ -1,15 +1,17 @@
 //! Memory accounting: whatever grows with data asks first, because a failed Rust allocation aborts
-//! the process and, in a backend, restarts the whole server.
+//! the process and, in a backend, restarts the whole server. What asks for memory also works on it for long, so a budget knows
+//! whether its query is to end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::{Error, Result};
+use crate::{Cancel, Error, Result};
 
 #[derive(Debug)]
 struct Inner {
     limit: usize,
     used: AtomicUsize,
+    cancel: Cancel,
 }
 
 /// A byte limit shared by every thread of one query or one builder.
@@ -19,7 +21,17 @@ pub struct Budget(Arc<Inner>);
 impl Budget {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Budget(Arc::new(Inner { limit, used: AtomicUsize::new(0) }))
+        Self::with_cancel(limit, Cancel::new())
+    }
+
+    /// A budget of `limit` bytes whose work ends with `cancel`.
+    pub fn with_cancel(limit: usize, cancel: Cancel) -> Self {
+        Budget(Arc::new(Inner { limit, used: AtomicUsize::new(0), cancel }))
+    }
+
+    /// Another budget for the same query.
+    pub fn apart(&self, limit: usize) -> Self {
+        Self::with_cancel(limit, self.0.cancel.clone())
     }
 
     pub fn unlimited() -> Self {
@@ -32,6 +44,11 @@ impl Budget {
 
     pub fn used(&self) -> usize {
         self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// `Err(Error::Canceled)` if the query is to end. Loops over data call it every some ten thousand steps.
+    pub fn check(&self) -> Result<()> {
+        self.0.cancel.check()
     }
 
     /// Reserves `bytes`; the guard gives them back when dropped. Errors: `Error::Budget`.
@@ -56,6 +73,11 @@ impl Reservation {
 
     pub fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// As [`Budget::check`].
+    pub fn check(&self) -> Result<()> {
+        self.budget.check()
     }
 
     /// Reserves `bytes` more. Errors: `Error::Budget`, and nothing changed.

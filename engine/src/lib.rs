@@ -17,9 +17,11 @@ pub mod plan;
 pub mod rows;
 pub mod segment;
 mod simd;
+mod sort;
 pub mod types;
 
 pub use budget::{Budget, Reservation};
 pub use cancel::Cancel;
 pub use error::{Error, Result};
 pub use interval::{TimeInterval, TimeRanges};
+pub use sort::sort_by;

@@ -6,19 +6,28 @@ const LARGE: usize = 4 << 20;
 
 /// Asks the system to keep a table that was not touched yet on large pages. It may ignore that.
 pub(crate) fn prefer_large<T>(table: &[T]) {
-    let bytes = size_of_val(table);
+    advise(table.as_ptr().cast(), size_of_val(table));
+}
+
+/// The same of a vector's room. Vectors that grow to hundreds of megabytes are filled, and let go, many times faster.
+pub(crate) fn prefer_large_room<T>(values: &Vec<T>) {
+    advise(values.as_ptr().cast(), values.capacity() * size_of::<T>());
+}
+
+/// `bytes` from `table` on are one allocation.
+fn advise(table: *const u8, bytes: usize) {
     if bytes < LARGE {
         return;
     }
     #[cfg(target_os = "linux")]
     {
         const PAGE: usize = 4096;
-        let start = table.as_ptr().addr();
+        let start = table.addr();
         let skipped = start.next_multiple_of(PAGE) - start;
         let length = (bytes - skipped) / PAGE * PAGE;
         // SAFETY: the range is inside of the table, and the advice changes no content.
         unsafe {
-            libc::madvise(table.as_ptr().cast_mut().byte_add(skipped).cast(), length, libc::MADV_HUGEPAGE);
+            libc::madvise(table.cast_mut().byte_add(skipped).cast(), length, libc::MADV_HUGEPAGE);
         }
     }
 }

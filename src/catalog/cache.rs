@@ -104,6 +104,7 @@ pub fn forget(id: &[u8; 16]) {
 }
 
 fn open_file(entry: &SegmentEntry, path: &Path) -> Result<Segment> {
+    interrupts::check();
     if let Ok(segment) = map(path, entry.bytes).and_then(|bytes| Ok(Segment::open(bytes)?)) {
         return Ok(segment);
     }

@@ -82,6 +82,7 @@ fn merge_group(
             continue;
         }
         for piece in pieces {
+            interrupts::check();
             let sources: Vec<SegmentEntry> = cluster.iter().filter(|e| has_rows(e, &piece.within)).cloned().collect();
             new.push(merge_segments(datasource, &sources, piece.within, SegmentKind::Final)?);
         }
@@ -228,6 +229,7 @@ fn times(datasource: &Datasource, cluster: &[SegmentEntry]) -> Result<BTreeMap<i
     let exact = total > datasource.options.max_segment_rows;
     let mut counts = BTreeMap::new();
     for entry in cluster {
+        interrupts::check();
         let Some((min, max)) = visible_span(entry) else { continue };
         if !exact
             && entry.deleted.is_none()

@@ -111,7 +111,7 @@ fn hand_off(datasource: &Arc<Datasource>, found: &Mergeable, policy: &HandoffPol
             })
             .collect();
         let Some(due) = policy.choose(&candidates, now, |time| granularity.interval(time)) else { continue };
-        let Some(piece) = due.finals.first() else { continue };
+        let Some(piece) = due.finals().next() else { continue };
         let sources: Vec<SegmentEntry> = piece.sources.iter().map(|i| entries[*i].clone()).collect();
         let new = merge_segments(datasource, &sources, piece.window, SegmentKind::Final)?;
         let rows = new.built.statistics.rows;

@@ -11,6 +11,7 @@ use basalt_engine::types::ColumnId;
 
 use super::segment::{self, SegmentEntry};
 use crate::error::OrRaise;
+use crate::pg::interrupts;
 use crate::pg::lru::Lru;
 use crate::pg::scan::RowVersion;
 use crate::pg::snapshot::Contents;
@@ -31,6 +32,9 @@ pub struct SegmentList {
     facts: RefCell<Facts>,
     estimates: Rc<RefCell<Estimates>>,
 }
+
+/// Rows of the catalog between two looks at interrupts.
+const LOOK: usize = 512;
 
 /// What was found out about a column of all segments.
 type Facts = HashMap<(ColumnId, TypeId), Rc<dyn Any>>;
@@ -63,6 +67,9 @@ impl SegmentList {
                 _ => by_version.get_or_insert_with(|| known.iter().copied().collect()).get(&version).copied(),
             };
             next += 1;
+            if next % LOOK == 0 {
+                interrupts::check();
+            }
             if let (Some(place), true, None) = (place, same, &by_version) {
                 versions.push((version, place));
                 continue;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use basalt_engine::segment::{BuildOptions, Gathered, SegmentBuilder, SegmentStatistics};
-use basalt_engine::{Budget, Cancel, TimeInterval, TimeRanges};
+use basalt_engine::{Budget, TimeInterval, TimeRanges};
 use pgrx::pg_sys;
 
 use super::cache::{self, NewFile, WrittenFile};
@@ -16,7 +16,7 @@ use crate::guc;
 use crate::pg::lock::{self, Mode};
 use crate::pg::spi::{self, Statement};
 use crate::pg::values::{free_varlena, varlena_datum};
-use crate::pg::{multirange, random_uuid, thread};
+use crate::pg::{interrupts, multirange, random_uuid, thread};
 
 /// Bytes of one row of `basalt.segment_data`.
 pub const CHUNK: usize = 1 << 20;
@@ -67,7 +67,7 @@ impl Built {
 pub fn build_options() -> Result<BuildOptions> {
     Ok(BuildOptions {
         budget: Budget::new(guc::insert_memory_limit().saturating_mul(2).max(256 << 20)),
-        cancel: Cancel::new(),
+        cancel: interrupts::cancel(),
         spill_directory: Some(cache::directory()?),
     })
 }

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use basalt_engine::exec::{ExecOptions, RowExecution, SegmentScan};
 use basalt_engine::plan::{ColumnRef, Filter, Host, HostPredicate, OrderId, RowQuery, Wake};
 use basalt_engine::segment::BytesBlock;
-use basalt_engine::{Budget, Cancel, Error};
+use basalt_engine::{Budget, Error};
 use pgrx::pg_sys::{self, Datum};
 use pgrx::prelude::*;
 
@@ -75,7 +75,9 @@ fn sample(datasource: &Datasource, wanted: usize, take: &mut dyn FnMut(&mut [Dat
     let mut outputs: Vec<Output> =
         columns.iter().zip(&datasource.types).map(|(c, (ty, typmod))| Output::new(c.ty, *ty, *typmod)).collect();
     let query = RowQuery { output: (0..columns.len()).collect(), columns, filter: Filter::Const(true) };
-    let options = ExecOptions { threads: 1, budget: Budget::new(guc::query_memory_limit()), cancel: Cancel::new() };
+    let cancel = interrupts::cancel();
+    let budget = Budget::with_cancel(guc::query_memory_limit(), cancel.clone());
+    let options = ExecOptions { threads: 1, budget, cancel };
     let mut execution = RowExecution::new(query, options)?;
     let width = datasource.attributes.len();
     let (mut seen, mut taken) = (0u64, 0usize);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use basalt_engine::exec::{AggregateResult, Other};
+use basalt_engine::exec::{AggregateResult, Other, ResultColumn};
 use basalt_engine::types::Value;
 use basalt_engine::{Budget, Reservation};
 
@@ -11,6 +11,7 @@ use super::sets::Part;
 use crate::error::{Error, Result};
 use crate::pg::eval::Evaluator;
 use crate::pg::fold::{Batch, Feed};
+use crate::pg::interrupts;
 use crate::pg::settings::FixedSettings;
 use crate::pg::values::Codec;
 use crate::translate::host::PgHost;
@@ -18,7 +19,7 @@ use crate::translate::host::PgHost;
 /// Rows converted at a time.
 const BATCH: usize = 1024;
 /// Rows looked up between two looks at interrupts.
-const STEP: usize = 1 << 16;
+const STEP: usize = 1 << 14;
 /// The group of combinations whose group is not in the part.
 const NOWHERE: u32 = u32::MAX;
 
@@ -149,7 +150,7 @@ fn show(
     }
     batch.begin_row(group as u32, if once { 1 } else { count });
     for (codec, column) in codecs.iter_mut().zip(&found.keys[keys..]) {
-        let (datum, null) = codec.to_datum(&column.values[row])?;
+        let (datum, null) = codec.to_datum(&key_of(column, row))?;
         batch.push(datum, null);
     }
     Ok(())
@@ -157,7 +158,7 @@ fn show(
 
 fn count_of(found: &AggregateResult, row: usize) -> Result<u64> {
     match found.aggregates.first().and_then(|c| c.values.get(row)) {
-        Some(Value::I64(count)) => Ok(*count as u64),
+        Some(Value::I64(count)) => Ok(count as u64),
         _ => Err(malformed()),
     }
 }
@@ -170,13 +171,19 @@ impl Order {
         // Sorted by counting.
         let mut ends = vec![0usize; groups];
         let known = |group: &u32| *group != NOWHERE;
-        of.iter().filter(|g| known(g)).for_each(|group| ends[*group as usize] += 1);
+        for of in of.chunks(STEP) {
+            interrupts::check();
+            of.iter().filter(|g| known(g)).for_each(|group| ends[*group as usize] += 1);
+        }
         let mut start = 0;
         for end in &mut ends {
             (start, *end) = (start + *end, start);
         }
         let mut rows = vec![0u32; start];
         for (row, group) in of.iter().enumerate().filter(|(_, g)| known(g)) {
+            if row.is_multiple_of(STEP) {
+                interrupts::check();
+            }
             let end = &mut ends[*group as usize];
             rows[*end] = row as u32;
             *end += 1;
@@ -185,6 +192,10 @@ impl Order {
         memory.resize(rows.len() * 4 + ends.len() * 8)?;
         Ok(Order { rows, ends, _memory: memory })
     }
+}
+
+fn key_of(column: &ResultColumn, row: usize) -> Value {
+    column.values.get(row).unwrap_or(Value::Null)
 }
 
 /// The group in the part of each combination.
@@ -196,18 +207,21 @@ fn groups_of(part: &Part, found: &AggregateResult, budget: &Budget) -> Result<Ve
     let mut known: HashMap<Vec<u8>, u32> = HashMap::new();
     let mut key = Vec::new();
     for group in 0..part.result.groups {
+        if group.is_multiple_of(STEP) {
+            interrupts::check();
+        }
         key.clear();
-        part.set.iter().for_each(|k| part.result.keys[*k].values[group].encode(&mut key));
+        part.set.iter().for_each(|k| key_of(&part.result.keys[*k], group).encode(&mut key));
         held.grow(key.len() + 64)?;
         known.insert(key.clone(), group as u32);
     }
     let mut groups = Vec::with_capacity(found.groups);
     for row in 0..found.groups {
         key.clear();
-        found.keys[..part.set.len()].iter().for_each(|column| column.values[row].encode(&mut key));
+        found.keys[..part.set.len()].iter().for_each(|column| key_of(column, row).encode(&mut key));
         groups.push(known.get(&key).copied().unwrap_or(NOWHERE));
-        if row % STEP == STEP - 1 {
-            crate::pg::interrupts::check();
+        if row.is_multiple_of(STEP) {
+            interrupts::check();
         }
     }
     Ok(groups)
@@ -219,7 +233,10 @@ pub fn count_values(part: &Part, other: usize, budget: &Budget, host: &mut PgHos
     let mut add = |found: &AggregateResult| -> Result<()> {
         let groups = groups_of(part, found, budget)?;
         let values = &found.keys.last().ok_or_else(malformed)?.values;
-        for (row, (group, value)) in groups.iter().zip(values).enumerate() {
+        for (row, (group, value)) in groups.iter().zip(values.iter()).enumerate() {
+            if row.is_multiple_of(STEP) {
+                interrupts::check();
+            }
             if let Some(count) = counts.get_mut(*group as usize)
                 && !value.is_null()
                 && count_of(found, row)? > 0

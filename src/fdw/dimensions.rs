@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use basalt_engine::plan::{
-    Attribute, AttributeValues, Bound, Computed, Expr, Filter, KeyIndex, Lookup, Number, Operator, Point, Predicate,
-    Test,
+    Attribute, AttributeValues, Attributes, Bound, Computed, Expr, Filter, KeyIndex, Lookup, Number, Operator, Point,
+    Predicate, Test,
 };
 use basalt_engine::types::{Physical, Value};
 use basalt_engine::{Budget, Reservation};
@@ -102,7 +102,7 @@ impl Dimensions {
     pub fn load(&mut self, plan: &PlanTemplate, limit: usize) -> Result<Selected> {
         let templates = &plan.dimensions;
         let mut selected = Selected::default();
-        let budget = Budget::new(limit);
+        let budget = Budget::with_cancel(limit, interrupts::cancel());
         if self.have_changed() {
             // All are read into one budget.
             self.loaded.iter_mut().for_each(|loaded| *loaded = None);
@@ -247,7 +247,9 @@ fn read(template: &DimensionTemplate, mut plan: Rows, budget: &Budget) -> Result
         template.attributes.iter().map(|a| Codec::with_type(a.ty, pg_sys::Oid::from(a.declared), a.typmod)).collect();
     let fixed = codecs.iter().any(Codec::needs_fixed_settings);
     let mut held = budget.reserve(0)?;
-    let mut columns: Vec<Vec<Value>> = types.iter().map(|_| Vec::new()).collect();
+    let mut keys: Vec<Vec<Value>> = template.keys.iter().map(|_| Vec::new()).collect();
+    let columns = template.attributes.iter().map(|a| Attributes::new(a.ty.physical(), budget));
+    let mut columns = columns.collect::<basalt_engine::Result<Vec<_>>>()?;
     let scratch = Scratch::new();
     let mut values = Vec::new();
     let mut more = true;
@@ -263,32 +265,21 @@ fn read(template: &DimensionTemplate, mut plan: Rows, budget: &Budget) -> Result
                 }
                 // Not while the plan runs, which depends on them.
                 let _fixed = fixed.then(FixedSettings::new);
-                convert(template, &types, &values, &mut codecs, &mut columns)?;
+                convert(template, &types, &values, &mut codecs, &mut keys, &mut columns)?;
                 rows += 1;
             }
             Ok::<_, Error>(())
         })?;
-        grow(&mut held, columns.iter().map(|c| &c[before..]))?;
+        grow(&mut held, keys.iter().map(|c| &c[before..]))?;
     }
-    let attributes = columns.split_off(width);
-    let keys = columns;
     let (indexes, widths) = match keys.as_slice() {
         [only] => (vec![KeyIndex::new(template.keys[0].ty.physical(), only, budget)?], Vec::new()),
         several => paired(template, several, budget)?,
     };
     let few = template.keys.iter().zip(&indexes).zip(&keys);
     let few = few.map(|((key, index), values)| few_of(key.ty.physical(), index, values)).collect();
-    // No thread of the engine runs yet.
-    let mut look = || {
-        crate::pg::interrupts::check();
-        Ok(())
-    };
-    let attributes = template
-        .attributes
-        .iter()
-        .zip(&attributes)
-        .map(|(a, values)| Ok(Arc::new(AttributeValues::new(a.ty.physical(), values, budget, &mut look)?)))
-        .collect::<Result<_>>()?;
+    let attributes = columns.into_iter().map(|column| Ok(Arc::new(column.finish()?)));
+    let attributes = attributes.collect::<Result<_>>()?;
     let indexes = indexes.into_iter().map(Arc::new).collect();
     Ok(Loaded { plan, rows: rows as u64, indexes, widths, few, attributes, through: None })
 }
@@ -348,7 +339,8 @@ fn convert(
     types: &[pg_sys::Oid],
     values: &[Option<pg_sys::Datum>],
     codecs: &mut [Codec],
-    columns: &mut [Vec<Value>],
+    keys: &mut [Vec<Value>],
+    columns: &mut [Attributes],
 ) -> Result<()> {
     let width = template.keys.len();
     for (nth, key) in template.keys.iter().enumerate() {
@@ -360,19 +352,19 @@ fn convert(
                 _ => Value::Null,
             },
         };
-        columns[nth].push(value);
+        keys[nth].push(value);
     }
-    for ((value, codec), column) in values[width..].iter().zip(codecs).zip(&mut columns[width..]) {
+    for ((value, codec), column) in values[width..].iter().zip(codecs).zip(columns) {
         let value = match value {
             None => Value::Null,
             Some(datum) => codec.to_value(*datum, false)?,
         };
-        column.push(value);
+        column.push(&value)?;
     }
     Ok(())
 }
 
-/// Accounts for values that were added.
+/// Accounts for keys that were added.
 fn grow<'v>(held: &mut Reservation, columns: impl Iterator<Item = &'v [Value]>) -> Result<()> {
     let of = |values: &[Value]| -> usize {
         let bytes = |v: &Value| if let Value::Bytes(bytes) = v { bytes.capacity() } else { 0 };

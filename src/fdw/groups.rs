@@ -293,7 +293,7 @@ impl Bound {
 
 /// Whether the aggregate that counts rows, the last one, counted none.
 fn no_rows(result: &AggregateResult) -> bool {
-    matches!(result.aggregates.last().and_then(|c| c.values.first()), Some(Value::I64(0)) | None)
+    matches!(result.aggregates.last().and_then(|c| c.values.get(0)), Some(Value::I64(0)) | None)
 }
 
 fn function(function: Function) -> AggregateFunction {
@@ -380,7 +380,7 @@ impl Output {
                 let _fixed = codec.needs_fixed_settings().then(FixedSettings::new);
                 let values = &result.keys.get(*position).ok_or_else(malformed)?.values;
                 for i in range {
-                    let (datum, null) = codec.to_datum(values.get(i).ok_or_else(malformed)?)?;
+                    let (datum, null) = codec.to_datum(&values.get(i).ok_or_else(malformed)?)?;
                     column.push((!null).then_some(datum));
                 }
             }
@@ -390,7 +390,7 @@ impl Output {
                     let value = match numbers.get(i) {
                         Some(Value::Null) => None,
                         Some(Value::I64(number)) => {
-                            let (datum, null) = *values.get(*number as usize).ok_or_else(malformed)?;
+                            let (datum, null) = *values.get(number as usize).ok_or_else(malformed)?;
                             (!null).then_some(datum)
                         }
                         _ => return Err(malformed()),
@@ -409,7 +409,7 @@ impl Output {
                 let decimals = decimals.map(|d| result.aggregates.get(d).ok_or_else(malformed)).transpose()?;
                 for i in range {
                     let shown = match decimals.map(|d| d.values.get(i)) {
-                        Some(Some(Value::I64(shown))) => u8::try_from(*shown).ok(),
+                        Some(Some(Value::I64(shown))) => u8::try_from(shown).ok(),
                         _ => None,
                     };
                     let mut finite = || all_finite(scanned, *input);

@@ -48,9 +48,9 @@ pub fn complete(mut start: Start, inputs: &Inputs, host: &mut PgHost) -> Result<
     let rows = usize::try_from(inputs.dimensions.rows_of(kept.dimension)).unwrap_or(usize::MAX);
     let _memory = start.options.budget.reserve(rows)?;
     let mut is_matched = vec![false; rows];
-    for row in &found.keys.first().ok_or_else(malformed)?.values {
+    for row in found.keys.first().ok_or_else(malformed)?.values.iter() {
         if let Value::I64(row) = row
-            && let Some(seen) = usize::try_from(*row).ok().and_then(|row| is_matched.get_mut(row))
+            && let Some(seen) = usize::try_from(row).ok().and_then(|row| is_matched.get_mut(row))
         {
             *seen = true;
         }

@@ -111,8 +111,8 @@ fn ranges(column: usize, start: &Start, inputs: &Inputs, host: &mut PgHost) -> R
     let call = |function| AggregateCall { function, filter: Filter::Const(true) };
     let extremes = vec![call(AggregateFunction::Min(column, None)), call(AggregateFunction::Max(column, None))];
     let found = run(start, inputs, filter, Vec::new(), extremes, host)?;
-    let extreme = |nth: usize| match found.aggregates.get(nth).and_then(|c| c.values.first()) {
-        Some(Value::I64(v)) => Some(*v),
+    let extreme = |nth: usize| match found.aggregates.get(nth).and_then(|c| c.values.get(0)) {
+        Some(Value::I64(v)) => Some(v),
         _ => None,
     };
     match extreme(0).zip(extreme(1)) {
@@ -136,9 +136,9 @@ fn values(column: usize, start: &Start, inputs: &Inputs, host: &mut PgHost) -> R
     let found = run(start, inputs, Filter::Const(true), vec![Key::Column(column)], Vec::new(), host)?;
     let found = &found.keys.first().ok_or_else(malformed)?.values;
     let mut values: Vec<i64> =
-        found.iter().filter_map(|v| if let Value::I64(v) = v { Some(*v) } else { None }).collect();
+        found.iter().filter_map(|v| if let Value::I64(v) = v { Some(v) } else { None }).collect();
     let nulls = values.len() < found.len();
-    values.sort_unstable();
+    basalt_engine::sort_by(&mut values, i64::cmp, &mut || start.options.cancel.check())?;
     Ok((values, nulls))
 }
 

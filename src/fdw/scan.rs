@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use basalt_engine::Budget;
 use basalt_engine::exec::{ExecOptions, ExecStatistics};
 use basalt_engine::plan::{ColumnRef, Computed, Expr, Filter, Host};
 use basalt_engine::types::{ColumnId, LogicalType};
-use basalt_engine::{Budget, Cancel};
 use pgrx::prelude::*;
 use pgrx::{PgMemoryContexts, pg_sys};
 
@@ -25,6 +25,7 @@ use crate::catalog::segment::SegmentEntry;
 use crate::error::{Error, OrRaise, Result};
 use crate::guc;
 use crate::pg::eval::{Evaluator, Expressions};
+use crate::pg::interrupts;
 use crate::pg::list;
 use crate::pg::node::{self, Node, View};
 use crate::pg::slots::Running;
@@ -201,11 +202,9 @@ impl Scan {
         let (kept, pruned) = prune::prune(&segments, &filter, &inputs.columns, time);
         self.pruned = pruned;
         let threads = usize::try_from(guc::MAX_THREADS.get()).unwrap_or(1);
-        let options = ExecOptions {
-            threads,
-            budget: Budget::new(guc::query_memory_limit().saturating_sub(inputs.dimensions.bytes())),
-            cancel: Cancel::new(),
-        };
+        let cancel = interrupts::cancel();
+        let memory = guc::query_memory_limit().saturating_sub(inputs.dimensions.bytes());
+        let options = ExecOptions { threads, budget: Budget::with_cancel(memory, cancel.clone()), cancel };
         Ok(Start { filter, above, segments: kept, unmatched: None, options })
     }
 

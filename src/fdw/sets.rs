@@ -4,9 +4,10 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use basalt_engine::exec::{AggregateExecution, AggregateResult, DerivedKeys, Joint, JointPart, Other, ResultColumn};
+use basalt_engine::exec::{
+    AggregateExecution, AggregateResult, DerivedKeys, Joint, JointPart, Other, ResultColumn, Values,
+};
 use basalt_engine::plan::Top;
-use basalt_engine::types::Value;
 
 use super::temporary::Files;
 use crate::error::{Error, Result};
@@ -167,7 +168,7 @@ fn spread(mut result: AggregateResult, set: &[usize], keys: usize) -> AggregateR
             *slot = Some(column);
         }
     }
-    let empty = || ResultColumn { values: vec![Value::Null; groups], counts: Vec::new() };
+    let empty = || ResultColumn { values: Values::nulls(groups), counts: Vec::new() };
     result.keys = columns.into_iter().map(|column| column.unwrap_or_else(empty)).collect();
     result
 }

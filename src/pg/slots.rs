@@ -1,8 +1,9 @@
 //! Threads of all sessions, counted in shared memory, and who gives way to whom. Without shared_preload_libraries nothing is counted.
 //!
 //! Interactive executions never wait: their main thread always runs, further ones only while fewer than `basalt.max_total_threads` do.
-//! Reporting executions share what interactive ones leave over, but at least one thread among all of them, in turns: who waits longest is
-//! next, and a turn ends after [`TURN`] if somebody waits. A report without a turn stands still, all its threads with it.
+//! Reporting executions share what interactive ones leave over, but always a share of all threads that run (`basalt.reporting_share`), in
+//! turns: who waits longest is next, and a turn ends after [`TURN`] if somebody waits. A report without a turn stands still, all its threads
+//! with it.
 //!
 //! Every process knows what it holds and returns it when it ends; a process that is killed restarts the server, and the memory with it.
 
@@ -20,8 +21,8 @@ use crate::guc::{self, QueryClass};
 
 /// Reports that stand in the queue; further ones take their chance.
 const QUEUE: usize = 256;
-/// How long a report may run while others wait.
-const TURN: Duration = Duration::from_millis(200);
+/// How long a report may run while others wait. Long, as it shares the processors meanwhile: reports that all advance in small steps all end late.
+const TURN: Duration = Duration::from_secs(1);
 /// Between two queries of a session interactive work counts as going on for so long.
 const QUIET_MILLISECONDS: u64 = 20;
 
@@ -57,6 +58,8 @@ static BOARD: PgAtomic<Board> = unsafe { PgAtomic::new(c"basalt threads") };
 
 /// Threads that all sessions may use: engine threads must not read settings.
 static LIMIT: AtomicU32 = AtomicU32::new(1);
+/// Percent of the threads that run which reports have for certain.
+static SHARE: AtomicU32 = AtomicU32::new(0);
 
 /// From `_PG_init` while shared_preload_libraries are loaded.
 // The macro looks for features of other server versions.
@@ -97,6 +100,7 @@ impl Running {
         DEPTH.set(depth + 1);
         if depth == 0 && workers::is_preloaded() {
             callbacks::at_exit(leave);
+            SHARE.store(u32::try_from(guc::REPORTING_SHARE.get()).unwrap_or(0), Relaxed);
             let reports = guc::QUERY_CLASS.get() == QueryClass::Reporting;
             IS_REPORT.store(reports, Relaxed);
             if !reports {
@@ -164,14 +168,16 @@ fn now() -> u64 {
     time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
 }
 
-/// Threads that reports may use together.
+/// Threads that reports may use together. The system gives each thread that runs as much of the processors as any other, so that their share
+/// of the threads is their share of the time.
 fn left_for_reports() -> u32 {
-    let limit = LIMIT.load(Relaxed);
-    let wanted = match board().wanted.load(Relaxed) {
-        0 if now().saturating_sub(board().ended.load(Relaxed)) < QUIET_MILLISECONDS => limit,
+    let (board, limit, share) = (board(), LIMIT.load(Relaxed), SHARE.load(Relaxed));
+    let wanted = match board.wanted.load(Relaxed) {
+        0 if now().saturating_sub(board.ended.load(Relaxed)) < QUIET_MILLISECONDS => limit,
         wanted => wanted,
     };
-    limit.saturating_sub(wanted).max(1)
+    let own = (board.interactive.load(Relaxed) * share).div_ceil(100 - share);
+    limit.saturating_sub(wanted).max(own).max(1)
 }
 
 /// Whether the running execution has to ask for a turn, or to ask again.

@@ -20,7 +20,7 @@ pub fn aggregate(
     codec: Option<&mut Codec>,
     finite: &mut dyn FnMut() -> bool,
 ) -> Result<Option<Datum>> {
-    let value = result.values.get(group).ok_or_else(mismatch)?;
+    let value = &result.values.get(group).ok_or_else(mismatch)?;
     if value.is_null() {
         return Ok(None);
     }

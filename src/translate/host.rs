@@ -195,9 +195,6 @@ impl Host for PgHost {
         let mut selected = Vec::with_capacity(values.ends.len());
         let mut start = 0usize;
         for ends in values.ends.chunks(CHUNK) {
-            if interrupts::stop_requested() {
-                return Err(engine::Error::Canceled);
-            }
             let chunk = Self::guarded(&mut self.failure, || {
                 hosted.chunk(evaluator, &values.data, &mut start, ends, &mut selected)
             })?;
@@ -224,9 +221,6 @@ impl Host for PgHost {
         let mut results = Vec::with_capacity(values.ends.len());
         let mut start = 0usize;
         for ends in values.ends.chunks(CHUNK) {
-            if interrupts::stop_requested() {
-                return Err(engine::Error::Canceled);
-            }
             let chunk = Self::guarded(&mut self.failure, || {
                 hosted.chunk(evaluator, classes, &values.data, &mut start, ends, &mut results)
             })?;
@@ -295,6 +289,8 @@ impl HostedTest {
         let context = evaluator.in_result_context();
         let datums = datums(&mut self.codec, data, start, ends)?;
         for datum in datums {
+            // One value may take long.
+            interrupts::poll()?;
             let value = evaluator.evaluate(self.test, Some(datum));
             selected.push(value.is_some_and(|v| (v.value() as u8 != 0) != self.negated));
         }
@@ -320,6 +316,7 @@ impl HostedFunction {
             FunctionInput::Row(codecs, form) => rows(codecs, form, data, start, ends)?,
         };
         for datum in datums {
+            interrupts::poll()?;
             let value = evaluator.evaluate(self.function, Some(datum));
             results.push(self.result.value(evaluator, classes, value)?);
         }

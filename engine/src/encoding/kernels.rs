@@ -155,7 +155,7 @@ fn selected(segment: &Arc<Segment>, column: &ColumnRef, filter: &Filter) -> (Vec
     };
     let mut count = AggregateExecution::new(query, options()).unwrap();
     count.scan(&[scan()], &mut NoHost).unwrap();
-    (values, count.finish(&mut NoHost).unwrap().aggregates[0].values[0].clone())
+    (values, count.finish(&mut NoHost).unwrap().aggregates[0].values.get(0).unwrap())
 }
 
 /// Returns the encodings of the column's blocks.

@@ -17,6 +17,7 @@ use super::joint::{Joint, JointPart};
 use super::moments;
 use super::prepare::{Extent, SelectedRows};
 use super::primitives::{Measure, Primitive, Program};
+use super::result::Values;
 use super::rowset::RowSet;
 use super::spill::{Spill, SpillHash, Spilled};
 use super::states::{StatePlan, States};
@@ -429,7 +430,7 @@ impl AggregateResult {
         self.memory.extend(part.memory);
         let columns = self.keys.iter_mut().chain(&mut self.aggregates);
         for (column, mut more) in columns.zip(part.keys.into_iter().chain(part.aggregates)) {
-            column.values.append(&mut more.values);
+            column.values.append(more.values);
             column.counts.append(&mut more.counts);
         }
     }
@@ -444,9 +445,9 @@ impl AggregateResult {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ResultColumn {
-    pub values: Vec<Value>,
+    pub values: Values,
     /// Of `Avg`: how many values were summed; else empty.
     pub counts: Vec<i64>,
 }
@@ -554,6 +555,7 @@ impl Worker {
         sets.resize_with(filters.len(), RowSet::new);
         sets[0].set(selection, rows);
         for (nth, clause) in filters.iter().enumerate().skip(1) {
+            budget.check()?;
             let selected = filter::evaluate(clause, view, scratch, &sets[0].selection)?;
             sets[nth].set(selected, rows);
         }
@@ -577,6 +579,7 @@ impl Worker {
             }
             for (nth, state) in plan.states.iter().enumerate() {
                 if states.grows(nth) {
+                    budget.check()?;
                     let all = task.whole && state.primitive.filter == 0;
                     if all && states.add_dictionary(nth, state, view, scratch.block())? {
                         continue;
@@ -595,6 +598,7 @@ impl Worker {
         let target = groups.target(&assigned);
         for (nth, state) in plan.states.iter().enumerate() {
             if !states.grows(nth) {
+                budget.check()?;
                 let set = &mut sets[state.primitive.filter];
                 states.update(nth, state, view, scratch, set, target)?;
             }

@@ -7,6 +7,7 @@
 //! `i32` exponent and 32 bytes; distinct values `u32` count and the values, no order among them.
 //! A value is `u8` tag (0 NULL, 1 i64, 2 i128, 3 f64, 4 bytes) and its bytes, byte strings behind a `u32` length.
 
+use super::PASSING;
 use super::aggregate::AggregateExecution;
 use super::floats::FloatSum;
 use super::global::Global;
@@ -15,7 +16,7 @@ use super::moments::{self, Wide, out_of_range};
 use super::states::improve;
 use crate::plan::Host;
 use crate::types::Value;
-use crate::{Error, Result};
+use crate::{Budget, Error, Result};
 
 const VERSION: u8 = 1;
 
@@ -97,7 +98,7 @@ impl Global {
     fn export(&mut self, host: &mut dyn Host) -> Result<Vec<u8>> {
         self.settle(true, None, host)?;
         let live = self.live()?;
-        let distinct = self.members();
+        let distinct = self.members()?;
         let mut out = vec![VERSION, self.key_values.len() as u8, self.states.len() as u8];
         out.extend((live.len() as u32).to_le_bytes());
         let mut held = self.budget().reserve(0)?;
@@ -117,14 +118,10 @@ impl Global {
     }
 
     /// Of each state the numbers of each group's distinct values.
-    pub fn members(&self) -> Vec<Vec<Vec<u32>>> {
-        let of = |state: &GlobalState| {
-            let mut members = Vec::new();
-            if let GlobalState::Distinct { pairs, .. } = state {
-                members.resize(self.groups(), Vec::new());
-                pairs.keys().iter().for_each(|pair| members[(pair >> 32) as usize].push(*pair as u32));
-            }
-            members
+    pub fn members(&self) -> Result<Vec<Members>> {
+        let of = |state: &GlobalState| match state {
+            GlobalState::Distinct { pairs, .. } => Members::new(pairs.keys(), self.groups(), self.budget()),
+            _ => Ok(Members::default()),
         };
         self.states.iter().map(of).collect()
     }
@@ -247,8 +244,49 @@ impl Global {
     }
 }
 
-/// Appends one group's state; `distinct`: the numbers of each group's values.
-pub(super) fn export_state(state: &GlobalState, g: usize, distinct: &[Vec<u32>], out: &mut Vec<u8>) -> Result<()> {
+/// The numbers of each group's distinct values.
+#[derive(Default)]
+pub(super) struct Members {
+    numbers: Vec<u32>,
+    /// Where each group's end.
+    ends: Vec<usize>,
+}
+
+impl Members {
+    /// `pairs`: group << 32 | number of a value.
+    fn new(pairs: &[u64], groups: usize, budget: &Budget) -> Result<Members> {
+        let mut ends = vec![0usize; groups];
+        for pairs in pairs.chunks(PASSING) {
+            budget.check()?;
+            pairs.iter().for_each(|pair| ends[(pair >> 32) as usize] += 1);
+        }
+        let mut start = 0;
+        for end in &mut ends {
+            (start, *end) = (start + *end, start);
+        }
+        let mut numbers = vec![0; pairs.len()];
+        for pairs in pairs.chunks(PASSING) {
+            budget.check()?;
+            for pair in pairs {
+                let end = &mut ends[(pair >> 32) as usize];
+                numbers[*end] = *pair as u32;
+                *end += 1;
+            }
+        }
+        Ok(Members { numbers, ends })
+    }
+
+    fn of(&self, group: usize) -> &[u32] {
+        let start = group.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied());
+        match (start, self.ends.get(group)) {
+            (Some(start), Some(end)) => &self.numbers[start..*end],
+            _ => &[],
+        }
+    }
+}
+
+/// Appends one group's state; `distinct`: of a set of values.
+pub(super) fn export_state(state: &GlobalState, g: usize, distinct: &Members, out: &mut Vec<u8>) -> Result<()> {
     match state {
         GlobalState::Count(counts) => out.extend(counts[g].to_le_bytes()),
         GlobalState::Sum { sums, nan } => {
@@ -280,7 +318,7 @@ pub(super) fn export_state(state: &GlobalState, g: usize, distinct: &[Vec<u32>],
             }
         }
         GlobalState::Distinct { values, .. } => {
-            let members = distinct.get(g).map_or(&[][..], Vec::as_slice);
+            let members = distinct.of(g);
             out.extend((members.len() as u32).to_le_bytes());
             members.iter().for_each(|id| values.value(*id).encode(out));
         }

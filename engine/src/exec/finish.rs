@@ -1,12 +1,13 @@
 //! From states to the values of a result.
 
-use super::PASSING;
 use super::columns::float_of_key;
 use super::global::Global;
 use super::global_state::GlobalState;
 use super::moments::{self, out_of_range};
+use super::result::Values;
 use super::top::{self, RankedGlobal};
 use super::{AggregateResult, ResultColumn};
+use super::{PASSING, numbers_where};
 use crate::plan::{AggregateFunction, Host, Top};
 use crate::types::{LogicalType, Physical, Value};
 use crate::{Error, Result};
@@ -19,13 +20,16 @@ fn shift(value: &mut Value, by: i64, count: i64) -> Result<()> {
     Ok(())
 }
 
+/// Bytes of a value in a result, beside a byte string's own.
+const WIDTH: usize = 17;
+
 impl Global {
     /// Groups that have rows.
     pub fn live(&self) -> Result<Vec<u32>> {
         let GlobalState::Count(rows) = &self.states[0] else { return Err(Error::invalid("no count of rows")) };
         let grouped = !self.key_values.is_empty();
-        let has_rows = |g: &u32| !grouped || rows.get(*g as usize).is_some_and(|c| *c > 0);
-        Ok((0..self.groups() as u32).filter(has_rows).collect())
+        let has_rows = |g: usize| !grouped || rows.get(g).is_some_and(|c| *c > 0);
+        numbers_where(self.groups(), self.budget(), has_rows)
     }
 
     /// The groups that are not surely behind the first.
@@ -39,7 +43,7 @@ impl Global {
         }
         let GlobalState::Count(rows) = &self.states[0] else { return Err(Error::invalid("no count of rows")) };
         let counts = |p: usize| if let GlobalState::Count(counts) = &self.states[p] { counts } else { rows };
-        top::check_moments(&self.program, &self.states, |p| counts(p).as_slice(), &live)?;
+        top::check_moments(&self.program, &self.states, |p| counts(p).as_slice(), &live, host)?;
         top::first(live, top, &RankedGlobal::new(self, top, buckets)?, self.budget(), host)
     }
 
@@ -50,24 +54,20 @@ impl Global {
             (None, Some(top)) => self.first(top, buckets, host)?,
             (None, None) => self.live()?,
         };
-        let wanted = live.len() * (self.key_values.len() + self.program.outputs.len()) * size_of::<Value>();
+        let wanted = live.len() * (self.key_values.len() + self.program.outputs.len()) * WIDTH;
         let mut memory = self.budget().reserve(wanted)?;
-        let mut keys: Vec<ResultColumn> = (0..self.key_values.len())
-            .map(|_| ResultColumn { values: Vec::with_capacity(live.len()), counts: Vec::new() })
-            .collect();
-        let (mut key, mut bytes) = (Vec::new(), 0);
-        let length = |value: &Value| if let Value::Bytes(v) = value { v.capacity() } else { 0 };
-        for (nth, &group) in live.iter().enumerate() {
-            if nth % 1024 == 0 {
-                host.poll()?;
-                memory.grow(std::mem::take(&mut bytes))?;
+        let mut keys = vec![Values::default(); self.key_values.len()];
+        let mut key = Vec::new();
+        for groups in live.chunks(1024) {
+            host.poll()?;
+            for &group in groups {
+                self.key(group, &mut key);
+                keys.iter_mut().zip(key.drain(..)).for_each(|(column, value)| column.push(value, live.len()));
             }
-            self.key(group, &mut key);
-            for (column, value) in keys.iter_mut().zip(key.drain(..)) {
-                bytes += length(&value);
-                column.values.push(value);
-            }
+            memory.resize(wanted + keys.iter().map(Values::beside).sum::<usize>())?;
         }
+        let keys: Vec<ResultColumn> =
+            keys.into_iter().map(|values| ResultColumn { values, counts: Vec::new() }).collect();
         let mut aggregates = Vec::with_capacity(self.program.outputs.len());
         for output in &self.program.outputs {
             let GlobalState::Count(counts) = &self.states[output.count] else {
@@ -77,21 +77,21 @@ impl Global {
                 AggregateFunction::CountDistinct(_) => self.distinct_counts(output.value)?,
                 _ => Vec::new(),
             };
-            let mut values = Vec::with_capacity(live.len());
+            let (mut values, all, held) = (Values::default(), live.len(), memory.bytes());
             for live in live.chunks(PASSING) {
                 host.poll()?;
                 match output.function {
                     AggregateFunction::CountStar | AggregateFunction::Count(_) | AggregateFunction::CountPairs(..) => {
-                        values.extend(live.iter().map(|g| Value::I64(counts[*g as usize])));
+                        live.iter().for_each(|g| values.push(Value::I64(counts[*g as usize]), all));
                     }
                     AggregateFunction::CountDistinct(_) => {
                         let count = |g: &u32| distinct.get(*g as usize).copied().unwrap_or(0);
-                        values.extend(live.iter().map(|g| Value::I64(count(g))));
+                        live.iter().for_each(|g| values.push(Value::I64(count(g)), all));
                     }
                     AggregateFunction::Variance { .. } | AggregateFunction::Regression { .. } => {
                         for g in live {
                             let value = moments::value(&self.states, output, counts[*g as usize], *g)?;
-                            values.push(value.unwrap_or(Value::Null));
+                            values.push(value.unwrap_or(Value::Null), all);
                         }
                     }
                     _ => {
@@ -101,11 +101,11 @@ impl Global {
                                 shift(value, output.shift, counts[*group as usize])?;
                             }
                         }
-                        values.append(&mut some);
+                        some.into_iter().for_each(|value| values.push(value, all));
                     }
                 }
+                memory.resize(held + values.beside())?;
             }
-            memory.grow(std::mem::take(&mut bytes) + values.iter().map(length).sum::<usize>())?;
             let counts = match output.function {
                 AggregateFunction::Avg(_) | AggregateFunction::Variance { .. } => {
                     live.iter().map(|g| counts[*g as usize]).collect()
@@ -123,10 +123,10 @@ impl Global {
         let merged = if self.lone.is_some() { (keys + self.states.len()) * 16 } else { 0 };
         let groups = match (&self.chosen, &self.lone) {
             (Some((chosen, _)), _) => chosen.len(),
-            (None, Some((_, _, lone))) => lone.live().len(),
+            (None, Some((_, _, lone))) => lone.live_count(),
             (None, None) => self.groups(),
         };
-        groups * (merged + keys * 48 + outputs * 32)
+        groups * (merged + keys * (WIDTH + 16) + outputs * WIDTH)
     }
 
     /// By group; groups past the end have none.
@@ -135,7 +135,10 @@ impl Global {
             GlobalState::DistinctCounts(counts) => counts.clone(),
             GlobalState::Distinct { pairs, .. } => {
                 let mut counts = vec![0; self.groups()];
-                pairs.keys().iter().for_each(|pair| counts[(pair >> 32) as usize] += 1);
+                for pairs in pairs.keys().chunks(PASSING) {
+                    self.budget().check()?;
+                    pairs.iter().for_each(|pair| counts[(pair >> 32) as usize] += 1);
+                }
                 counts
             }
             _ => return Err(Error::invalid("no distinct values")),

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::PASSING;
 use super::bits::Selection;
 use super::kernels::{self, Scale};
 use super::moments::{Big, Wide};
@@ -73,13 +74,9 @@ impl FloatSums {
     }
 
     pub fn ensure(&mut self, groups: usize) -> Result<()> {
-        if groups > self.main.len() {
-            super::states::reserve(&mut self.main, groups, &mut self.memory)?;
-            super::states::reserve(&mut self.flags, groups, &mut self.memory)?;
-            self.main.resize(groups, 0);
-            self.flags.resize(groups, 0);
-        }
-        Ok(())
+        let groups = groups.max(self.main.len());
+        super::states::extend(&mut self.main, groups, 0, &mut self.memory)?;
+        super::states::extend(&mut self.flags, groups, 0, &mut self.memory)
     }
 
     #[inline(always)]
@@ -174,7 +171,10 @@ impl FloatSums {
         if self.is_moderate() {
             return Ok(());
         }
-        groups.iter().try_for_each(|g| self.get(*g).finish().map(drop))
+        groups.chunks(PASSING).try_for_each(|some| {
+            self.memory.check()?;
+            some.iter().try_for_each(|g| self.get(*g).finish().map(drop))
+        })
     }
 
     pub fn get(&self, group: u32) -> FloatSum {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::PASSING;
 use super::columns::{Computed, SegmentView};
 use super::digits::{Digits, Source};
 use super::global_state::{GlobalState, improve_by};
@@ -15,6 +14,7 @@ use super::states::{State, StatePlan, States, improve};
 use super::top::{self, RankedPartial};
 use super::translation::{Translation, ValueReader};
 use super::values::ValueMap;
+use super::{PASSING, numbers_where};
 use crate::plan::{AggregateQuery, ColumnRef, Host, Key, Top};
 use crate::segment::Segment;
 use crate::types::{Physical, Value};
@@ -205,10 +205,11 @@ impl Global {
                     return Ok(());
                 }
                 let lone_view = SegmentView::with(&lone_segment, &self.columns, &computed)?;
-                self.absorb(&lone_view, &lone, lone.live(), true, host)?;
+                let live = lone.live(&self.budget)?;
+                self.absorb(&lone_view, &lone, live, true, host)?;
             }
         }
-        let live = partial.live();
+        let live = partial.live(&self.budget)?;
         self.absorb(view, &partial, live, true, host)
     }
 
@@ -219,7 +220,7 @@ impl Global {
             let live = match (self.chosen.take(), top) {
                 (Some((chosen, _)), _) => chosen,
                 (None, Some(top)) => self.first_of(&lone, &view, top, host)?,
-                (None, None) => lone.live(),
+                (None, None) => lone.live(&self.budget)?,
             };
             self.absorb(&view, &lone, live, more, host)?;
         }
@@ -229,13 +230,13 @@ impl Global {
     /// The groups of the only partial that are not surely behind the first.
     fn first_of(&self, lone: &Partial, view: &SegmentView<'_>, top: &Top, host: &mut dyn Host) -> Result<Vec<u32>> {
         let _held = self.budget.reserve(lone.states.counts(0).len() * size_of::<u32>())?;
-        let live = lone.live();
+        let live = lone.live(&self.budget)?;
         for state in &lone.states.states {
             if let State::SumFloat(sums) = state {
                 sums.check(&live)?;
             }
         }
-        top::check_moments(&self.program, &lone.states, |p| lone.states.counts(p), &live)?;
+        top::check_moments(&self.program, &lone.states, |p| lone.states.counts(p), &live, host)?;
         top::first(live, top, &RankedPartial::new(self, view, lone, top)?, &self.budget, host)
     }
 
@@ -294,11 +295,7 @@ impl Global {
                     })?;
                 }
                 (state @ GlobalState::Distinct { .. }, State::Distinct(set)) if !hashed => {
-                    let mut local = vec![0i64; states.counts(0).len()];
-                    set.each(|group, _| {
-                        local[group as usize] += 1;
-                        Ok(())
-                    })?;
+                    let local = set.counts(states.counts(0).len(), &self.budget)?;
                     let mut all = vec![0; to.iter().map(|t| *t as usize + 1).max().unwrap_or(1)];
                     live.iter().zip(&to).for_each(|(g, t)| all[*t as usize] = local[*g as usize]);
                     *state = GlobalState::DistinctCounts(all);
@@ -505,9 +502,18 @@ fn places(live: &[u32], to: &[u32], groups: usize) -> Vec<u32> {
 
 impl Partial {
     /// Groups that have rows; without keys the one group, whether it has or not.
-    pub fn live(&self) -> Vec<u32> {
-        let (counts, grouped) = (self.states.counts(0), !self.plan.keys.digits.is_empty());
-        (0..counts.len() as u32).filter(|g| !grouped || counts[*g as usize] > 0).collect()
+    pub fn live(&self, budget: &Budget) -> Result<Vec<u32>> {
+        let counts = self.states.counts(0);
+        numbers_where(counts.len(), budget, |g| self.is_live(counts[g]))
+    }
+
+    /// How many groups have rows.
+    pub fn live_count(&self) -> usize {
+        self.states.counts(0).iter().filter(|count| self.is_live(**count)).count()
+    }
+
+    fn is_live(&self, rows: i64) -> bool {
+        rows > 0 || self.plan.keys.digits.is_empty()
     }
 
     pub fn has_rows(&self) -> bool {

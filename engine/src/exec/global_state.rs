@@ -5,7 +5,7 @@ use super::global::mismatch;
 use super::hash::U64Map;
 use super::moments::{ProductSums, Sums, Wide};
 use super::primitives::{Measure, Primitive};
-use super::states::{BitOp, reserve};
+use super::states::{BitOp, extend};
 use super::values::ValueMap;
 use crate::plan::{ColumnRef, Host, OrderId};
 use crate::types::Physical;
@@ -77,13 +77,6 @@ impl GlobalState {
     }
 
     pub fn ensure(&mut self, groups: usize, memory: &mut Reservation) -> Result<()> {
-        fn extend<T: Clone>(vec: &mut Vec<T>, groups: usize, value: T, memory: &mut Reservation) -> Result<()> {
-            if groups > vec.len() {
-                reserve(vec, groups, memory)?;
-                vec.resize(groups, value);
-            }
-            Ok(())
-        }
         match self {
             GlobalState::Count(counts) | GlobalState::DistinctCounts(counts) => extend(counts, groups, 0, memory),
             GlobalState::Sum { sums, nan } => {

@@ -7,6 +7,8 @@ use crate::{Budget, Reservation, Result};
 
 /// Keys whose slots are fetched before they are looked up.
 const AHEAD: usize = 16;
+/// Keys between two looks at whether the query is to end: each may take some hundred nanoseconds.
+const LOOK: usize = 1 << 14;
 /// Slots beyond which memory counts more than short searches.
 const LARGE: usize = 1 << 16;
 
@@ -75,19 +77,22 @@ impl Slots {
         let size = self.slots.len() * if self.slots.len() < LARGE { 4 } else { 2 };
         let bytes = size * size_of::<(u64, u32)>();
         memory.grow(bytes)?;
-        let slots = vec![(0, 0); size];
+        let mut slots = vec![(0, 0); size];
         prefer_large(&slots);
-        let old = std::mem::replace(&mut self.slots, slots);
         let mask = size - 1;
-        for slot in &old {
-            if slot.1 != 0 {
-                let mut at = mix(slot.0) as usize & mask;
-                while self.slots[at].1 != 0 {
-                    at = (at + 1) & mask;
+        for chunk in self.slots.chunks(LOOK) {
+            memory.check()?;
+            for slot in chunk {
+                if slot.1 != 0 {
+                    let mut at = mix(slot.0) as usize & mask;
+                    while slots[at].1 != 0 {
+                        at = (at + 1) & mask;
+                    }
+                    slots[at] = *slot;
                 }
-                self.slots[at] = *slot;
             }
         }
+        let old = std::mem::replace(&mut self.slots, slots);
         let keep = memory.bytes() - old.len() * size_of::<(u64, u32)>();
         drop(old);
         memory.resize(keep)
@@ -128,16 +133,28 @@ impl U64Map {
         }
     }
 
+    /// The number of a key that is there.
+    #[inline]
+    pub fn find(&self, key: u64) -> Option<u32> {
+        self.slots.find(key).ok()
+    }
+
     /// [`U64Map::number`] of many keys. Slots are fetched ahead: a table that outgrows the caches costs the memory's bandwidth, not
     /// its latency. Errors: `Budget`; then some keys may have been added.
     pub fn numbers(&mut self, keys: impl Iterator<Item = u64> + Clone, mut take: impl FnMut(u32)) -> Result<()> {
         let mut ahead = keys.clone();
         ahead.by_ref().take(AHEAD).for_each(|key| self.slots.fetch(key));
+        let mut left = LOOK;
         for key in keys {
             if let Some(next) = ahead.next() {
                 self.slots.fetch(next);
             }
             take(self.number(key)?);
+            left -= 1;
+            if left == 0 {
+                self.memory.check()?;
+                left = LOOK;
+            }
         }
         Ok(())
     }
@@ -299,6 +316,7 @@ mod tests {
             let key = (i * i) % 70_001 * if i % 2 == 0 { 1 } else { 1 << 40 };
             let next = naive.len() as u32;
             let want = *naive.entry(key).or_insert(next);
+            assert_eq!(map.find(key), (want != next).then_some(want));
             assert_eq!(map.number(key).unwrap(), want);
         }
         assert_eq!(map.len(), naive.len());

@@ -21,6 +21,7 @@ mod moments;
 mod parallel;
 mod prepare;
 mod primitives;
+mod result;
 mod rows;
 mod rowset;
 mod shifted;
@@ -37,10 +38,12 @@ pub(crate) use columns::float_key;
 pub use compute::MAX_SOURCES;
 pub use first::RowRank;
 pub use joint::{Joint, JointPart, Other, Stream};
+pub use result::Values;
 pub use rows::{BatchColumn, RowBatch, RowExecution};
 pub use shifted::DerivedKeys;
 pub use spill::{Spill, SpillHash};
 pub use statistics::{ExecStatistics, FilterUse, Way};
+pub(crate) use values::BytesMap;
 
 use std::sync::Arc;
 
@@ -80,8 +83,18 @@ impl Pulse for HostPulse<'_> {
     }
 }
 
-/// Groups, values and the like that pass between two polls, where each takes some nanoseconds.
+/// Groups, values and the like that pass between two looks at whether the query is to end, where each takes some nanoseconds.
 const PASSING: usize = 1 << 16;
+
+/// Those of the numbers below `count` that are wanted, ascending.
+fn numbers_where(count: usize, budget: &Budget, wanted: impl Fn(usize) -> bool) -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for start in (0..count).step_by(PASSING) {
+        budget.check()?;
+        found.extend((start..count.min(start + PASSING)).filter(|n| wanted(*n)).map(|n| n as u32));
+    }
+    Ok(found)
+}
 
 /// What a caught panic says.
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

@@ -79,12 +79,8 @@ impl DerivedKeys {
     /// The groups with all keys that were asked for.
     pub fn expand(&self, mut result: AggregateResult) -> AggregateResult {
         if !self.columns.is_empty() {
-            let add = |value: &Value, by: i64| match value {
-                Value::I64(v) => Value::I64(v.wrapping_add(by)),
-                other => other.clone(),
-            };
             let of = |(key, by): &(usize, i64)| super::ResultColumn {
-                values: result.keys[*key].values.iter().map(|v| add(v, *by)).collect(),
+                values: result.keys[*key].values.shifted(*by),
                 counts: Vec::new(),
             };
             result.keys = self.keys.iter().map(of).collect();
@@ -141,7 +137,10 @@ mod tests {
         let left: Vec<usize> = query.keys.iter().map(|k| if let Key::Column(c) = k { *c } else { 99 }).collect();
         assert_eq!(left, [1, 0, 6]);
         assert_eq!(derived.columns(), [4, 3, 5]);
-        let column = |values: Vec<Value>| super::super::ResultColumn { values, counts: Vec::new() };
+        let column = |values: Vec<Value>| super::super::ResultColumn {
+            values: values.into_iter().collect(),
+            counts: Vec::new(),
+        };
         let result = AggregateResult {
             groups: 2,
             keys: vec![
@@ -152,7 +151,8 @@ mod tests {
             aggregates: Vec::new(),
             memory: Vec::new(),
         };
-        let keys: Vec<Vec<Value>> = derived.expand(result).keys.into_iter().map(|k| k.values).collect();
+        let keys: Vec<Vec<Value>> =
+            derived.expand(result).keys.into_iter().map(|k| k.values.iter().collect()).collect();
         let (v, null) = (Value::I64, || Value::Null);
         assert_eq!(keys[..3], [vec![null(), v(2)], vec![v(100), null()], vec![null(), v(7)]]);
         assert_eq!(keys[3..], [vec![null(), v(12)], vec![v(1), v(2)], vec![v(105), null()]]);

@@ -147,7 +147,7 @@ impl Spilled {
             file: File { spill, end: 0 },
             hash,
             leading,
-            budget: Budget::new(aside),
+            budget: budget.apart(aside),
             memory: budget.reserve(0)?,
             last: Vec::new(),
             divider: None,
@@ -267,7 +267,7 @@ fn pass(
     spilled: &mut Spilled,
     host: &mut dyn Host,
 ) -> Result<()> {
-    let live = partial.live();
+    let live = partial.live(way.budget())?;
     let step = STEP.max(live.len() / 16 * usize::from(partial.states.has_sets()));
     for groups in live.chunks(step) {
         way.absorb(view, &partial, groups.to_vec(), true, host)?;
@@ -331,7 +331,7 @@ impl Global {
 
     /// Writes all groups.
     fn write(&self, spilled: &mut Spilled, host: &mut dyn Host) -> Result<()> {
-        let members = self.members();
+        let members = self.members()?;
         let mut key = Vec::new();
         for (nth, group) in self.live()?.into_iter().enumerate() {
             if nth % STEP == 0 {
@@ -400,7 +400,7 @@ impl Global {
         keep: &[usize],
         host: &mut dyn Host,
     ) -> Result<()> {
-        let members = self.members();
+        let members = self.members()?;
         let (mut key, mut record) = (Vec::new(), Vec::new());
         for (nth, group) in self.live()?.into_iter().enumerate() {
             if nth % STEP == 0 {

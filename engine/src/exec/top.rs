@@ -188,10 +188,14 @@ pub(super) fn check_moments<'c>(
     sums: &dyn Sums,
     counts: impl Fn(usize) -> &'c [i64],
     groups: &[u32],
+    host: &mut dyn Host,
 ) -> Result<()> {
     for output in program.outputs.iter().filter(|o| !moments::is_moderate(sums, o)) {
         let counts = counts(output.count);
-        groups.iter().try_for_each(|g| moments::value(sums, output, counts[*g as usize], *g).map(drop))?;
+        for groups in groups.chunks(STEP / 16) {
+            host.poll()?;
+            groups.iter().try_for_each(|g| moments::value(sums, output, counts[*g as usize], *g).map(drop))?;
+        }
     }
     Ok(())
 }
@@ -239,12 +243,7 @@ impl<'a> RankedPartial<'a> {
             let By::Aggregate(nth) = term.by else { continue };
             let Some(output) = global.program.outputs.get(nth) else { continue };
             if let State::Distinct(set) = &partial.states.states[output.value] {
-                let counts = &mut distinct[output.value];
-                *counts = vec![0; partial.states.counts(0).len()];
-                set.each(|group, _| {
-                    counts[group as usize] += 1;
-                    Ok(())
-                })?;
+                distinct[output.value] = set.counts(partial.states.counts(0).len(), global.budget())?;
             }
         }
         Ok(RankedPartial { global, view, partial, distinct })

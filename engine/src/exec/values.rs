@@ -7,6 +7,7 @@ use hashbrown::DefaultHashBuilder;
 use super::PASSING;
 use super::columns::{exact_key, float_of_key};
 use super::hash::U64Map;
+use crate::pages::{prefer_large, prefer_large_room};
 use crate::plan::Host;
 use crate::types::{Physical, Value};
 use crate::{Budget, Error, Reservation, Result};
@@ -147,7 +148,7 @@ fn mismatch() -> Error {
 }
 
 /// Numbers distinct byte strings 0, 1, 2, ...
-pub(super) struct BytesMap {
+pub(crate) struct BytesMap {
     /// (hash, number + 1); 0: free. Power of two, at most half full.
     slots: Vec<(u32, u32)>,
     ends: Vec<usize>,
@@ -177,20 +178,39 @@ impl BytesMap {
         &self.data[start..self.ends[i]]
     }
 
-    pub fn number(&mut self, value: &[u8]) -> Result<u32> {
+    /// Bytes of all strings together.
+    pub fn bytes(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Its number, or its hash and the free slot where it belongs.
+    fn search(&self, value: &[u8]) -> std::result::Result<u32, (u32, usize)> {
         let hash = self.hasher.hash_one(value) as u32;
         let mask = self.slots.len() - 1;
         let mut at = hash as usize & mask;
         loop {
             let slot = self.slots[at];
             if slot.1 == 0 {
-                break;
+                return Err((hash, at));
             }
             if slot.0 == hash && self.get(slot.1 - 1) == value {
                 return Ok(slot.1 - 1);
             }
             at = (at + 1) & mask;
         }
+    }
+
+    /// The number of a string that is there.
+    pub fn find(&self, value: &[u8]) -> Option<u32> {
+        self.search(value).ok()
+    }
+
+    /// The number of a string, a new one if it is new. Errors: `Budget`, and nothing changed; `Canceled`.
+    pub fn number(&mut self, value: &[u8]) -> Result<u32> {
+        let (hash, mut at) = match self.search(value) {
+            Ok(number) => return Ok(number),
+            Err(free) => free,
+        };
         // Nothing changes on an error: the table is never more than half full.
         if (self.ends.len() + 1) * 2 > self.slots.len() {
             self.grow()?;
@@ -210,11 +230,13 @@ impl BytesMap {
             let more = self.ends.capacity().max(32);
             self.memory.grow(more * 8)?;
             self.ends.reserve_exact(more);
+            prefer_large_room(&self.ends);
         }
         if self.data.len() + value.len() > self.data.capacity() {
             let more = self.data.capacity().max(value.len()).max(256);
             self.memory.grow(more)?;
             self.data.reserve_exact(more + self.data.capacity() - self.data.len());
+            prefer_large_room(&self.data);
         }
         let number = u32::try_from(self.ends.len()).ok().filter(|n| *n < u32::MAX - 2);
         let number = number.ok_or_else(|| Error::OutOfRange { what: "number of groups".into() })?;
@@ -226,16 +248,21 @@ impl BytesMap {
     fn grow(&mut self) -> Result<()> {
         let size = self.slots.len() * 4;
         self.memory.grow(size * 8)?;
-        let old = std::mem::replace(&mut self.slots, vec![(0, 0); size]);
-        for slot in &old {
-            if slot.1 != 0 {
-                let mut at = slot.0 as usize & (size - 1);
-                while self.slots[at].1 != 0 {
-                    at = (at + 1) & (size - 1);
+        let mut slots = vec![(0, 0); size];
+        prefer_large(&slots);
+        for chunk in self.slots.chunks(PASSING) {
+            self.memory.check()?;
+            for slot in chunk {
+                if slot.1 != 0 {
+                    let mut at = slot.0 as usize & (size - 1);
+                    while slots[at].1 != 0 {
+                        at = (at + 1) & (size - 1);
+                    }
+                    slots[at] = *slot;
                 }
-                self.slots[at] = *slot;
             }
         }
+        let old = std::mem::replace(&mut self.slots, slots);
         let keep = self.memory.bytes() - old.len() * 8;
         drop(old);
         self.memory.resize(keep)

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::Limits;
+use super::attributes::spanned;
 use crate::segment::BytesBlock;
-use crate::types::{LogicalType, Physical, Value};
+use crate::types::{Physical, Value};
 use crate::{Budget, Error, Reservation, Result};
 
 /// A column of row numbers, NULL where the key is NULL or not found.
@@ -33,6 +34,8 @@ const DENSE_SHARE: u64 = 32;
 const FEW_SLOTS: u64 = 1 << 20;
 /// Bits of a sparse index.
 const SPARSE_BITS: u64 = 1 << 27;
+/// Keys between two looks at whether the query is to end.
+const STEP: usize = 1 << 15;
 /// In a dense index: no such key.
 pub(crate) const NO_ROW: u32 = u32::MAX;
 
@@ -75,14 +78,20 @@ impl Rows {
             memory.grow(span * 4)?;
             let mut rows = vec![NO_ROW; span];
             // The first of equal keys stays.
-            for (key, row) in numbers.iter().rev() {
-                rows[key.wrapping_sub(min) as usize] = *row;
+            for numbers in numbers.rchunks(STEP) {
+                memory.check()?;
+                for (key, row) in numbers.iter().rev() {
+                    rows[key.wrapping_sub(min) as usize] = *row;
+                }
             }
             return Ok(Rows::Dense { min, rows });
         }
         let mut rows = HashMap::with_capacity(numbers.len());
-        for (key, row) in numbers {
-            rows.entry(*key).or_insert(*row);
+        for numbers in numbers.chunks(STEP) {
+            memory.check()?;
+            for (key, row) in numbers {
+                rows.entry(*key).or_insert(*row);
+            }
         }
         match limits {
             Some((min, max)) if (max.wrapping_sub(min) as u64) < SPARSE_BITS => {
@@ -168,6 +177,9 @@ impl KeyIndex {
             Physical::I128 => {
                 let mut found = HashMap::with_capacity(keys.len());
                 for (key, row) in numbered() {
+                    if (row as usize).is_multiple_of(STEP) {
+                        memory.check()?;
+                    }
                     let Value::I128(key) = key else { return Err(misfit()) };
                     found.entry(*key).or_insert(row);
                 }
@@ -176,6 +188,9 @@ impl KeyIndex {
             Physical::Bytes => {
                 let mut found: HashMap<Box<[u8]>, u32> = HashMap::with_capacity(keys.len());
                 for (key, row) in numbered() {
+                    if (row as usize).is_multiple_of(STEP) {
+                        memory.check()?;
+                    }
                     let Value::Bytes(key) = key else { return Err(misfit()) };
                     memory.grow(key.len() + 16)?;
                     found.entry(key.as_slice().into()).or_insert(row);
@@ -295,169 +310,15 @@ impl PartialEq for AttributeValues {
     }
 }
 
-/// Strings between two polls.
-const STEP: usize = 1 << 14;
-
-/// The place of each of different strings among all, and these, ascending.
-fn sorted(
-    distinct: &[&[u8]],
-    memory: &mut Reservation,
-    poll: &mut dyn FnMut() -> Result<()>,
-) -> Result<(Vec<u32>, BytesBlock)> {
-    memory.grow(distinct.len() * 40)?;
-    // By their first eight bytes: most differ in them, and numbers are faster to sort than strings.
-    let first = |value: &[u8]| {
-        let mut first = [0; 8];
-        let length = value.len().min(8);
-        first[..length].copy_from_slice(&value[..length]);
-        u64::from_be_bytes(first)
-    };
-    let mut order: Vec<(u64, u32)> = distinct.iter().enumerate().map(|(nth, v)| (first(v), nth as u32)).collect();
-    poll()?;
-    order.sort_unstable();
-    let mut sorted = 0;
-    for alike in order.chunk_by_mut(|a, b| a.0 == b.0) {
-        sorted += alike.len();
-        if alike.len() > 1 {
-            alike.sort_unstable_by_key(|(_, nth)| distinct[*nth as usize]);
-        }
-        if sorted >= STEP {
-            sorted = 0;
-            poll()?;
-        }
-    }
-    let bytes: usize = distinct.iter().map(|v| v.len()).sum();
-    memory.grow(bytes + distinct.len() * 4)?;
-    let mut dictionary = BytesBlock::default();
-    let mut place = vec![0u32; distinct.len()];
-    for (at, (_, nth)) in order.iter().enumerate() {
-        if at % STEP == 0 {
-            poll()?;
-        }
-        place[*nth as usize] = at as u32;
-        dictionary.data.extend_from_slice(distinct[*nth as usize]);
-        let end = u32::try_from(dictionary.data.len())
-            .map_err(|_| Error::invalid("the strings of an attribute have more than 4 GB"))?;
-        dictionary.ends.push(end);
-    }
-    Ok((place, dictionary))
-}
-
-/// Each byte string's place among the distinct ones, NULL's behind them; and these, ascending.
-fn numbered(
-    values: &[Value],
-    memory: &mut Reservation,
-    poll: &mut dyn FnMut() -> Result<()>,
-) -> Result<(Vec<u32>, BytesBlock)> {
-    // Numbered as they come; then the distinct ones are sorted.
-    let mut known: HashMap<&[u8], u32> = HashMap::new();
-    let mut distinct: Vec<&[u8]> = Vec::new();
-    let mut codes = Vec::with_capacity(values.len());
-    for (nth, value) in values.iter().enumerate() {
-        if nth % STEP == 0 {
-            poll()?;
-        }
-        codes.push(match value {
-            Value::Bytes(value) => *known.entry(value.as_slice()).or_insert_with(|| {
-                distinct.push(value);
-                distinct.len() as u32 - 1
-            }),
-            Value::Null => u32::MAX,
-            _ => return Err(Error::invalid("values are of another type than their column")),
-        });
-    }
-    let (place, dictionary) = sorted(&distinct, memory, poll)?;
-    for code in &mut codes {
-        *code = place.get(*code as usize).copied().unwrap_or(distinct.len() as u32);
-    }
-    Ok((codes, dictionary))
-}
-
 impl AttributeValues {
-    /// `values[row]`, all of type `physical` or `Null`. `poll` is called now and then. Errors: `Budget`, `Invalid`, those of `poll`.
-    pub fn new(
-        physical: Physical,
-        values: &[Value],
-        budget: &Budget,
-        poll: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<AttributeValues> {
-        let misfit = || Error::invalid("values are of another type than their column");
-        let mut memory = budget.reserve(values.len() * 17)?;
-        let nulls = values.iter().any(Value::is_null);
-        let valid = nulls.then(|| values.iter().map(|v| !v.is_null()).collect());
-        let mut limits: Limits = None;
-        let held = match physical {
-            Physical::I64 => {
-                let ints: Vec<i64> = values
-                    .iter()
-                    .map(|v| match v {
-                        Value::I64(v) => Ok(*v),
-                        Value::Null => Ok(0),
-                        _ => Err(misfit()),
-                    })
-                    .collect::<Result<_>>()?;
-                limits = spanned(ints.iter().map(|v| i128::from(*v)));
-                Held::Ints(ints)
-            }
-            Physical::I128 => {
-                let wide: Vec<i128> = values
-                    .iter()
-                    .map(|v| match v {
-                        Value::I128(v) => Ok(*v),
-                        Value::Null => Ok(0),
-                        _ => Err(misfit()),
-                    })
-                    .collect::<Result<_>>()?;
-                let span = spanned(wide.iter().copied());
-                match span {
-                    Some((low, high)) if low >= i128::from(i64::MIN) && high < i128::from(i64::MAX) => {
-                        limits = span;
-                        Held::Ints(wide.iter().map(|v| *v as i64).collect())
-                    }
-                    Some((_, high)) if high != LogicalType::NUMERIC_NAN_I128 => {
-                        limits = span;
-                        Held::Wide(wide)
-                    }
-                    _ => Held::Wide(wide),
-                }
-            }
-            Physical::F64 => Held::Floats(
-                values
-                    .iter()
-                    .map(|v| match v {
-                        Value::F64(v) => Ok(*v),
-                        Value::Null => Ok(0.0),
-                        _ => Err(misfit()),
-                    })
-                    .collect::<Result<_>>()?,
-            ),
-            Physical::Bytes => {
-                let (codes, dictionary) = numbered(values, &mut memory, poll)?;
-                Held::Codes(codes, dictionary)
-            }
-        };
-        Ok(AttributeValues { held, valid, limits, _memory: memory })
+    pub(super) fn of(held: Held, valid: Option<Vec<bool>>, limits: Limits, memory: Reservation) -> AttributeValues {
+        AttributeValues { held, valid, limits, _memory: memory }
     }
 
     /// `valid`: where a value is not NULL; `None`: nowhere one is. `memory` was taken for both.
     pub(crate) fn of_ints(values: Vec<i64>, valid: Option<Vec<bool>>, memory: Reservation) -> AttributeValues {
         let limits = spanned(values.iter().map(|v| i128::from(*v)));
         AttributeValues { held: Held::Ints(values), valid, limits, _memory: memory }
-    }
-
-    /// Of the numbers of different strings. As [`AttributeValues::of_ints`]; `memory` grows by the strings. Errors: `Budget`, those of `poll`.
-    pub(crate) fn of_texts(
-        mut numbers: Vec<u32>,
-        distinct: &[&[u8]],
-        valid: Option<Vec<bool>>,
-        mut memory: Reservation,
-        poll: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<AttributeValues> {
-        let (place, dictionary) = sorted(distinct, &mut memory, poll)?;
-        for number in &mut numbers {
-            *number = place.get(*number as usize).copied().unwrap_or(distinct.len() as u32);
-        }
-        Ok(AttributeValues { held: Held::Codes(numbers, dictionary), valid, limits: None, _memory: memory })
     }
 
     /// What the rows hold that another relation's rows refer to: `rows` is what [`KeyIndex::rows_of`] found. Errors: `Budget`.
@@ -519,11 +380,4 @@ impl AttributeValues {
 /// `None` if all is valid.
 fn partly(valid: Vec<bool>) -> Option<Vec<bool>> {
     valid.contains(&false).then_some(valid)
-}
-
-/// Smallest and largest; of no value zeros.
-fn spanned(values: impl Iterator<Item = i128>) -> Limits {
-    values
-        .fold(None, |span: Limits, v| Some(span.map_or((v, v), |(low, high)| (low.min(v), high.max(v)))))
-        .or(Some((0, 0)))
 }

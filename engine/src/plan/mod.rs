@@ -1,6 +1,7 @@
 //! What the host asks of the engine: plans as data, all operands bound.
 
 mod aggregate;
+mod attributes;
 mod calendar;
 mod expression;
 mod filter;
@@ -11,6 +12,7 @@ mod prune;
 mod replacement;
 
 pub use aggregate::{AggregateCall, AggregateFunction, AggregateQuery, Buckets, By, Key, Statistic, Term, Top};
+pub use attributes::Attributes;
 pub use calendar::CalendarUnit;
 pub use expression::{
     Computed, Expr, Failure, Function, HostFunction, Lane, Limits, Mapped, Number, Operator, Rounding, either,

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use basalt_engine::exec::{AggregateExecution, DerivedKeys};
 use basalt_engine::plan::{
-    AggregateCall, AggregateFunction, AggregateQuery, Attribute, AttributeValues, Bound, ColumnRef, Combination,
-    Comparison, Computed, Expr, Filter, Function, HostFunction, HostPredicate, Key, KeyIndex, Lane, Lookup, Mapped,
-    Number, Operator, Predicate, Rounding, Test,
+    AggregateCall, AggregateFunction, AggregateQuery, Attribute, Attributes, Bound, ColumnRef, Combination, Comparison,
+    Computed, Expr, Filter, Function, HostFunction, HostPredicate, Key, KeyIndex, Lane, Lookup, Mapped, Number,
+    Operator, Predicate, Rounding, Test,
 };
 use basalt_engine::types::{LogicalType, Physical, Value};
 use basalt_engine::{Budget, Error};
@@ -294,8 +294,10 @@ fn attribute(column: usize, found: &[Outcome], r: &mut Random) -> (ColumnRef, Ve
     }
     let of = |f: &Outcome| Ok(if let Ok(Value::I64(at)) = f { held[*at as usize].clone() } else { Value::Null });
     let outcomes = found.iter().map(of).collect();
-    let values = AttributeValues::new(ty.physical(), &held, &Budget::unlimited(), &mut || Ok(())).unwrap();
-    (ColumnRef::computed(Computed::Attribute(Attribute { column, values: Arc::new(values) }), ty), outcomes)
+    let mut values = Attributes::new(ty.physical(), &Budget::unlimited()).unwrap();
+    held.iter().for_each(|value| values.push(value).unwrap());
+    let values = Arc::new(values.finish().unwrap());
+    (ColumnRef::computed(Computed::Attribute(Attribute { column, values }), ty), outcomes)
 }
 
 /// A stored integer and a constant.

@@ -303,13 +303,13 @@ pub fn answer(query: &AggregateQuery, rows: &[Vec<Value>]) -> Answer {
 pub fn texts(result: &AggregateResult) -> Answer {
     let mut answer = Answer::new();
     for group in 0..result.groups {
-        let keys = result.keys.iter().map(|c| canonical(&c.values[group])).collect();
+        let keys = result.keys.iter().map(|c| canonical(&c.values.get(group).unwrap())).collect();
         let aggregates = result
             .aggregates
             .iter()
             .map(|c| match c.counts.as_slice() {
-                [] => canonical(&c.values[group]),
-                counts => format!("{} / {}", canonical(&c.values[group]), counts[group]),
+                [] => canonical(&c.values.get(group).unwrap()),
+                counts => format!("{} / {}", canonical(&c.values.get(group).unwrap()), counts[group]),
             })
             .collect();
         assert!(answer.insert(keys, aggregates).is_none(), "a group came twice");

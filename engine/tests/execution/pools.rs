@@ -1,12 +1,14 @@
 //! Threads that come and go while a query runs: the answer is the same, and each is given back once. How often the host is polled.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
-use basalt_engine::exec::{AggregateExecution, SegmentScan};
-use basalt_engine::plan::{AggregateCall, AggregateFunction, AggregateQuery, ColumnRef, Filter, Key, ThreadPool};
+use basalt_engine::exec::{AggregateExecution, ExecOptions, SegmentScan};
+use basalt_engine::plan::{
+    AggregateCall, AggregateFunction, AggregateQuery, ColumnRef, Computed, Filter, HostFunction, Key, Mapped, ThreadPool,
+};
 use basalt_engine::types::{ColumnId, LogicalType, Value};
-use basalt_engine::{Error, Result, TimeRanges};
+use basalt_engine::{Budget, Cancel, Error, Result, TimeRanges};
 use proptest::prelude::*;
 
 use crate::generate::{Random, Table, build, options, query};
@@ -84,6 +86,91 @@ proptest! {
             }
             let (taken, given) = (pool.taken.load(Ordering::Relaxed), pool.given.load(Ordering::Relaxed));
             prop_assert_eq!(taken, given, "after an interruption");
+        }
+    }
+}
+
+/// Options whose work is to end at the `end`-th look, on whichever thread it is, and how many looks there were.
+fn watched(threads: usize, end: usize) -> (ExecOptions, Arc<AtomicUsize>) {
+    let looks = Arc::new(AtomicUsize::new(0));
+    let seen = looks.clone();
+    let cancel = Cancel::watching(move || seen.fetch_add(1, Ordering::Relaxed) + 1 >= end);
+    let budget = Budget::with_cancel(1 << 30, cancel.clone());
+    (ExecOptions { threads, budget, cancel }, looks)
+}
+
+proptest! {
+    #![proptest_config(crate::properties::cases(60))]
+
+    #[test]
+    fn work_ends_at_any_look(seed in any::<u64>(), segments in 1..8usize, rows in 0..120usize) {
+        let mut r = Random::new(seed);
+        let table = Table::new(segments, rows, &mut r);
+        for threads in [1, 3] {
+            let query = query(&table, true, &mut r);
+            let mut most = usize::MAX;
+            // First to the end, then to somewhere.
+            for _ in 0..6 {
+                let (options, looks) = watched(threads, most);
+                let budget = options.budget.clone();
+                let run = || {
+                    let mut host = TestHost::default();
+                    let mut execution = AggregateExecution::new(query.clone(), options)?;
+                    execution.scan(&table.scans, &mut host)?;
+                    Ok(oracle::texts(&execution.finish(&mut host)?))
+                };
+                match run() {
+                    Ok(answer) => prop_assert_eq!(answer, oracle::answer(&query, &table.rows)),
+                    Err(error) => prop_assert!(matches!(error, Error::Canceled), "{}", error),
+                }
+                prop_assert_eq!(budget.used(), 0, "memory is given back");
+                most = 1 + r.below(looks.load(Ordering::Relaxed).max(1));
+            }
+        }
+    }
+}
+
+/// However far the work is from the host: tables that grow, values that are numbered and sorted, sets that are merged.
+#[test]
+fn looks_are_as_many_as_values() {
+    let looks = |rows: usize, threads: usize| {
+        let types = [LogicalType::TimestampTz, LogicalType::Int8, LogicalType::Text];
+        let row = |i: usize| {
+            let mixed = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            vec![Value::I64(i as i64), Value::I64(mixed as i64), Value::Bytes(format!("{mixed:x}").into_bytes())]
+        };
+        let rows: Vec<Vec<Value>> = (0..rows).map(row).collect();
+        let segment = build(&types, &rows, true);
+        let scans = [SegmentScan { segment, visibility: TimeRanges::all(), deleted: None }];
+        let columns = types.iter().enumerate();
+        let mut columns: Vec<ColumnRef> =
+            columns.map(|(i, ty)| ColumnRef::stored(ColumnId(i as u32 + 1), *ty, Value::Null)).collect();
+        let mapped = Mapped { function: HostFunction(4), columns: vec![2], infallible: true, of_null: false };
+        columns.push(ColumnRef::computed(Computed::Mapped(mapped), LogicalType::Text));
+        let call = |function| AggregateCall { function, filter: Filter::Const(true) };
+        let count = |keys: &[usize], function| {
+            let keys = keys.iter().map(|c| Key::Column(*c)).collect();
+            let (options, looks) = watched(threads, usize::MAX);
+            let filter = Filter::Const(true);
+            let query = AggregateQuery { columns: columns.clone(), filter, keys, aggregates: vec![call(function)] };
+            let mut host = TestHost::default();
+            let mut execution = AggregateExecution::new(query, options).unwrap();
+            execution.scan(&scans, &mut host).unwrap();
+            execution.finish(&mut host).unwrap();
+            looks.load(Ordering::Relaxed) + host.polls
+        };
+        [
+            count(&[1], AggregateFunction::Sum(1)),
+            count(&[2], AggregateFunction::CountStar),
+            count(&[], AggregateFunction::CountDistinct(1)),
+            count(&[1], AggregateFunction::CountDistinct(2)),
+            count(&[3], AggregateFunction::CountStar),
+        ]
+    };
+    for threads in [1, 2] {
+        let (few, many) = (looks(1000, threads), looks(261_000, threads));
+        for (nth, (few, many)) in few.iter().zip(&many).enumerate() {
+            assert!(many - few >= 260_000 / 8192, "{nth} at {threads} threads: {few} and {many}");
         }
     }
 }

@@ -358,18 +358,18 @@ fn zeros_keep_their_sign_where_it_shows() {
             execution.finish(&mut host).unwrap()
         };
         let exact = run(query(Filter::Const(true), vec![Key::Exact(4)], &[CountStar]));
-        let mut found: Vec<(u64, &Value)> =
-            exact.keys[0].values.iter().map(bits).zip(&exact.aggregates[0].values).collect();
+        let keys = exact.keys[0].values.iter().map(|v| bits(&v));
+        let mut found: Vec<(u64, Value)> = keys.zip(exact.aggregates[0].values.iter()).collect();
         found.sort_by_key(|f| f.0);
         let count = |zero: f64| rows.iter().filter(|r| bits(&r[4]) == zero.to_bits()).count() as i64;
         let want = [0.0f64, -0.0, -3.0].map(|v| (v.to_bits(), Value::I64(count(v))));
-        assert_eq!(found, want.iter().map(|(bits, n)| (*bits, n)).collect::<Vec<_>>());
+        assert_eq!(found, want);
         assert_eq!(run(query(Filter::Const(true), vec![Key::Column(4)], &[CountStar])).groups, 2);
         let negative = run(query(between(0, 0, 66_000), Vec::new(), &[Max(4, None), CountDistinct(4)]));
-        assert_eq!(bits(&negative.aggregates[0].values[0]), (-0.0f64).to_bits());
-        assert_eq!(negative.aggregates[1].values[0], Value::I64(2));
+        assert_eq!(bits(&negative.aggregates[0].values.get(0).unwrap()), (-0.0f64).to_bits());
+        assert_eq!(negative.aggregates[1].values.get(0).unwrap(), Value::I64(2));
         let both = run(query(Filter::Const(true), Vec::new(), &[Max(4, None), CountDistinct(4)]));
-        assert_eq!(bits(&both.aggregates[0].values[0]), 0);
-        assert_eq!(both.aggregates[1].values[0], Value::I64(2));
+        assert_eq!(bits(&both.aggregates[0].values.get(0).unwrap()), 0);
+        assert_eq!(both.aggregates[1].values.get(0).unwrap(), Value::I64(2));
     }
 }

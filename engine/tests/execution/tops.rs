@@ -17,10 +17,10 @@ fn value(result: &AggregateResult, query: &AggregateQuery, by: By, group: usize)
     match by {
         By::Key(nth) => match query.keys[nth] {
             Key::Buckets { .. } => None,
-            Key::Column(_) | Key::Exact(_) => Some(result.keys[nth].values[group].clone()),
+            Key::Column(_) | Key::Exact(_) => Some(result.keys[nth].values.get(group).unwrap()),
         },
         By::Aggregate(nth) => {
-            let value = result.aggregates[nth].values[group].clone();
+            let value = result.aggregates[nth].values.get(group).unwrap();
             match query.aggregates[nth].function {
                 AggregateFunction::Min(c, _) | AggregateFunction::Max(c, _)
                     if query.columns[c].ty.physical() == Physical::Bytes =>
@@ -109,7 +109,7 @@ proptest! {
                     prop_assert_eq!(full.get(key), Some(values), "{:?} {:#?}", top, query);
                 }
                 let key = |group: usize| -> Vec<String> {
-                    all.keys.iter().map(|c| oracle::canonical(&c.values[group])).collect()
+                    all.keys.iter().map(|c| oracle::canonical(&c.values.get(group).unwrap())).collect()
                 };
                 let exact = all.groups == 0 || top.terms.iter().all(|t| match value(&all, &query, t.by, 0) {
                     None | Some(Value::Bytes(_)) => false,

@@ -7,7 +7,7 @@ use super::lookup::fetch;
 use super::numbering::{Combined, Numbering};
 use super::texts;
 use crate::exec::bits::Selection;
-use crate::plan::{AttributeValues, HostFunction, Limits, Mapped, TextFunction};
+use crate::plan::{AttributeValues, Attributes, HostFunction, Limits, Mapped, TextFunction};
 use crate::segment::BytesBlock;
 use crate::types::{Physical, Value};
 use crate::{Error, Result};
@@ -45,17 +45,17 @@ impl MapTable {
             return Ok(MapTable { slots, results });
         }
         let held = r.memory.bytes();
-        let mut found = Vec::new();
+        let mut found = Attributes::new(result, &r.memory.budget().clone())?;
         let remembered = if mapped.columns.len() == 1 { u32::MAX } else { REMEMBERED };
-        let mut asked = Asked::new(mapped.function, known, remembered);
+        let mut asked = Asked::new(mapped.function, result, known, remembered);
         let (slots, index) = match mapped.columns.as_slice() {
             [source] => {
                 let null_occurs = mapped.of_null && null_occurs(*source, candidates, r)?;
                 let ask = &mut |slot, value: &[u8], r: &mut Resolver<'_, '_>| asked.add(slot, value, &mut found, r);
                 let numbering = Numbering::new(*source, candidates, ask, r)?;
                 asked.flush(&mut found, r)?;
-                reach(&mut found, numbering.null() as usize, r)?;
-                found.push(if null_occurs { r.map_null(mapped.function)? } else { Value::Null });
+                let null = if null_occurs { r.map_null(mapped.function)? } else { Value::Null };
+                found.set(numbering.null() as usize, &null)?;
                 let bytes = numbering.bytes();
                 (Slots::One(numbering), bytes)
             }
@@ -63,13 +63,12 @@ impl MapTable {
                 let ask = &mut |slot, value: &[u8], r: &mut Resolver<'_, '_>| asked.add(slot, value, &mut found, r);
                 let combined = Combined::new(sources, candidates, ask, r)?;
                 asked.flush(&mut found, r)?;
-                reach(&mut found, combined.len() as usize + 1, r)?;
+                found.reach(combined.len() as usize + 1)?;
                 let bytes = combined.bytes();
                 (Slots::Several(combined), bytes)
             }
         };
-        let budget = r.memory.budget().clone();
-        let results = AttributeValues::new(result, &found, &budget, &mut || r.poll())?;
+        let results = found.finish()?;
         // Of what was held meanwhile the index stays.
         r.memory.resize(held + index)?;
         Ok(MapTable { slots, results })
@@ -105,18 +104,10 @@ impl MapTable {
     }
 }
 
-/// Makes `found` at least so long.
-fn reach(found: &mut Vec<Value>, len: usize, r: &mut Resolver<'_, '_>) -> Result<()> {
-    if len > found.len() {
-        r.memory.grow((len - found.len()) * size_of::<Value>())?;
-        found.resize(len, Value::Null);
-    }
-    Ok(())
-}
-
 /// Values to be shown to the host, each with its slot.
 struct Asked {
     function: HostFunction,
+    result: Physical,
     known: Option<TextFunction>,
     /// Of slots before this one the answers are remembered for other segments.
     remembered: u32,
@@ -125,22 +116,19 @@ struct Asked {
 }
 
 impl Asked {
-    fn new(function: HostFunction, known: Option<TextFunction>, remembered: u32) -> Self {
-        Asked { function, known, remembered, values: BytesBlock::default(), slots: Vec::new() }
+    fn new(function: HostFunction, result: Physical, known: Option<TextFunction>, remembered: u32) -> Self {
+        Asked { function, result, known, remembered, values: BytesBlock::default(), slots: Vec::new() }
     }
 
     /// Finds out what the host makes of `value`, at the latest with [`Asked::flush`].
-    fn add(&mut self, slot: u32, value: &[u8], found: &mut Vec<Value>, r: &mut Resolver<'_, '_>) -> Result<()> {
-        reach(found, slot as usize + 1, r)?;
+    fn add(&mut self, slot: u32, value: &[u8], found: &mut Attributes, r: &mut Resolver<'_, '_>) -> Result<()> {
         if let Some(known) = &self.known {
-            found[slot as usize] = known.of(value);
-            return Ok(());
+            return found.set(slot as usize, &known.of(value));
         }
         if slot < self.remembered
             && let Some(known) = r.memo.mapped(self.function, value)
         {
-            found[slot as usize] = known;
-            return Ok(());
+            return found.set(slot as usize, &known);
         }
         self.values.data.extend_from_slice(value);
         self.values.ends.push(self.values.data.len() as u32);
@@ -148,7 +136,7 @@ impl Asked {
         if self.slots.len() >= BATCH || self.values.data.len() > 1 << 20 { self.flush(found, r) } else { Ok(()) }
     }
 
-    fn flush(&mut self, found: &mut [Value], r: &mut Resolver<'_, '_>) -> Result<()> {
+    fn flush(&mut self, found: &mut Attributes, r: &mut Resolver<'_, '_>) -> Result<()> {
         if self.slots.is_empty() {
             return Ok(());
         }
@@ -158,12 +146,9 @@ impl Asked {
         }
         for (i, (slot, result)) in self.slots.iter().zip(results).enumerate() {
             if *slot < self.remembered {
-                r.memo.put_mapped(self.function, value(&self.values, i), &result);
+                r.memo.put_mapped(self.function, self.result, value(&self.values, i), &result)?;
             }
-            if let Value::Bytes(bytes) = &result {
-                r.memory.grow(bytes.len())?;
-            }
-            found[*slot as usize] = result;
+            found.set(*slot as usize, &result)?;
         }
         self.slots.clear();
         self.values.data.clear();

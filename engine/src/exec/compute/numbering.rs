@@ -1,14 +1,14 @@
 //! Numbers for the values of stored columns in one segment, and for combinations of them.
 
-use hashbrown::HashMap;
-
 use super::super::columns::{BlockScratch, Kind, SegmentView};
 use super::super::filter::{Resolver, occurring};
 use super::super::like::value;
 use crate::exec::bits::Selection;
+use crate::exec::hash::U64Map;
+use crate::exec::values::BytesMap;
 use crate::plan::Combination;
 use crate::segment::BytesBlock;
-use crate::{Error, Result};
+use crate::{Budget, Error, Result};
 
 /// Columns that a host's function may be of.
 pub const MAX_SOURCES: usize = 4;
@@ -25,14 +25,11 @@ enum Index {
     /// A value's code is its number.
     Codes,
     /// That of `value - min`, while few values are between.
-    Dense {
-        min: i64,
-        numbers: Vec<u32>,
-    },
+    Dense { min: i64, numbers: Vec<u32> },
     /// Integers, and floats by their bits.
-    Hash(HashMap<i64, u32>),
-    Wide(HashMap<i128, u32>),
-    Bytes(HashMap<Box<[u8]>, u32>),
+    Hash(U64Map),
+    /// Bytes of wide integers, too.
+    Bytes(BytesMap),
 }
 
 /// Entries of a dense index: at most so many, and so many a value.
@@ -41,8 +38,8 @@ const DENSE_SHARE: u64 = 16;
 /// Values decoded together, and how many codes tell whether that pays.
 const RUN: u32 = 1024;
 const NEAR: usize = 64;
-/// Bytes of a hash table's entry, apart from a byte string's own.
-const ENTRY: usize = 48;
+/// Values told of between two looks at the host.
+const STEP: usize = 4096;
 
 /// Told every number and its value, once.
 pub(super) type Seen<'a> = &'a mut dyn FnMut(u32, &[u8], &mut Resolver<'_, '_>) -> Result<()>;
@@ -62,6 +59,9 @@ impl Numbering {
             occur.for_each(|code| codes.push(code as u32));
             let (mut buffer, mut run, mut first) = (Vec::new(), BytesBlock::default(), 0);
             for (nth, &code) in codes.iter().enumerate() {
+                if nth % STEP == 0 {
+                    r.poll()?;
+                }
                 let inside = |run: &BytesBlock, first: u32| ((code - first) as usize) < run.ends.len();
                 // Where codes stand close together, decoding those between them costs less than finding each.
                 if !inside(&run, first) && codes.get(nth + NEAR).is_some_and(|c| ((c - code) as usize) < NEAR * 4) {
@@ -78,7 +78,7 @@ impl Numbering {
             }
             return Ok(Numbering { source, index: Index::Codes, len: occur.rows() as u32 });
         }
-        let mut numbers = Numbering { source, index: Index::of(kind), len: 0 };
+        let mut numbers = Numbering { source, index: Index::of(kind, &r.memory.budget().clone())?, len: 0 };
         for (block, candidate) in candidates.iter().enumerate() {
             if candidate.is_none() {
                 continue;
@@ -86,12 +86,13 @@ impl Numbering {
             r.scratch.begin(r.view, block);
             r.scratch.compute(r.view, source, candidate)?;
             let reach = candidate.clone().and(r.scratch.validity(r.view, source)?);
-            let mut fresh: Vec<(u32, Box<[u8]>)> = Vec::new();
-            numbers.add(r.view, r.scratch, &reach, &mut |number, value| fresh.push((number, value.into())))?;
-            let bytes: usize = fresh.iter().map(|(_, v)| v.len()).sum();
-            r.memory.grow(bytes + fresh.len() * ENTRY)?;
-            for (number, value) in fresh {
-                seen(number, &value, r)?;
+            let (first, mut fresh) = (numbers.len, BytesBlock::default());
+            numbers.add(r.view, r.scratch, &reach, &mut |_, value| {
+                fresh.data.extend_from_slice(value);
+                fresh.ends.push(fresh.data.len() as u32);
+            })?;
+            for nth in 0..fresh.len() {
+                seen(first + nth as u32, fresh.get(nth), r)?;
             }
             r.poll()?;
         }
@@ -110,59 +111,65 @@ impl Numbering {
         if rows.is_none() {
             return Ok(());
         }
-        let (count, len) = (scratch.rows(), &mut self.len);
-        let mut next = |value: &[u8]| {
-            fresh(*len, value);
-            *len += 1;
-            *len - 1
+        let (count, len, source) = (scratch.rows(), &mut self.len, self.source);
+        let mut note = |number: u32, value: &[u8]| {
+            if number == *len {
+                fresh(number, value);
+                *len += 1;
+            }
         };
         match &mut self.index {
-            Index::Codes | Index::Dense { .. } => {}
-            Index::Hash(map) if view.columns[self.source].kind == Kind::F64 => {
-                let values = scratch.floats(view, self.source)?;
-                rows.for_each(count, |i| {
-                    let bits = values[i].to_bits() as i64;
-                    map.entry(bits).or_insert_with(|| next(&bits.to_le_bytes()));
-                });
+            Index::Codes | Index::Dense { .. } => Ok(()),
+            Index::Hash(map) if view.columns[source].kind == Kind::F64 => {
+                let values = scratch.floats(view, source)?;
+                try_each(rows, count, |i| {
+                    let bits = values[i].to_bits();
+                    note(map.number(bits)?, &bits.to_le_bytes());
+                    Ok(())
+                })
             }
             Index::Hash(map) => {
-                let values = scratch.ints(view, self.source)?;
+                let values = scratch.ints(view, source)?;
                 let mut last = None;
-                rows.for_each(count, |i| {
+                try_each(rows, count, |i| {
                     if last != Some(values[i]) {
                         last = Some(values[i]);
-                        map.entry(values[i]).or_insert_with(|| next(&values[i].to_le_bytes()));
+                        note(map.number(values[i] as u64)?, &values[i].to_le_bytes());
                     }
-                });
+                    Ok(())
+                })
             }
-            Index::Wide(map) => {
-                let values = scratch.wide(view, self.source)?;
-                rows.for_each(count, |i| {
-                    map.entry(values[i]).or_insert_with(|| next(&values[i].to_le_bytes()));
-                });
+            Index::Bytes(map) if view.columns[source].kind == Kind::I128 => {
+                let values = scratch.wide(view, source)?;
+                try_each(rows, count, |i| {
+                    let bytes = values[i].to_le_bytes();
+                    note(map.number(&bytes)?, &bytes);
+                    Ok(())
+                })
             }
             Index::Bytes(map) => {
-                let values = scratch.bytes(view, self.source)?;
-                rows.for_each(count, |i| {
+                let values = scratch.bytes(view, source)?;
+                try_each(rows, count, |i| {
                     let v = value(values, i);
-                    map.entry_ref(v).or_insert_with(|| next(v));
-                });
+                    note(map.number(v)?, v);
+                    Ok(())
+                })
             }
         }
-        Ok(())
     }
 
     /// To be called when all values have their numbers: makes looking them up cheap.
     fn settle(&mut self) {
         let Index::Hash(map) = &self.index else { return };
-        let (Some(min), Some(max)) = (map.keys().min().copied(), map.keys().max().copied()) else { return };
+        let keys = || map.keys().iter().map(|key| *key as i64);
+        let (Some(min), Some(max)) = (keys().min(), keys().max()) else { return };
         let span = max.wrapping_sub(min) as u64;
         if span >= DENSE_ENTRIES || span / DENSE_SHARE > map.len() as u64 {
             return;
         }
         let mut numbers = vec![self.len; span as usize + 1];
-        for (value, number) in map {
-            numbers[value.wrapping_sub(min) as usize] = *number;
+        for (number, value) in keys().enumerate() {
+            numbers[value.wrapping_sub(min) as usize] = number as u32;
         }
         self.index = Index::Dense { min, numbers };
     }
@@ -172,12 +179,11 @@ impl Numbering {
         self.len
     }
 
-    /// Bytes held, but for byte strings'.
+    /// Bytes held, but for what maps account for themselves.
     pub fn bytes(&self) -> usize {
         match &self.index {
-            Index::Codes => 0,
+            Index::Codes | Index::Hash(_) | Index::Bytes(_) => 0,
             Index::Dense { numbers, .. } => numbers.len() * 4,
-            Index::Hash(_) | Index::Wide(_) | Index::Bytes(_) => self.len as usize * ENTRY,
         }
     }
 
@@ -210,18 +216,19 @@ impl Numbering {
                 }
             }
             Index::Hash(map) if view.columns[source].kind == Kind::F64 => {
-                let find = |v: &f64| map.get(&(v.to_bits() as i64)).copied().unwrap_or(last);
+                let find = |v: &f64| map.find(v.to_bits()).unwrap_or(last);
                 numbers.extend(scratch.floats(view, source)?.iter().map(find));
             }
             Index::Hash(map) => {
-                numbers.extend(scratch.ints(view, source)?.iter().map(|v| map.get(v).copied().unwrap_or(last)));
+                numbers.extend(scratch.ints(view, source)?.iter().map(|v| map.find(*v as u64).unwrap_or(last)));
             }
-            Index::Wide(map) => {
-                numbers.extend(scratch.wide(view, source)?.iter().map(|v| map.get(v).copied().unwrap_or(last)));
+            Index::Bytes(map) if view.columns[source].kind == Kind::I128 => {
+                let find = |v: &i128| map.find(&v.to_le_bytes()).unwrap_or(last);
+                numbers.extend(scratch.wide(view, source)?.iter().map(find));
             }
             Index::Bytes(map) => {
                 let values = scratch.bytes(view, source)?;
-                numbers.extend((0..values.ends.len()).map(|i| map.get(value(values, i)).copied().unwrap_or(last)));
+                numbers.extend((0..values.ends.len()).map(|i| map.find(value(values, i)).unwrap_or(last)));
             }
         }
         // Values are arbitrary where the column is NULL.
@@ -233,21 +240,31 @@ impl Numbering {
 }
 
 impl Index {
-    fn of(kind: Kind) -> Index {
-        match kind {
+    fn of(kind: Kind, budget: &Budget) -> Result<Index> {
+        Ok(match kind {
             Kind::Codes => Index::Codes,
-            Kind::I64 | Kind::IntCodes | Kind::F64 => Index::Hash(HashMap::new()),
-            Kind::I128 => Index::Wide(HashMap::new()),
-            Kind::Bytes => Index::Bytes(HashMap::new()),
-        }
+            Kind::I64 | Kind::IntCodes | Kind::F64 => Index::Hash(U64Map::new(budget)?),
+            Kind::I128 | Kind::Bytes => Index::Bytes(BytesMap::new(budget)?),
+        })
     }
+}
+
+/// Calls `f` with the selected rows until it fails.
+fn try_each(rows: &Selection, count: usize, mut f: impl FnMut(usize) -> Result<()>) -> Result<()> {
+    let mut result = Ok(());
+    rows.for_each(count, |i| {
+        if result.is_ok() {
+            result = f(i);
+        }
+    });
+    result
 }
 
 /// Numbers of combinations of several columns' values, NULL among them.
 pub(super) struct Combined {
     columns: Vec<Numbering>,
     /// By the columns' numbers, 32 bits each.
-    known: HashMap<u128, u32>,
+    known: BytesMap,
     /// The same by the columns' numbers as digits, while that leaves few entries unused.
     dense: Vec<u32>,
     count: u32,
@@ -264,15 +281,16 @@ impl Combined {
         if sources.len() > MAX_SOURCES {
             return Err(Error::invalid("a function of too many columns"));
         }
+        let budget = r.memory.budget().clone();
         let mut columns = Vec::with_capacity(sources.len());
         for &source in sources {
             let of = &r.view.columns[source];
             let len = if of.kind == Kind::Codes { of.dictionary_len()? } else { 0 };
-            columns.push(Numbering { source, index: Index::of(of.kind), len });
+            columns.push(Numbering { source, index: Index::of(of.kind, &budget)?, len });
         }
-        let mut combined = Combined { columns, known: HashMap::new(), dense: Vec::new(), count: 0 };
+        let mut combined = Combined { columns, known: BytesMap::new(&budget)?, dense: Vec::new(), count: 0 };
         // NULL's number grows with the values that are found: meanwhile it is beyond all of them.
-        let mut known: HashMap<u128, u32> = HashMap::new();
+        let mut known = BytesMap::new(&budget)?;
         for (block, candidate) in candidates.iter().enumerate() {
             if !candidate.is_none() {
                 combined.add_block(block, candidate, &mut known, &mut *seen, r)?;
@@ -287,7 +305,7 @@ impl Combined {
         &mut self,
         block: usize,
         candidate: &Selection,
-        known: &mut HashMap<u128, u32>,
+        known: &mut BytesMap,
         seen: Seen<'_>,
         r: &mut Resolver<'_, '_>,
     ) -> Result<()> {
@@ -295,34 +313,27 @@ impl Combined {
         let rows = r.scratch.rows();
         let mut keys = vec![0u128; rows];
         let mut numbers = Vec::new();
-        let (mut added, mut bytes) = (0, 0);
         for column in &mut self.columns {
             r.scratch.compute(r.view, column.source, candidate)?;
             let valid = r.scratch.validity(r.view, column.source)?.clone();
-            let fresh = &mut |_, value: &[u8]| {
-                added += 1;
-                bytes += value.len();
-            };
-            column.add(r.view, r.scratch, &candidate.clone().and(&valid), fresh)?;
+            column.add(r.view, r.scratch, &candidate.clone().and(&valid), &mut |_, _| {})?;
             column.find(r.view, r.scratch, candidate, &mut numbers)?;
             for (i, (key, number)) in keys.iter_mut().zip(&numbers).enumerate() {
                 *key = *key << 32 | u128::from(if valid.contains(i) { *number } else { u32::MAX });
             }
         }
-        r.memory.grow(added * ENTRY + bytes)?;
         let mut first = Vec::new();
         let mut last = None;
-        candidate.for_each(rows, |i| {
+        try_each(candidate, rows, |i| {
             if last != Some(keys[i]) {
                 last = Some(keys[i]);
                 let next = known.len() as u32;
-                known.entry(keys[i]).or_insert_with(|| {
+                if known.number(&keys[i].to_le_bytes())? == next {
                     first.push((next, i));
-                    next
-                });
+                }
             }
-        });
-        r.memory.grow(first.len() * ENTRY)?;
+            Ok(())
+        })?;
         let mut shown = Vec::with_capacity(first.len());
         for (number, row) in first {
             let mut bytes = Vec::new();
@@ -339,7 +350,7 @@ impl Combined {
     }
 
     /// Puts NULLs' final numbers in, and makes a table of few possible combinations.
-    fn settle(&mut self, known: HashMap<u128, u32>, r: &mut Resolver<'_, '_>) -> Result<()> {
+    fn settle(&mut self, known: BytesMap, r: &mut Resolver<'_, '_>) -> Result<()> {
         let width = |c: &Numbering| u64::from(c.len) + 1;
         let entries = self.columns.iter().try_fold(1u64, |all, c| all.checked_mul(width(c)));
         self.count = known.len() as u32;
@@ -348,20 +359,31 @@ impl Combined {
             let number = (key >> (32 * (last - nth))) as u32;
             number.min(self.columns[nth].len)
         };
+        let key = |number: u32| {
+            let mut bytes = [0; 16];
+            bytes.copy_from_slice(known.get(number));
+            u128::from_le_bytes(bytes)
+        };
         match entries.filter(|e| *e <= DENSE_ENTRIES && e / DENSE_SHARE <= known.len() as u64) {
             Some(entries) => {
                 r.memory.grow(entries as usize * 4)?;
                 let mut dense = vec![known.len() as u32; entries as usize];
-                for (key, number) in &known {
+                for number in 0..known.len() as u32 {
                     let digits = self.columns.iter().enumerate();
-                    let at = digits.fold(0, |at, (nth, c)| at * width(c) + u64::from(digit(*key, nth)));
-                    dense[at as usize] = *number;
+                    let at = digits.fold(0, |at, (nth, c)| at * width(c) + u64::from(digit(key(number), nth)));
+                    dense[at as usize] = number;
                 }
                 self.dense = dense;
             }
             None => {
-                let final_key = |key: u128| (0..=last).fold(0, |k, nth| k << 32 | u128::from(digit(key, nth)));
-                self.known = known.iter().map(|(key, number)| (final_key(*key), *number)).collect();
+                for number in 0..known.len() as u32 {
+                    if (number as usize).is_multiple_of(STEP) {
+                        r.poll()?;
+                    }
+                    let of = |k: u128, nth: usize| k << 32 | u128::from(digit(key(number), nth));
+                    // In the same order they have the same numbers.
+                    self.known.number(&(0..=last).fold(0, of).to_le_bytes())?;
+                }
             }
         }
         Ok(())
@@ -372,9 +394,9 @@ impl Combined {
         self.count
     }
 
-    /// Bytes held, but for byte strings'.
+    /// Bytes held, but for what maps account for themselves.
     pub fn bytes(&self) -> usize {
-        self.dense.len() * 4 + self.known.len() * ENTRY + self.columns.iter().map(Numbering::bytes).sum::<usize>()
+        self.dense.len() * 4 + self.columns.iter().map(Numbering::bytes).sum::<usize>()
     }
 
     /// As [`Numbering::find`].
@@ -403,7 +425,7 @@ impl Combined {
             keys.iter_mut().zip(&numbers).for_each(|(key, number)| *key = *key << 32 | u128::from(*number));
         }
         slots.clear();
-        slots.extend(keys.iter().map(|key| self.known.get(key).copied().unwrap_or(self.count)));
+        slots.extend(keys.iter().map(|key| self.known.find(&key.to_le_bytes()).unwrap_or(self.count)));
         Ok(())
     }
 }

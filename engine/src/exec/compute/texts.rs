@@ -41,7 +41,7 @@ pub(super) fn results(
         r.scratch.begin(r.view, block);
         nulls |= r.scratch.header(r.view, source)?.nulls > 0;
     }
-    let mut memory = r.memory.budget().reserve((len + 1) * (size_of::<i64>() + usize::from(nulls)))?;
+    let memory = r.memory.budget().reserve((len + 1) * (size_of::<i64>() + usize::from(nulls)))?;
     let valid = nulls.then(|| (0..=len).map(|slot| slot < len).collect());
     let values = match result {
         Physical::I64 => {
@@ -62,10 +62,7 @@ pub(super) fn results(
                 numbers[code] = distinct.number(&made)?;
                 Ok(())
             })?;
-            let held: usize = (0..distinct.len() as u32).map(|number| distinct.get(number).len()).sum();
-            memory.grow(held)?;
-            let distinct: Vec<&[u8]> = (0..distinct.len() as u32).map(|number| distinct.get(number)).collect();
-            AttributeValues::of_texts(numbers, &distinct, valid, memory, &mut || r.poll())?
+            AttributeValues::of_texts(numbers, distinct, valid, memory)?
         }
     };
     Ok(Some((Slots::One(Numbering::of_codes(source, len as u32)), values)))

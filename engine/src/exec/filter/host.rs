@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use hashbrown::hash_map::Entry;
 use hashbrown::{HashMap, HashSet};
 
 use super::bind::set_leaf;
@@ -15,54 +16,103 @@ use crate::exec::Pulse;
 use crate::exec::bits::{Bits, Selection};
 use crate::exec::columns::{BlockScratch, Kind, SegmentView};
 use crate::exec::like::value;
-use crate::plan::{Host, HostFunction, HostPredicate};
+use crate::exec::values::BytesMap;
+use crate::plan::{Attributes, Host, HostFunction, HostPredicate};
 use crate::segment::BytesBlock;
-use crate::types::Value;
+use crate::types::{Physical, Value};
 use crate::{Budget, Error, Reservation, Result};
 
 /// Values shown to the host at once.
 const BATCH: usize = 1024;
+/// Values of a dictionary between two looks at the host.
+const STEP: usize = 4096;
 
 /// What the host said of values before, as far as memory allows.
 pub(in crate::exec) struct HostMemo {
-    known: HashMap<u32, HashMap<Box<[u8]>, bool>>,
-    mapped: HashMap<u32, HashMap<Box<[u8]>, Value>>,
+    known: HashMap<u32, Answers>,
+    mapped: HashMap<u32, Answers>,
     nulls: HashMap<u32, bool>,
-    memory: Reservation,
+    budget: Budget,
     full: bool,
+}
+
+/// What the host made of values, by their numbers.
+struct Answers {
+    values: BytesMap,
+    results: Attributes,
+}
+
+impl Answers {
+    fn new(result: Physical, budget: &Budget) -> Result<Answers> {
+        Ok(Answers { values: BytesMap::new(budget)?, results: Attributes::new(result, budget)? })
+    }
+
+    fn get(&self, value: &[u8]) -> Option<Value> {
+        self.values.find(value).map(|number| self.results.get(number as usize))
+    }
+
+    /// Errors: `Budget`, and nothing is known of the value.
+    fn put(&mut self, value: &[u8], result: &Value) -> Result<()> {
+        self.results.set(self.values.len(), result)?;
+        self.values.number(value).map(drop)
+    }
 }
 
 impl HostMemo {
     pub fn new(budget: &Budget) -> Result<Self> {
-        let memory = budget.reserve(0)?;
-        Ok(HostMemo { known: HashMap::new(), mapped: HashMap::new(), nulls: HashMap::new(), memory, full: false })
+        let (known, mapped, nulls) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Ok(HostMemo { known, mapped, nulls, budget: budget.clone(), full: false })
     }
 
     pub fn mapped(&self, function: HostFunction, value: &[u8]) -> Option<Value> {
-        self.mapped.get(&function.0)?.get(value).cloned()
+        self.mapped.get(&function.0)?.get(value)
     }
 
-    pub fn put_mapped(&mut self, function: HostFunction, value: &[u8], result: &Value) {
-        let held = if let Value::Bytes(bytes) = result { bytes.len() } else { 0 };
-        if self.full || self.memory.grow(value.len() + held + 96).is_err() {
-            self.full = true;
-            return;
-        }
-        self.mapped.entry(function.0).or_default().insert(value.into(), result.clone());
+    /// Remembers what a function of results of type `result` made of a value that is not known yet. Errors: `Canceled`.
+    pub fn put_mapped(&mut self, function: HostFunction, result: Physical, value: &[u8], made: &Value) -> Result<()> {
+        let (mapped, budget) = (&mut self.mapped, &self.budget);
+        let put = move || put(mapped, function.0, result, value, made, budget);
+        Self::unless_full(&mut self.full, put)
     }
 
     fn get(&self, predicate: HostPredicate, value: &[u8]) -> Option<bool> {
-        self.known.get(&predicate.0)?.get(value).copied()
+        Some(self.known.get(&predicate.0)?.get(value)? == Value::I64(1))
+    }
+
+    fn put_answer(&mut self, predicate: HostPredicate, value: &[u8], answer: bool) -> Result<()> {
+        let (known, budget) = (&mut self.known, &self.budget);
+        let put = move || put(known, predicate.0, Physical::I64, value, &Value::I64(i64::from(answer)), budget);
+        Self::unless_full(&mut self.full, put)
     }
 
     /// Forgets nothing and learns nothing more once memory is short: a memo only saves time.
-    fn put(&mut self, predicate: HostPredicate, value: &[u8], answer: bool) {
-        if self.full || self.memory.grow(value.len() + 64).is_err() {
-            self.full = true;
-            return;
+    fn unless_full(full: &mut bool, put: impl FnOnce() -> Result<()>) -> Result<()> {
+        if *full {
+            return Ok(());
         }
-        self.known.entry(predicate.0).or_default().insert(value.into(), answer);
+        match put() {
+            Err(Error::Budget { .. }) => {
+                *full = true;
+                Ok(())
+            }
+            other => other,
+        }
     }
+}
+
+fn put(
+    known: &mut HashMap<u32, Answers>,
+    number: u32,
+    result: Physical,
+    value: &[u8],
+    made: &Value,
+    budget: &Budget,
+) -> Result<()> {
+    let answers = match known.entry(number) {
+        Entry::Occupied(answers) => answers.into_mut(),
+        Entry::Vacant(place) => place.insert(Answers::new(result, budget)?),
+    };
+    answers.put(value, made)
 }
 
 pub(in crate::exec) fn has_host(node: &Node) -> bool {
@@ -192,6 +242,7 @@ pub(in crate::exec) fn null_occurs(source: usize, candidates: &[Selection], r: &
         if candidate.is_none() {
             continue;
         }
+        r.poll()?;
         r.scratch.begin(r.view, block);
         r.scratch.compute(r.view, source, candidate)?;
         if !r.scratch.is_null_free(r.view, source, candidate)? {
@@ -249,7 +300,10 @@ fn resolve_codes(
     let mut codes = Vec::new();
     seen.for_each(|code| codes.push(code as u32));
     let mut buffer = Vec::new();
-    for code in codes {
+    for (nth, code) in codes.into_iter().enumerate() {
+        if nth % STEP == 0 {
+            r.poll()?;
+        }
         buffer.clear();
         of.dictionary_get(code, &mut buffer)?;
         match r.memo.get(predicate, &buffer) {
@@ -365,7 +419,7 @@ impl Batch {
             return Err(Error::invalid("the host answered another number of values than it was asked"));
         }
         for (i, (mark, answer)) in self.marks.iter().zip(&answers).enumerate() {
-            r.memo.put(predicate, value(&self.values, i), *answer);
+            r.memo.put_answer(predicate, value(&self.values, i), *answer)?;
             if *answer {
                 selected(*mark);
             }

@@ -1,6 +1,7 @@
 //! Exact sums of squares of integers and decimals.
 
 use super::wide::Wide;
+use crate::exec::PASSING;
 use crate::exec::columns::{BlockScratch, Kind, SegmentView};
 use crate::exec::groups::Target;
 use crate::exec::rowset::{RowSet, for_rows};
@@ -31,8 +32,9 @@ impl SquareSums {
     fn widen(&mut self, memory: &mut Reservation) -> Result<()> {
         self.ensure_wide(memory)?;
         if self.bound > 0 {
-            for (large, small) in self.large.iter_mut().zip(&mut self.small) {
-                large.add(Wide::from(std::mem::take(small)));
+            for (large, small) in self.large.chunks_mut(PASSING).zip(self.small.chunks_mut(PASSING)) {
+                memory.check()?;
+                large.iter_mut().zip(small).for_each(|(large, small)| large.add(Wide::from(std::mem::take(small))));
             }
             self.bound = 0;
         }

@@ -163,4 +163,18 @@ impl DistinctSet {
             }
         }
     }
+
+    /// How many members each group has. Errors: `Canceled`.
+    pub fn counts(&self, groups: usize, budget: &Budget) -> Result<Vec<i64>> {
+        let (mut counts, mut passed) = (vec![0i64; groups], 0usize);
+        self.each(|group, _| {
+            passed += 1;
+            if passed.is_multiple_of(PASSING) {
+                budget.check()?;
+            }
+            counts[group as usize] += 1;
+            Ok(())
+        })?;
+        Ok(counts)
+    }
 }

@@ -17,6 +17,7 @@ use super::like::value;
 use super::moments::{ProductSums, SquareSums, Sums, Wide};
 use super::primitives::{Measure, Primitive};
 use super::rowset::{RowSet, for_rows};
+use crate::pages::prefer_large_room;
 use crate::types::{LogicalType, Value};
 use crate::{Budget, Error, Reservation, Result};
 
@@ -31,6 +32,7 @@ pub(super) fn reserve<T>(vec: &mut Vec<T>, len: usize, memory: &mut Reservation)
         let capacity = len.max(vec.capacity() + more);
         memory.grow((capacity - vec.capacity()) * size_of::<T>())?;
         vec.reserve_exact(capacity - vec.len());
+        prefer_large_room(vec);
     }
     Ok(())
 }
@@ -385,16 +387,24 @@ impl Sums for States {
     }
 }
 
-/// Grows `vec` to `len` elements. Errors: `Budget`.
+/// Bytes of new memory that are written between two looks at whether the query is to end: the system clears them first.
+const STRETCH: usize = 4 << 20;
+
+/// Grows `vec` to `len` elements, if it is shorter. Errors: `Budget`.
 pub(super) fn extend<T: Clone>(vec: &mut Vec<T>, len: usize, value: T, memory: &mut Reservation) -> Result<()> {
     if vec.capacity() == 0 {
         // Zeros come from the system when first touched: most groups of a sparse numbering never are.
         memory.grow(len * size_of::<T>())?;
         *vec = vec![value; len];
+        prefer_large_room(vec);
         return Ok(());
     }
     reserve(vec, len, memory)?;
-    vec.resize(len, value);
+    while vec.len() < len {
+        memory.check()?;
+        let step = (vec.len() + STRETCH / size_of::<T>()).min(len);
+        vec.resize(step, value.clone());
+    }
     Ok(())
 }
 

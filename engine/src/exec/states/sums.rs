@@ -1,6 +1,7 @@
 //! Exact sums of integers and of decimals that mostly fit 64 bits.
 
 use super::{add_wide, extend};
+use crate::exec::PASSING;
 use crate::exec::bits::Selection;
 use crate::exec::columns::{BlockScratch, Kind, SegmentView};
 use crate::exec::groups::Target;
@@ -143,8 +144,9 @@ impl IntSums {
     fn widen(&mut self, memory: &mut Reservation) -> Result<()> {
         self.ensure_wide(memory)?;
         if self.bound > 0 {
-            for (large, small) in self.large.iter_mut().zip(&mut self.small) {
-                *large += i128::from(std::mem::take(small));
+            for (large, small) in self.large.chunks_mut(PASSING).zip(self.small.chunks_mut(PASSING)) {
+                memory.check()?;
+                large.iter_mut().zip(small).for_each(|(large, small)| *large += i128::from(std::mem::take(small)));
             }
             self.bound = 0;
         }
