@@ -97,7 +97,12 @@ fn trace() {
         let (cpu, wall) = (now.0 - last.0, now.1 - last.1);
         if cpu > 8.0 {
             let trace = std::backtrace::Backtrace::force_capture().to_string();
-            let lines: Vec<&str> = trace.lines().filter(|l| l.contains("basalt") && !l.contains(" at ") || l.contains("src/")).filter(|l| l.contains("basalt") ).take(9).collect();
+            let lines: Vec<&str> = trace
+                .lines()
+                .filter(|l| l.contains("basalt") && !l.contains(" at ") || l.contains("src/"))
+                .filter(|l| l.contains("basalt"))
+                .take(9)
+                .collect();
             eprintln!("GAP cpu {cpu:.1} wall {wall:.1} {:?}\n{}", std::thread::current().name(), lines.join("\n"));
         }
     }

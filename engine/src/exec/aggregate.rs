@@ -85,7 +85,7 @@ impl AggregateExecution {
 
     fn of(query: AggregateQuery, options: ExecOptions, shifts: bool) -> Result<Self> {
         let program = Arc::new(Program::new(&query, shifts)?);
-        let memo = HostMemo::new(&options.budget)?;
+        let memo = HostMemo::new(&options.budget);
         Ok(AggregateExecution {
             query,
             options,

@@ -41,6 +41,7 @@ impl<'a> SelectedRows<'a> {
         host: &mut dyn Host,
         statistics: &mut ExecStatistics,
     ) -> Result<Self> {
+        memo.begin_segment();
         let (columns, visible) = visibility(scan, columns)?;
         let mut view = SegmentView::new(&scan.segment, &columns)?;
         let mut memory = budget.reserve(0)?;

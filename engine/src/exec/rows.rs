@@ -52,7 +52,7 @@ impl RowExecution {
         if query.output.iter().any(|c| !stored(*c)) {
             return Err(Error::invalid("an output names no column of the plan"));
         }
-        let memo = HostMemo::new(&options.budget)?;
+        let memo = HostMemo::new(&options.budget);
         Ok(RowExecution { query, options, memo, statistics: ExecStatistics::default(), first: None, current: None })
     }
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use basalt_engine::exec::{AggregateExecution, ExecOptions, SegmentScan};
 use basalt_engine::plan::{
-    AggregateCall, AggregateFunction, AggregateQuery, ColumnRef, Computed, Filter, HostFunction, Key, Mapped, ThreadPool,
+    AggregateCall, AggregateFunction, AggregateQuery, ColumnRef, Computed, Filter, HostFunction, Key, Mapped,
+    ThreadPool,
 };
 use basalt_engine::types::{ColumnId, LogicalType, Value};
 use basalt_engine::{Budget, Cancel, Error, Result, TimeRanges};

@@ -27,8 +27,6 @@ pub(super) enum Slots {
 
 /// Values shown to the host at once.
 const BATCH: usize = 1024;
-/// Combinations whose answers are remembered: with more of them, few come again in another segment.
-const REMEMBERED: u32 = 1 << 16;
 
 impl MapTable {
     /// Asks the host about what rows of `candidates` hold. Errors: what the host says; `Budget`.
@@ -46,8 +44,7 @@ impl MapTable {
         }
         let held = r.memory.bytes();
         let mut found = Attributes::new(result, &r.memory.budget().clone())?;
-        let remembered = if mapped.columns.len() == 1 { u32::MAX } else { REMEMBERED };
-        let mut asked = Asked::new(mapped.function, result, known, remembered);
+        let mut asked = Asked::new(mapped.function, result, known);
         let (slots, index) = match mapped.columns.as_slice() {
             [source] => {
                 let null_occurs = mapped.of_null && null_occurs(*source, candidates, r)?;
@@ -109,15 +106,13 @@ struct Asked {
     function: HostFunction,
     result: Physical,
     known: Option<TextFunction>,
-    /// Of slots before this one the answers are remembered for other segments.
-    remembered: u32,
     values: BytesBlock,
     slots: Vec<u32>,
 }
 
 impl Asked {
-    fn new(function: HostFunction, result: Physical, known: Option<TextFunction>, remembered: u32) -> Self {
-        Asked { function, result, known, remembered, values: BytesBlock::default(), slots: Vec::new() }
+    fn new(function: HostFunction, result: Physical, known: Option<TextFunction>) -> Self {
+        Asked { function, result, known, values: BytesBlock::default(), slots: Vec::new() }
     }
 
     /// Finds out what the host makes of `value`, at the latest with [`Asked::flush`].
@@ -125,9 +120,7 @@ impl Asked {
         if let Some(known) = &self.known {
             return found.set(slot as usize, &known.of(value));
         }
-        if slot < self.remembered
-            && let Some(known) = r.memo.mapped(self.function, value)
-        {
+        if let Some(known) = r.memo.result(self.function, value) {
             return found.set(slot as usize, &known);
         }
         self.values.data.extend_from_slice(value);
@@ -145,9 +138,7 @@ impl Asked {
             return Err(Error::invalid("the host answered another number of values than it was asked"));
         }
         for (i, (slot, result)) in self.slots.iter().zip(results).enumerate() {
-            if *slot < self.remembered {
-                r.memo.put_mapped(self.function, self.result, value(&self.values, i), &result)?;
-            }
+            r.memo.learn_result(self.function, self.result, value(&self.values, i), &result)?;
             found.set(*slot as usize, &result)?;
         }
         self.slots.clear();

@@ -5,115 +5,25 @@
 
 use std::collections::BTreeMap;
 
-use hashbrown::hash_map::Entry;
 use hashbrown::{HashMap, HashSet};
 
 use super::bind::set_leaf;
 use super::evaluate::evaluate;
 use super::numbers::resolve_numbers;
-use super::{Check, Leaf, Node};
+use super::{Check, HostMemo, Leaf, Node};
 use crate::exec::Pulse;
 use crate::exec::bits::{Bits, Selection};
 use crate::exec::columns::{BlockScratch, Kind, SegmentView};
 use crate::exec::like::value;
-use crate::exec::values::BytesMap;
-use crate::plan::{Attributes, Host, HostFunction, HostPredicate};
+use crate::plan::{Host, HostFunction, HostPredicate};
 use crate::segment::BytesBlock;
-use crate::types::{Physical, Value};
-use crate::{Budget, Error, Reservation, Result};
+use crate::types::Value;
+use crate::{Error, Reservation, Result};
 
 /// Values shown to the host at once.
 const BATCH: usize = 1024;
 /// Values of a dictionary between two looks at the host.
 const STEP: usize = 4096;
-
-/// What the host said of values before, as far as memory allows.
-pub(in crate::exec) struct HostMemo {
-    known: HashMap<u32, Answers>,
-    mapped: HashMap<u32, Answers>,
-    nulls: HashMap<u32, bool>,
-    budget: Budget,
-    full: bool,
-}
-
-/// What the host made of values, by their numbers.
-struct Answers {
-    values: BytesMap,
-    results: Attributes,
-}
-
-impl Answers {
-    fn new(result: Physical, budget: &Budget) -> Result<Answers> {
-        Ok(Answers { values: BytesMap::new(budget)?, results: Attributes::new(result, budget)? })
-    }
-
-    fn get(&self, value: &[u8]) -> Option<Value> {
-        self.values.find(value).map(|number| self.results.get(number as usize))
-    }
-
-    /// Errors: `Budget`, and nothing is known of the value.
-    fn put(&mut self, value: &[u8], result: &Value) -> Result<()> {
-        self.results.set(self.values.len(), result)?;
-        self.values.number(value).map(drop)
-    }
-}
-
-impl HostMemo {
-    pub fn new(budget: &Budget) -> Result<Self> {
-        let (known, mapped, nulls) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Ok(HostMemo { known, mapped, nulls, budget: budget.clone(), full: false })
-    }
-
-    pub fn mapped(&self, function: HostFunction, value: &[u8]) -> Option<Value> {
-        self.mapped.get(&function.0)?.get(value)
-    }
-
-    /// Remembers what a function of results of type `result` made of a value that is not known yet. Errors: `Canceled`.
-    pub fn put_mapped(&mut self, function: HostFunction, result: Physical, value: &[u8], made: &Value) -> Result<()> {
-        let (mapped, budget) = (&mut self.mapped, &self.budget);
-        let put = move || put(mapped, function.0, result, value, made, budget);
-        Self::unless_full(&mut self.full, put)
-    }
-
-    fn get(&self, predicate: HostPredicate, value: &[u8]) -> Option<bool> {
-        Some(self.known.get(&predicate.0)?.get(value)? == Value::I64(1))
-    }
-
-    fn put_answer(&mut self, predicate: HostPredicate, value: &[u8], answer: bool) -> Result<()> {
-        let (known, budget) = (&mut self.known, &self.budget);
-        let put = move || put(known, predicate.0, Physical::I64, value, &Value::I64(i64::from(answer)), budget);
-        Self::unless_full(&mut self.full, put)
-    }
-
-    /// Forgets nothing and learns nothing more once memory is short: a memo only saves time.
-    fn unless_full(full: &mut bool, put: impl FnOnce() -> Result<()>) -> Result<()> {
-        if *full {
-            return Ok(());
-        }
-        match put() {
-            Err(Error::Budget { .. }) => {
-                *full = true;
-                Ok(())
-            }
-            other => other,
-        }
-    }
-}
-
-fn put(
-    known: &mut HashMap<u32, Answers>,
-    number: u32,
-    result: Physical,
-    value: &[u8],
-    made: &Value,
-    budget: &Budget,
-) -> Result<()> {
-    let answers = match known.entry(number) {
-        Entry::Occupied(answers) => answers.into_mut(),
-        Entry::Vacant(place) => place.insert(Answers::new(result, budget)?),
-    };
-    answers.put(value, made)
-}
 
 pub(in crate::exec) fn has_host(node: &Node) -> bool {
     match node {
@@ -138,11 +48,11 @@ impl Resolver<'_, '_> {
     }
 
     fn test_null(&mut self, predicate: HostPredicate) -> Result<bool> {
-        if let Some(known) = self.memo.nulls.get(&predicate.0) {
-            return Ok(*known);
+        if let Some(known) = self.memo.test_of_null(predicate) {
+            return Ok(known);
         }
         let answer = self.host.test_null(predicate)?;
-        self.memo.nulls.insert(predicate.0, answer);
+        self.memo.learn_test_of_null(predicate, answer);
         Ok(answer)
     }
 
@@ -306,7 +216,7 @@ fn resolve_codes(
         }
         buffer.clear();
         of.dictionary_get(code, &mut buffer)?;
-        match r.memo.get(predicate, &buffer) {
+        match r.memo.test(predicate, &buffer) {
             Some(true) => selected.set(code as usize),
             Some(false) => {}
             None => {
@@ -360,7 +270,7 @@ fn resolve_plain(
         let mut yes: BTreeMap<u32, bool> = BTreeMap::new();
         for i in order {
             let v = value(&values, i as usize);
-            match r.memo.get(predicate, v) {
+            match r.memo.test(predicate, v) {
                 Some(answer) => {
                     answers.insert(v, answer);
                 }
@@ -419,7 +329,7 @@ impl Batch {
             return Err(Error::invalid("the host answered another number of values than it was asked"));
         }
         for (i, (mark, answer)) in self.marks.iter().zip(&answers).enumerate() {
-            r.memo.put_answer(predicate, value(&self.values, i), *answer)?;
+            r.memo.learn_test(predicate, value(&self.values, i), *answer)?;
             if *answer {
                 selected(*mark);
             }

@@ -4,12 +4,14 @@ mod bind;
 mod bytes;
 mod evaluate;
 mod host;
+mod memo;
 mod numbers;
 mod ranges;
 
 pub(super) use bind::{bind, check};
 pub(super) use evaluate::{Verdict, evaluate, quick};
-pub(super) use host::{HostMemo, Resolver, has_host, narrow, null_occurs, occurring, resolve};
+pub(super) use host::{Resolver, has_host, narrow, null_occurs, occurring, resolve};
+pub(super) use memo::HostMemo;
 
 use roaring::RoaringBitmap;
 
