@@ -75,7 +75,7 @@ impl Error {
     pub fn raise(self) -> ! {
         // PostgreSQL says what it was: a cancel, a timeout, a termination.
         if matches!(self, Error::Engine(engine::Error::Canceled)) {
-            crate::pg::interrupts::check();
+            pgrx::check_for_interrupts!();
         }
         if matches!(self, Error::Engine(engine::Error::Corrupt { .. }))
             && let Some(act) = ON_CORRUPTION.get()

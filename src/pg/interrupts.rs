@@ -8,7 +8,6 @@ use pgrx::pg_sys;
 
 /// Whether PostgreSQL wants this backend to stop what it does: a cancel, a termination or a timeout is pending. May be asked on any thread.
 pub fn stop_requested() -> bool {
-    trace();
     let is_set = |flag: *mut pg_sys::sig_atomic_t| {
         // SAFETY: a flag of the server, which lives as long as the process; signal handlers set it, in one store.
         unsafe { AtomicI32::from_ptr(flag).load(Relaxed) != 0 }
@@ -77,34 +76,4 @@ impl Drop for SignalsBlocked {
             libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut());
         }
     }
-}
-
-fn trace() {
-    static ON: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    if !*ON.get_or_init(|| std::env::var_os("BASALT_TRACE").is_some()) {
-        return;
-    }
-    thread_local! {
-        static LAST: std::cell::Cell<Option<(f64, f64)>> = const { std::cell::Cell::new(None) };
-    }
-    let clock = |id| {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        unsafe { libc::clock_gettime(id, &mut time) };
-        time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 / 1e6
-    };
-    let now = (clock(libc::CLOCK_THREAD_CPUTIME_ID), clock(libc::CLOCK_MONOTONIC));
-    if let Some(last) = LAST.get() {
-        let (cpu, wall) = (now.0 - last.0, now.1 - last.1);
-        if cpu > 8.0 {
-            let trace = std::backtrace::Backtrace::force_capture().to_string();
-            let lines: Vec<&str> = trace
-                .lines()
-                .filter(|l| l.contains("basalt") && !l.contains(" at ") || l.contains("src/"))
-                .filter(|l| l.contains("basalt"))
-                .take(9)
-                .collect();
-            eprintln!("GAP cpu {cpu:.1} wall {wall:.1} {:?}\n{}", std::thread::current().name(), lines.join("\n"));
-        }
-    }
-    LAST.set(Some((clock(libc::CLOCK_THREAD_CPUTIME_ID), now.1)));
 }
