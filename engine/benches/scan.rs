@@ -1,6 +1,6 @@
 //! Times queries over columns like TPC-H's lineitem. Builds the segments once and keeps their directory:
 //! `cargo bench --bench scan -- [--rows N] [--csv PATH] [--segments N] [--directory PATH] [--threads N] [--memory MB]
-//! [--only NAME] [--top N] [--repeat N]`. `--top`: only the first N groups by the first aggregate, as ORDER BY with LIMIT asks for.
+//! [--only NAME] [--top N] [--repeat N] [--vectors baseline|avx2|avx512]`. `--vectors`: use no wider ones. `--top`: only the first N groups by the first aggregate, as ORDER BY with LIMIT asks for.
 //! A CSV file has lineitem's sixteen columns, ordered by `l_shipdate`.
 
 mod lineitem;
@@ -13,13 +13,13 @@ use std::time::Instant;
 
 use basalt_engine::exec::{AggregateExecution, ExecOptions, SegmentScan};
 use basalt_engine::plan::{
-    AggregateCall, AggregateFunction as F, AggregateQuery, Bound, Buckets, By, ColumnRef, Computed, Expr, Filter, Host,
-    HostPredicate, Key, Lane, Number, Operator, OrderId, Predicate, Term, Test, Top, Wake,
+    AggregateCall, AggregateFunction as F, AggregateQuery, Bound, Buckets, By, ColumnRef, Computed, Expr, Filter,
+    Function, Host, HostPredicate, Key, Lane, Number, Operator, OrderId, Predicate, Statistic, Term, Test, Top, Wake,
 };
 use basalt_engine::rows::RowBuffer;
 use basalt_engine::segment::{BuildOptions, BytesBlock, Segment, SegmentBuilder, SegmentBytes};
 use basalt_engine::types::{ColumnId, LogicalType, Value};
-use basalt_engine::{Budget, Cancel, Result, TimeRanges};
+use basalt_engine::{Budget, Cancel, Result, TimeRanges, Vectors, limit_vectors};
 use lineitem::{NAMES, types_and_price, year};
 
 struct NoHost;
@@ -79,6 +79,8 @@ const CHARGED: usize = DISCOUNTED + 1;
 const REVENUE: usize = DISCOUNTED + 2;
 const REMAINDER: usize = DISCOUNTED + 3;
 const RETURNED: usize = DISCOUNTED + 4;
+/// `quantity` as a float.
+const QUANTITY: usize = DISCOUNTED + 5;
 
 fn with_expressions(mut query: AggregateQuery) -> AggregateQuery {
     let of = |name: &str| Expr::Column(column(name));
@@ -91,6 +93,8 @@ fn with_expressions(mut query: AggregateQuery) -> AggregateQuery {
     let returned = (equal("returnflag", "R"), of("extendedprice"));
     let zero = Box::new(Expr::Constant(Value::I64(0)));
     let numeric = |scale| LogicalType::Numeric { precision: 28, scale };
+    let quantity =
+        Expr::Unary { function: Function::ToFloat { scale: 2, single: false }, argument: Box::new(of("quantity")) };
     let bucket = binary(Operator::Remainder, Number::Int8, of("partkey"), Expr::Constant(Value::I64(1000)));
     for (expr, ty) in [
         (decimal(Operator::Multiply, of("extendedprice"), rest), numeric(4)),
@@ -98,6 +102,7 @@ fn with_expressions(mut query: AggregateQuery) -> AggregateQuery {
         (decimal(Operator::Multiply, of("extendedprice"), of("discount")), numeric(4)),
         (bucket, LogicalType::Int8),
         (Expr::Case { lane: Lane::Decimal, whens: vec![returned], otherwise: zero }, numeric(2)),
+        (quantity, LogicalType::Float8),
     ] {
         query.columns.push(ColumnRef::computed(Computed::Native(expr), ty));
     }
@@ -126,6 +131,8 @@ fn queries() -> Vec<(&'static str, AggregateQuery)> {
     let flags = || vec![key("returnflag"), key("linestatus")];
     let averages = [avg("quantity"), avg("extendedprice"), avg("discount"), F::CountStar];
     let pricing = [&[quantity, price, F::Sum(DISCOUNTED), F::Sum(CHARGED)], &averages[..]].concat();
+    let variance = F::Variance { column: PRICE, sample: true, root: true };
+    let correlation = F::Regression { y: PRICE, x: QUANTITY, statistic: Statistic::Correlation };
     let plain = [&[quantity, price, sum("discount"), sum("tax")], &averages[..]].concat();
     vec![
         ("count_interval", query(range("shipdate", year(1992) + 2, year(1998) + 333), vec![], &[F::CountStar])),
@@ -161,6 +168,12 @@ fn queries() -> Vec<(&'static str, AggregateQuery)> {
         ("sum_half_unsorted", query(half(), vec![], &[price])),
         ("sum_half_float", query(half(), vec![], &[F::Sum(PRICE)])),
         ("float_by_mode", query(all(), vec![key("shipmode")], &[F::Sum(PRICE)])),
+        ("variance_float", query(all(), vec![], &[variance])),
+        ("variance_float_by_mode", query(all(), vec![key("shipmode")], &[variance])),
+        ("correlation", with_expressions(query(all(), vec![], &[correlation]))),
+        ("correlation_by_mode", with_expressions(query(all(), vec![key("shipmode")], &[correlation]))),
+        ("correlation_by_day", with_expressions(query(all(), vec![key("commitdate")], &[correlation]))),
+        ("correlation_by_supplier", with_expressions(query(all(), vec![key("suppkey")], &[correlation]))),
         ("count_half_unsorted", query(half(), vec![], &[F::CountStar])),
         ("like_prefix", query(like("comment", "special re%"), vec![], &[price])),
         ("by_comment", query(all(), vec![key("comment")], &[F::CountStar])),
@@ -228,6 +241,12 @@ fn main() -> Result<()> {
     let number = |name: &str, default: usize| option(name).and_then(|n| n.parse().ok()).unwrap_or(default);
     let (rows, threads, repeat) = (number("--rows", 6_000_000), number("--threads", 1), number("--repeat", 7));
     let (parts, budget) = (number("--segments", 6), number("--memory", 4096) << 20);
+    let vectors = match option("--vectors").as_deref() {
+        Some("baseline") => Vectors::Baseline,
+        Some("avx2") => Vectors::Avx2,
+        _ => Vectors::Avx512,
+    };
+    let vectors = limit_vectors(vectors);
     let default = std::env::temp_dir().join(format!("basalt-bench-scan-float-{rows}-{parts}"));
     let directory = option("--directory").map_or(default, PathBuf::from);
     if !directory.exists() {
@@ -244,7 +263,11 @@ fn main() -> Result<()> {
         segments.push(Arc::new(Segment::open(SegmentBytes::map(&file, length)?)?));
     }
     let rows: u64 = segments.iter().map(|s| u64::from(s.rows())).sum();
-    println!("{rows} rows in {} segments, {:.0} MB, {threads} threads", segments.len(), bytes as f64 / 1e6);
+    println!(
+        "{rows} rows in {} segments, {:.0} MB, {threads} threads, {vectors:?}",
+        segments.len(),
+        bytes as f64 / 1e6
+    );
     let (only, limit) = (option("--only"), number("--top", 0));
     let begin = Instant::now();
     let mut product = 0.0f64;

@@ -24,4 +24,5 @@ pub use budget::{Budget, Reservation};
 pub use cancel::Cancel;
 pub use error::{Error, Result};
 pub use interval::{TimeInterval, TimeRanges};
+pub use simd::{Vectors, limit_vectors};
 pub use sort::sort_by;

@@ -234,7 +234,8 @@ def collected(rng, table, alias):
         (sql(f"count(DISTINCT {n} % 10)"), "exact"),
         (sql(f"sum(DISTINCT {n})"), "exact"),
         (sql(f"sum({n} - {m})"), "exact") if all(y.kind.name != "int8" for y in ints) else (sql(f"sum({n}::numeric - {m})"), "exact"),
-        (sql(f"percentile_cont({rng.choice(['0.5', '0', '0.99', '0.123'])}) WITHIN GROUP (ORDER BY {n})"), "approx"),
+        (sql(f"percentile_cont({rng.choice(['0.5', '0', '0.99', '0.123'])}) WITHIN GROUP (ORDER BY {alias}{x.sql}{rng.choice(['', ' DESC'])})"), "approx"),
+        (sql(f"percentile_disc(ARRAY{rng.choice(['[0.5]', '[0, 0.25, 1]', '[0.9, NULL, 0.1]', '[[0.1, 0.2], [0.3, 1]]'])}) WITHIN GROUP (ORDER BY {n}{rng.choice(['', ' DESC'])})"), "exact"),
     ]
     if kind.ordered:
         more += [

@@ -84,6 +84,20 @@ impl Combinations {
         Ok(())
     }
 
+    /// What `f` makes of the combinations of a group of the part; `None`: memory does not hold them.
+    pub fn of_group<R>(
+        &self,
+        group: usize,
+        f: impl FnOnce(&AggregateResult, &[u32]) -> Result<R>,
+    ) -> Option<Result<R>> {
+        let (Some((part, other)), Some(order)) = (&self.of, &self.order) else { return None };
+        let Some(found) = part.others.get(*other) else { return Some(Err(malformed())) };
+        let Other::Whole(found) = &*found.borrow() else { return None };
+        let start = group.checked_sub(1).and_then(|before| order.ends.get(before)).copied().unwrap_or(0);
+        let rows = order.ends.get(group).and_then(|end| order.rows.get(start..*end));
+        Some(rows.ok_or_else(malformed).and_then(|rows| f(found, rows)))
+    }
+
     fn start(&mut self) {
         (self.piece, self.group, self.at, self.begun) = (None, 0, 0, false);
         if let Some((part, other)) = &self.of
@@ -156,7 +170,7 @@ fn show(
     Ok(())
 }
 
-fn count_of(found: &AggregateResult, row: usize) -> Result<u64> {
+pub fn count_of(found: &AggregateResult, row: usize) -> Result<u64> {
     match found.aggregates.first().and_then(|c| c.values.get(row)) {
         Some(Value::I64(count)) => Ok(count as u64),
         _ => Err(malformed()),

@@ -8,9 +8,12 @@ use pgrx::pg_sys::Datum;
 
 use super::combinations::Combinations;
 use super::scan::Inputs;
+use super::selection::Selection;
 use super::sets::Part;
 use crate::error::{Error, Result};
 use crate::pg::fold::{Batch, Call, Feed, FeedColumn, Fold};
+use crate::pg::node::View;
+use crate::pg::settings::FixedSettings;
 use crate::pg::values::Codec;
 use crate::translate::template::{ColumnTemplate, FoldTemplate, GroupsTemplate, Target};
 
@@ -18,6 +21,9 @@ use crate::translate::template::{ColumnTemplate, FoldTemplate, GroupsTemplate, T
 pub struct Folded {
     fold: Fold,
     feed: Rc<RefCell<Combinations>>,
+    /// One a call, if all of them need no sorting of rows.
+    selections: Option<Vec<Selection>>,
+    budget: Budget,
     /// Which of a part's further executions is read.
     number: usize,
     begun: bool,
@@ -70,8 +76,16 @@ impl Folded {
         };
         let feed = Rc::new(RefCell::new(Combinations::new(codecs, template.once, budget, *evaluator)));
         let width = calls.len();
+        let selection = |call: &Call<'_>| match (call.aggregate.view(), template.columns.as_slice()) {
+            (View::Aggregate(of), [column]) => {
+                Selection::new(&of, call.filtered, inputs.bound.get(*column)?, evaluator)
+            }
+            _ => None,
+        };
+        let selections = calls.iter().map(selection).collect();
         let fold = Fold::new(evaluator, &calls, &columns, &position, Box::new(Shared(feed.clone())))?;
-        Ok(Folded { fold, feed, number, begun: false, columns: vec![Vec::new(); width], shown: 0..0 })
+        let (columns, budget) = (vec![Vec::new(); width], budget.clone());
+        Ok(Folded { fold, feed, selections, budget, number, begun: false, columns, shown: 0..0 })
     }
 
     /// Lets go of the part.
@@ -91,6 +105,17 @@ impl Folded {
 
     /// Results of call `nth` for `groups`, which follow those asked for before; copied into the current memory context.
     pub fn results(&mut self, nth: usize, groups: std::ops::Range<usize>) -> Result<Vec<Option<Datum>>> {
+        if let Some(selection) = self.selections.as_mut().and_then(|all| all.get_mut(nth)) {
+            let _fixed = selection.needs_fixed_settings().then(FixedSettings::new);
+            let feed = self.feed.borrow();
+            let results = groups.clone().map(|group| {
+                crate::pg::slots::pace()?;
+                feed.of_group(group, |found, rows| selection.result(found, rows, &self.budget)).transpose()
+            });
+            if let Some(results) = results.collect::<Result<Option<Vec<_>>>>()? {
+                return Ok(results);
+            }
+        }
         if self.shown != groups {
             self.columns.iter_mut().for_each(Vec::clear);
             for _ in groups.clone() {

@@ -20,6 +20,7 @@ mod plan;
 mod prune;
 mod rows;
 mod scan;
+mod selection;
 mod sets;
 mod star;
 mod temporary;

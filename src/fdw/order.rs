@@ -6,6 +6,7 @@ use basalt_engine::types::LogicalType;
 use pgrx::pg_sys;
 
 use super::scan::Inputs;
+use super::selection;
 use crate::error::{Error, Result};
 use crate::pg::list;
 use crate::pg::lookup;
@@ -42,7 +43,11 @@ pub unsafe fn top<'p>(
         let limit = Node::from_ptr(query.limitCount)?;
         let offset = Node::from_ptr(query.limitOffset);
         // What PostgreSQL computes for a group that the LIMIT leaves out might fail.
-        let between = between || outputs.iter().any(|(_, target)| matches!(target, Target::Folded(..)));
+        let between = between
+            || outputs.iter().any(|(node, target)| match (target, node.view()) {
+                (Target::Folded(..), View::Aggregate(call)) => !selection::never_fails(&call),
+                _ => false,
+            });
         if between || keys.is_empty() {
             return None;
         }

@@ -1,4 +1,4 @@
-//! Reading arrays.
+//! Reading and making arrays.
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
@@ -21,5 +21,34 @@ pub fn elements(array: Datum, element_type: Oid) -> Vec<Option<Datum>> {
             &mut count,
         );
         (0..count as usize).map(|i| (!*nulls.add(i)).then_some(*values.add(i))).collect()
+    }
+}
+
+/// A copy of an array in the current memory context, detoasted.
+pub fn copy(array: Datum) -> Datum {
+    // SAFETY: the datum is a non-NULL array; the copy is allocated, or an error raised.
+    unsafe { Datum::from(pg_sys::pg_detoast_datum_copy(array.cast_mut_ptr())) }
+}
+
+/// An array of the dimensions of `shape`, which has as many elements as `values`, in the current memory context. `shape`: as [`copy`] gives it.
+pub fn shaped(values: &[Datum], shape: Datum, element_type: Oid) -> Datum {
+    let (mut length, mut by_value, mut align) = (0i16, false, 0);
+    // SAFETY: dimensions and lower bounds stand behind an array's header, as many as it says; PostgreSQL copies values and bounds.
+    unsafe {
+        pg_sys::get_typlenbyvalalign(element_type, &mut length, &mut by_value, &mut align);
+        let shape = shape.cast_mut_ptr::<pg_sys::ArrayType>();
+        let dimensions = shape.add(1).cast::<i32>();
+        let array = pg_sys::construct_md_array(
+            values.as_ptr().cast_mut(),
+            std::ptr::null_mut(),
+            (*shape).ndim,
+            dimensions,
+            dimensions.add((*shape).ndim as usize),
+            element_type,
+            i32::from(length),
+            by_value,
+            align,
+        );
+        Datum::from(array)
     }
 }

@@ -66,6 +66,8 @@ pub struct AggregateView<'p> {
     pub filter: Option<Node<'p>>,
     pub distinct: bool,
     pub ordered: bool,
+    /// The operators that it is ordered by.
+    pub order_operators: Vec<Oid>,
     /// Computed whole in one step at this query level.
     pub whole: bool,
     /// A plain aggregate that is.
@@ -593,6 +595,7 @@ unsafe fn aggregate_view<'p>(a: *mut pg_sys::Aggref) -> AggregateView<'p> {
             filter: Node::from_ptr(a.aggfilter),
             distinct: !a.aggdistinct.is_null(),
             ordered: !a.aggorder.is_null(),
+            order_operators: pointers::<pg_sys::SortGroupClause>(a.aggorder).iter().map(|c| (**c).sortop).collect(),
             direct: list(a.aggdirectargs),
             whole,
             simple: whole && a.aggkind == AGGKIND_NORMAL && !a.aggvariadic,

@@ -7,10 +7,9 @@
 use std::collections::BTreeMap;
 
 use super::PASSING;
-use super::bits::Selection;
-use super::kernels::{self, Scale};
+use super::kernels::{self, Ladder, MOST};
 use super::moments::{Big, Wide};
-use super::rowset::RowSet;
+use super::rowset::{RowSet, each_selected};
 use crate::{Budget, Error, Reservation, Result};
 
 /// Exponents (of a value's lowest bit) in one window: 127 - 53 bits of a value - 40 bits for 2^40 rows.
@@ -47,19 +46,6 @@ pub(super) struct FloatSums {
     memory: Reservation,
 }
 
-/// Calls `f` with the values whose bit is set.
-fn each(values: &[f64], words: Option<&[u64]>, mut f: impl FnMut(f64) -> Result<()>) -> Result<()> {
-    let Some(words) = words else { return values.iter().try_for_each(|v| f(*v)) };
-    for (chunk, &word) in values.chunks(64).zip(words) {
-        let mut left = word;
-        while left != 0 {
-            f(chunk[left.trailing_zeros() as usize])?;
-            left &= left - 1;
-        }
-    }
-    Ok(())
-}
-
 /// One group's sum, apart from its accumulator: sums of windows by their lowest exponent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct FloatSum {
@@ -93,39 +79,40 @@ impl FloatSums {
 
     /// Adds the rows of `set` to one group. `limit`: no magnitude is larger, if that is known (and NaN is not among them).
     pub fn add_rows(&mut self, group: u32, values: &[f64], set: &RowSet, limit: Option<f64>) -> Result<()> {
-        let words = match &set.selection {
-            Selection::None => return Ok(()),
-            Selection::All => None,
-            Selection::Some(bits) => Some(bits.words()),
-        };
+        let Some(words) = set.words() else { return Ok(()) };
         let values = &values[..set.rows];
-        if let Some(scale) = limit.and_then(Scale::new)
-            && self.add_parts(group, values, words, scale)?
-        {
-            return Ok(());
-        }
-        match Scale::new(f64::from_bits(kernels::largest_magnitude(values, words))) {
-            Some(scale) => self.add_parts(group, values, words, scale).map(drop),
+        let largest = || f64::from_bits(kernels::largest_magnitude(values, words));
+        let Some(top) = limit.and_then(kernels::top).or_else(|| kernels::top(largest())) else {
             // Zeros, NaN, infinity or nearly that.
-            None => each(values, words, |v| self.add(group, v)),
+            return each_selected(values.len(), words, |i| self.add(group, values[i]));
+        };
+        for (nth, values) in values.chunks(MOST).enumerate() {
+            self.add_few(group, values, words.and_then(|words| words.get(nth * MOST / 64..)), top)?;
         }
+        Ok(())
     }
 
-    /// `false`: all values are zeros, of which the signs count; nothing was added.
-    fn add_parts(&mut self, group: u32, values: &[f64], words: Option<&[u64]>, scale: Scale) -> Result<bool> {
-        let parts = kernels::float_parts(values, words, scale);
-        let mut sums = parts.high.iter().chain(&parts.low);
-        if !parts.rests && sums.all(|sum| *sum == 0.0) && kernels::largest_magnitude(values, words) == 0 {
-            return Ok(false);
+    /// Adds at most [`MOST`] rows of magnitudes below 2^top.
+    fn add_few(&mut self, group: u32, values: &[f64], words: Option<&[u64]>, top: i32) -> Result<()> {
+        let two = kernels::float_sums::<2>(values, words, Ladder::of_values(top));
+        let mut sums = [two.sums[0], two.sums[1], 0.0];
+        if two.rests {
+            let three = kernels::float_sums::<3>(values, words, Ladder::of_values(top));
+            if three.rests {
+                return each_selected(values.len(), words, |i| self.add(group, values[i]));
+            }
+            sums = three.sums;
         }
-        self.flags[group as usize] |= NOT_NEGATIVE_ZERO;
-        for part in parts.high.into_iter().chain(parts.low) {
-            self.add(group, part)?;
+        if sums == [0.0; 3] {
+            // Of zeros the signs count, unless that is decided.
+            let decided = self.flags[group as usize] & NOT_NEGATIVE_ZERO != 0;
+            let zeros = kernels::largest_magnitude(values, words) == 0;
+            if decided && zeros {
+                return Ok(());
+            }
+            return each_selected(values.len(), words, |i| self.add(group, values[i]));
         }
-        if parts.rests {
-            each(values, words, |v| self.add(group, scale.cut(v)[2]))?;
-        }
-        Ok(true)
+        sums.into_iter().filter(|sum| *sum != 0.0).try_for_each(|sum| self.add(group, sum))
     }
 
     #[cold]
@@ -302,6 +289,7 @@ pub(super) fn exp2(exponent: i32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::bits::{Bits, Selection};
     use proptest::prelude::*;
 
     fn sum(values: &[f64], window: i32) -> Result<f64> {
@@ -359,7 +347,7 @@ mod tests {
                 let mut set = RowSet::new();
                 let words = (0..rows.div_ceil(64))
                     .map(|w| (0..64).filter(|b| (w * 64 + b) % step == 0).fold(0u64, |word, b| word | 1 << b));
-                set.set(Selection::of(super::super::bits::Bits::from_words(words.collect(), rows)), rows);
+                set.set(Selection::of(Bits::from_words(words.collect(), rows)), rows);
                 let mut sums = [(); 2].map(|()| FloatSums::new(window_for(1e5), &Budget::unlimited()).unwrap());
                 sums.iter_mut().for_each(|s| s.ensure(1).unwrap());
                 let most = values.iter().fold(0.0f64, |most, v| most.max(v.abs()));

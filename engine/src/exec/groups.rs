@@ -65,6 +65,20 @@ pub(super) enum Target<'a> {
     Each(&'a [u32]),
 }
 
+/// Calls `f` with the group and the number of each row of `set`.
+#[inline(always)]
+pub(super) fn each_row(
+    set: &mut RowSet,
+    target: Target<'_>,
+    mut f: impl FnMut(usize, usize) -> Result<()>,
+) -> Result<()> {
+    match target {
+        Target::One(group) => for_rows!(set, i, { f(group as usize, i)? }),
+        Target::Each(groups) => for_rows!(set, i, { f(groups[i] as usize, i)? }),
+    }
+    Ok(())
+}
+
 /// Which group a block's rows are of; see [`Groups::target`].
 pub(super) enum Assigned {
     One(u32),

@@ -34,7 +34,7 @@ mod unify;
 mod values;
 
 pub use aggregate::{AggregateExecution, AggregateResult, ResultColumn};
-pub(crate) use columns::float_key;
+pub use columns::float_key;
 pub use compute::MAX_SOURCES;
 pub use first::RowRank;
 pub use joint::{Joint, JointPart, Other, Stream};

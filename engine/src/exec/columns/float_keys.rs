@@ -2,7 +2,7 @@
 
 /// An integer that orders floats as PostgreSQL does: NaN equal to itself and greatest, -0 = 0.
 #[inline(always)]
-pub(crate) fn float_key(value: f64) -> i64 {
+pub fn float_key(value: f64) -> i64 {
     // Adding zero turns -0 into 0; a NaN of either sign becomes the canonical one.
     let bits = if value.is_nan() { f64::NAN.to_bits() } else { (value + 0.0).to_bits() } as i64;
     bits ^ ((bits >> 63) as u64 >> 1) as i64

@@ -15,7 +15,7 @@ use crate::segment::{BLOCK_ROWS, BlockHeader, BytesBlock, ColumnKind, ColumnRead
 use crate::types::{LogicalType, Physical, Value};
 use crate::{Error, Result};
 
-pub(crate) use float_keys::float_key;
+pub use float_keys::float_key;
 pub(super) use float_keys::{exact_key, float_of_key, without_sign_of_zero};
 pub(super) use scratch::BlockScratch;
 

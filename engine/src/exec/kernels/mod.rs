@@ -9,9 +9,9 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 
-pub(super) use floats::Scale;
+pub(super) use floats::{Ladder, MOST, Poured, top};
 
-pub(super) use crate::simd::prefetch;
+pub(super) use crate::simd::{is_fused, prefetch};
 
 use crate::simd::{self, widest};
 
@@ -88,12 +88,43 @@ pub(super) fn sum_selected(values: &[i64], words: &[u64]) -> i64 {
     dispatch!(sum_selected(values, words), else scalar::sum_selected(values, words))
 }
 
-/// Sums of the parts that `scale` cuts values into, of at most 65,536 values. `words`: which are selected; `None`: all.
-pub(super) fn float_parts(values: &[f64], words: Option<&[u64]>, scale: Scale) -> floats::Parts {
+/// The sum of at most [`MOST`] values, the selected ones of which are within the ladder. `words`: which are selected; `None`: all.
+pub(super) fn float_sums<const N: usize>(values: &[f64], words: Option<&[u64]>, ladder: Ladder<N>) -> Poured<N> {
     widest(
         #[inline(always)]
-        || floats::parts(values, words, scale),
+        || floats::sums(values, words, ladder),
     )
+}
+
+/// As [`float_sums`], of products; only if [`is_fused`].
+pub(super) fn product_sums<const N: usize>(
+    left: &[f64],
+    right: &[f64],
+    words: Option<&[u64]>,
+    ladder: Ladder<N>,
+) -> Poured<N> {
+    widest(
+        #[inline(always)]
+        || floats::products(left, right, words, ladder),
+    )
+}
+
+/// [`product_sums`] of runs of rows: pairs of the first and one past the last.
+pub(super) fn product_sums_of_runs<const N: usize>(
+    left: &[f64],
+    right: &[f64],
+    runs: impl Iterator<Item = std::ops::Range<usize>>,
+    ladder: Ladder<N>,
+    mut give: impl FnMut(Poured<N>),
+) {
+    widest(
+        #[inline(always)]
+        || {
+            for run in runs {
+                give(floats::products(&left[run.clone()], &right[run], None, ladder));
+            }
+        },
+    );
 }
 
 /// The largest magnitude of the selected values, as the bits of a float.

@@ -1,6 +1,9 @@
 //! Every form of a kernel does what a naive loop does.
 
 use super::*;
+use crate::Budget;
+use crate::exec::floats::FloatSums;
+use crate::exec::moments::Big;
 use proptest::prelude::*;
 
 fn expected<T: Copy>(values: &[T], f: impl Fn(T) -> bool) -> Vec<u64> {
@@ -124,48 +127,63 @@ proptest! {
     }
 
     #[test]
-    fn parts_of_floats_are_exact(
-        values in prop::collection::vec(
-            prop_oneof![-1e6..1e6f64, -1.0..1.0f64, Just(-0.0), (1u64 << 52..1 << 53).prop_map(|v| v as f64)], 0..300),
-        step in 1..5usize, all in any::<bool>(),
-    ) {
-        let words: Vec<u64> = expected(&(0..values.len()).collect::<Vec<_>>(), |i| i % step == 0);
-        let words = (!all).then_some(words.as_slice());
-        let chosen: Vec<f64> =
-            values.iter().enumerate().filter(|(i, _)| all || i % step == 0).map(|(_, v)| *v).collect();
+    fn sums_of_floats_are_exact(values in floats(), step in 1..5usize, all in any::<bool>()) {
+        let (words, chosen) = choose(&values, step, all);
+        let words = words.as_deref();
         let largest = chosen.iter().fold(0.0f64, |most, v| most.max(v.abs()));
         prop_assert_eq!(largest_magnitude(&values, words), largest.to_bits());
-        let Some(scale) = Scale::new(largest) else { return Ok(()) };
-        // In units of 2^-60, cut off: the greatest are below 2^53.
-        let fixed = |v: f64| {
-            let (bits, unit) = (v.to_bits(), 1u64 << 52);
-            let exponent = (bits >> 52 & 0x7ff) as i32;
-            if exponent < 900 { return 0 }
-            let (mantissa, shift) = (i128::from(bits & (unit - 1) | unit), exponent - 1075 + 60);
-            let magnitude = if shift >= 0 { mantissa << shift } else { mantissa >> -shift };
-            if v < 0.0 { -magnitude } else { magnitude }
-        };
-        let exact: i128 = chosen.iter().map(|v| fixed(*v)).sum();
-        for form in [floats::parts, float_parts] {
-            let parts = form(&values, words, scale);
-            let rests: f64 = chosen.iter().map(|v| scale.cut(*v)[2]).sum();
-            let found: i128 = parts.high.iter().chain(&parts.low).map(|v| fixed(*v)).sum();
-            if parts.rests {
-                prop_assert!(chosen.iter().any(|v| scale.cut(*v)[2] != 0.0));
-                prop_assert!((found + fixed(rests) - exact).abs() <= 300);
-            } else {
-                prop_assert!(chosen.iter().all(|v| scale.cut(*v)[2] == 0.0));
-                prop_assert!((found - exact).abs() <= 300, "{} {}", found, exact);
-            }
+        let Some(top) = top(largest) else { return Ok(()) };
+        for form in [floats::sums::<2>, float_sums] {
+            let found = form(&values, words, Ladder::of_values(top));
+            prop_assert!(found.rests || exact(&found.sums).minus(&exact(&chosen)).is_zero());
+            let narrow = chosen.iter().all(|v| *v == 0.0 || v.abs() > largest * 1e-6);
+            prop_assert!(!(found.rests && narrow));
         }
+        let found = float_sums(&values, words, Ladder::<3>::of_values(top));
+        prop_assert!(!found.rests && exact(&found.sums).minus(&exact(&chosen)).is_zero());
     }
 
     #[test]
-    fn cutting_loses_nothing(value in prop::num::f64::NORMAL, above in 0..40i32) {
-        let largest = (value * 2f64.powi(above)).abs();
-        if let Some(scale) = Scale::new(largest) {
-            let [high, low, rest] = scale.cut(value);
-            prop_assert_eq!((high + low) + rest, value);
+    fn sums_of_products_are_exact(
+        (left, right) in (floats(), floats()), tiny in 0..20usize, step in 1..5usize, all in any::<bool>()
+    ) {
+        let rows = left.len().min(right.len());
+        let (mut left, right) = (left[..rows].to_vec(), &right[..rows]);
+        // Whose products are no floats.
+        left.iter_mut().skip(1).take(tiny / 19).for_each(|v| *v = 1e-300);
+        let ((words, xs), (_, ys)) = (choose(&left, step, all), choose(right, step, all));
+        let words = words.as_deref();
+        let [a, b] = [&xs, &ys].map(|of| top(of.iter().fold(0.0f64, |most, v| most.max(v.abs()))));
+        let Some(ladder) = a.zip(b).and_then(|(a, b)| Ladder::<4>::of_products(a, b)) else { return Ok(()) };
+        let product = |(x, y): (&f64, &f64)| exact(&[*x]).times(&exact(&[*y]));
+        let minus = |v: Big| exact(&[]).minus(&v);
+        let want = xs.iter().zip(&ys).map(product).fold(exact(&[]), |sum, product| sum.minus(&minus(product)));
+        let mut forms: Vec<fn(&[f64], &[f64], Option<&[u64]>, Ladder<4>) -> Poured<4>> = vec![floats::products];
+        if is_fused() {
+            forms.push(product_sums);
+        }
+        for form in forms {
+            let found = form(&left, right, words, ladder);
+            prop_assert!(found.rests || exact(&found.sums).minus(&want).is_zero());
         }
     }
+}
+
+fn floats() -> impl Strategy<Value = Vec<f64>> {
+    let value = prop_oneof![-1e6..1e6f64, -1.0..1.0f64, Just(-0.0), (1u64 << 52..1 << 53).prop_map(|v| v as f64)];
+    prop::collection::vec(value, 0..300)
+}
+
+/// The words of every `step`th value, or of all, and these values.
+fn choose(values: &[f64], step: usize, all: bool) -> (Option<Vec<u64>>, Vec<f64>) {
+    let words: Vec<u64> = expected(&(0..values.len()).collect::<Vec<_>>(), |i| i % step == 0);
+    let chosen = values.iter().enumerate().filter(|(i, _)| all || i % step == 0).map(|(_, v)| *v).collect();
+    ((!all).then_some(words), chosen)
+}
+
+fn exact(values: &[f64]) -> Big {
+    let mut sums = FloatSums::new(0, &Budget::unlimited()).unwrap();
+    sums.ensure(1).unwrap();
+    values.iter().for_each(|v| sums.add(0, *v).unwrap());
+    sums.get(0).exact()
 }

@@ -10,7 +10,7 @@ mod squares;
 mod wide;
 
 pub(super) use big::Big;
-pub(super) use products::{ProductSums, is_valid, window_for};
+pub(super) use products::{Pairs, ProductSums, is_valid, window_for};
 pub(super) use squares::{SquareSums, out_of_range};
 pub(super) use wide::Wide;
 

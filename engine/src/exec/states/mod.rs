@@ -3,22 +3,24 @@
 mod distinct;
 mod merge;
 mod sums;
+mod widths;
 
 pub(super) use distinct::DistinctSet;
 pub(super) use sums::{IntSums, magnitude};
+pub(super) use widths::Widths;
 
 use super::bits::Selection;
 use super::columns::{BlockScratch, Kind, SegmentView, float_key};
 use super::digits::Digits;
 use super::floats::{FloatSum, FloatSums};
-use super::groups::Target;
+use super::groups::{Target, each_row};
 use super::kernels;
 use super::like::value;
-use super::moments::{ProductSums, SquareSums, Sums, Wide};
+use super::moments::{Pairs, ProductSums, SquareSums, Sums, Wide};
 use super::primitives::{Measure, Primitive};
 use super::rowset::{RowSet, for_rows};
 use crate::pages::prefer_large_room;
-use crate::types::{LogicalType, Value};
+use crate::types::Value;
 use crate::{Budget, Error, Reservation, Result};
 
 /// Bytes from which on the system moves what grows without copying it.
@@ -491,20 +493,8 @@ impl State {
             State::Count(counts) => count(counts, set, target),
             State::SumInt(sums) => sums.update(column, view, scratch, set, target, memory)?,
             State::SumWide { sums, nan } => {
-                let numeric = view.columns[column].is_numeric();
                 let values = scratch.wide(view, column)?;
-                let mut add = |g: usize, v: i128| -> Result<()> {
-                    if numeric && v == LogicalType::NUMERIC_NAN_I128 {
-                        nan[g] = true;
-                    } else {
-                        sums[g] = add_wide(sums[g], v)?;
-                    }
-                    Ok(())
-                };
-                match target {
-                    Target::One(g) => for_rows!(set, i, { add(g as usize, values[i])? }),
-                    Target::Each(groups) => for_rows!(set, i, { add(groups[i] as usize, values[i])? }),
-                }
+                each_row(set, target, |g, i| sums::add_decimal(&mut sums[g], &mut nan[g], values[i]))?;
             }
             State::SumFloat(sums) => {
                 let limit = match view.columns[column].is_computed() {
@@ -541,14 +531,7 @@ impl State {
             }
             State::ExtremeBytes { values: best, max } => {
                 let values = scratch.bytes(view, column)?;
-                match target {
-                    Target::One(g) => {
-                        for_rows!(set, i, { improve(&mut best[g as usize], value(values, i), *max, memory)? })
-                    }
-                    Target::Each(groups) => {
-                        for_rows!(set, i, { improve(&mut best[groups[i] as usize], value(values, i), *max, memory)? })
-                    }
-                }
+                each_row(set, target, |g, i| improve(&mut best[g], value(values, i), *max, memory))?;
             }
             State::Squares(sums) => sums.update(column, view, scratch, set, target, memory)?,
             State::Products(sums) => {
@@ -558,10 +541,16 @@ impl State {
                 };
                 scratch.floats(view, column)?;
                 scratch.floats(view, other)?;
-                let (left, right) = (scratch.decoded_floats(column), scratch.decoded_floats(other));
+                let mut limit = |column: usize| match view.columns[column].is_computed() {
+                    true => Ok(None),
+                    false => scratch.header(view, column).map(sums::largest),
+                };
+                let limits = limit(column)?.zip(limit(other)?);
+                let pairs =
+                    Pairs { left: scratch.decoded_floats(column), right: scratch.decoded_floats(other), limits };
                 match target {
-                    Target::One(g) => for_rows!(set, i, { sums.add(g, left[i], right[i])? }),
-                    Target::Each(groups) => for_rows!(set, i, { sums.add(groups[i], left[i], right[i])? }),
+                    Target::One(g) => sums.add_rows(g, pairs, set)?,
+                    Target::Each(groups) => sums.add_each(groups, pairs, set)?,
                 }
             }
             State::Bits { values: bits, op } => {
