@@ -14,6 +14,7 @@ fn expected<T: Copy>(values: &[T], f: impl Fn(T) -> bool) -> Vec<u64> {
     words
 }
 
+type Products = fn(&[f64], &[f64], Option<&[u64]>, Ladder<4>) -> Poured<4>;
 type Range<T> = fn(&[T], T, T, &mut [u64]);
 
 /// All forms of a kernel that this processor has.
@@ -158,7 +159,7 @@ proptest! {
         let product = |(x, y): (&f64, &f64)| exact(&[*x]).times(&exact(&[*y]));
         let minus = |v: Big| exact(&[]).minus(&v);
         let want = xs.iter().zip(&ys).map(product).fold(exact(&[]), |sum, product| sum.minus(&minus(product)));
-        let mut forms: Vec<fn(&[f64], &[f64], Option<&[u64]>, Ladder<4>) -> Poured<4>> = vec![floats::products];
+        let mut forms: Vec<Products> = vec![floats::products];
         if is_fused() {
             forms.push(product_sums);
         }
