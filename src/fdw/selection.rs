@@ -10,6 +10,7 @@ use super::combinations::count_of;
 use crate::error::{Error, Result};
 use crate::pg::array;
 use crate::pg::eval::{Compiled, Evaluator};
+use crate::pg::interrupts;
 use crate::pg::lookup;
 use crate::pg::node::{AggregateView, Node, View};
 use crate::pg::values::Codec;
@@ -205,10 +206,14 @@ impl Selection {
         key: impl Fn(&'v Value) -> K,
     ) -> Result<Option<Datum>> {
         let values = found.keys.last().ok_or_else(malformed)?.values.as_slice();
-        let _held = budget.reserve(rows.len() * size_of::<(K, u64, u32)>())?;
+        // Merging takes half as much once more.
+        let _held = budget.reserve(rows.len() * size_of::<(K, u64, u32)>() * 3 / 2)?;
         let mut entries = Vec::with_capacity(rows.len());
         let mut total = 0;
-        for row in rows {
+        for (nth, row) in rows.iter().enumerate() {
+            if nth % STEP == STEP - 1 {
+                interrupts::check();
+            }
             let value = values.get(*row as usize).ok_or_else(malformed)?;
             let count = count_of(found, *row as usize)?;
             if !value.is_null() && count > 0 {
@@ -228,7 +233,7 @@ impl Selection {
         let mut at: Box<dyn FnMut(u64) -> u32> = if total == entries.len() as u64 {
             Box::new(|wanted| entries.select_nth_unstable_by(place(wanted) as usize, |a, b| a.0.cmp(&b.0)).1.2)
         } else {
-            entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+            sort(&mut entries);
             let mut end = 0;
             for (_, count, _) in &mut entries {
                 end += *count;
@@ -264,7 +269,7 @@ impl Selection {
             _ => &[],
         };
         if self.collation.is_none() {
-            entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+            sort(entries);
         }
         let mut best: Option<(u64, u32)> = None;
         let mut candidate = |count: u64, row: u32| {
@@ -300,6 +305,18 @@ impl Selection {
             }
         }
     }
+}
+
+/// Values between two looks at interrupts.
+const STEP: usize = 1 << 16;
+
+/// Sorts by value. What is sorted piece by piece is then only merged.
+fn sort<K: Ord>(entries: &mut [(K, u64, u32)]) {
+    for piece in entries.chunks_mut(STEP) {
+        piece.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        interrupts::check();
+    }
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
 }
 
 /// Which of `total` ordered values a percentile lies between, from 0, and how far from the first.
