@@ -39,6 +39,26 @@ def test_of_floats_that_are_not_finite(both, column):
     both.pushed(f"SELECT e, percentile_cont(ARRAY[0, 0.2, 0.9, 1]) WITHIN GROUP (ORDER BY {column})::text FROM {{t}} WHERE {column} <> 0 GROUP BY e")
 
 
+@pytest.mark.parametrize("direction", ["", " DESC"])
+def test_of_numbers_that_are_kept_as_text(both, direction):
+    for key in KEYS:
+        calls = [f"percentile_cont({fraction}) WITHIN GROUP (ORDER BY u{direction})" for fraction in ("0", "0.3", "0.5", "ARRAY[0.2, 0.9]")]
+        both.pushed(f"SELECT {grouped(key)} {', '.join(f'({call})::text' for call in calls)} FROM {{t}} WHERE u < 'Infinity' {key}")
+        both.pushed(f"SELECT {grouped(key)} percentile_disc(0.4) WITHIN GROUP (ORDER BY u::float8{direction}) FROM {{t}} {key}")
+
+
+@pytest.mark.parametrize("column", ["b", "w", "m", "s", "u"])
+def test_of_numbers_as_doubles(both, column):
+    both.pushed(f"SELECT e, mode() WITHIN GROUP (ORDER BY {column}::float8), percentile_disc(0.7) WITHIN GROUP (ORDER BY {column}::float8 DESC) FROM {{t}} GROUP BY e")
+
+
+def test_fractions_from_outside(both):
+    both.same("SELECT q, p FROM (VALUES (0.1::float8), (0.9), (NULL), (0.5)) o(q), LATERAL (SELECT percentile_disc(o.q) WITHIN GROUP (ORDER BY n) p FROM {t}) l")
+    both.same("SELECT q, p FROM (VALUES ('{0.1,0.3}'::float8[]), ('{{1},{0}}')) o(q), LATERAL (SELECT percentile_cont(o.q) WITHIN GROUP (ORDER BY n) p FROM {t} GROUP BY ok) l")
+    both.pushed("SELECT v, percentile_disc((SELECT 0.25::float8)) WITHIN GROUP (ORDER BY n) FROM {t} GROUP BY v")
+    both.pushed("SELECT v, percentile_disc(1 / (SELECT 0)::float8) WITHIN GROUP (ORDER BY n) FROM {t} WHERE n > 100000 GROUP BY v")
+
+
 @pytest.mark.parametrize("column", ["t", "v", "x", "t COLLATE \"C\"", "c", "e", "k", "u", "j"])
 @pytest.mark.parametrize("direction", ["", " DESC"])
 def test_ties_of_modes_are_told_apart_by_order(both, column, direction):

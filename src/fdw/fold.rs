@@ -27,6 +27,8 @@ pub struct Folded {
     /// Which of a part's further executions is read.
     number: usize,
     begun: bool,
+    /// Groups of the part that the fold went past.
+    passed: usize,
     /// Results of the groups that are being shown, by call.
     columns: Vec<Vec<Option<Datum>>>,
     shown: std::ops::Range<usize>,
@@ -85,7 +87,7 @@ impl Folded {
         let selections = calls.iter().map(selection).collect();
         let fold = Fold::new(evaluator, &calls, &columns, &position, Box::new(Shared(feed.clone())))?;
         let (columns, budget) = (vec![Vec::new(); width], budget.clone());
-        Ok(Folded { fold, feed, selections, budget, number, begun: false, columns, shown: 0..0 })
+        Ok(Folded { fold, feed, selections, budget, number, begun: false, passed: 0, columns, shown: 0..0 })
     }
 
     /// Lets go of the part.
@@ -95,7 +97,7 @@ impl Folded {
 
     /// Turns to the groups of a part.
     pub fn begin(&mut self, part: &Rc<Part>) -> Result<()> {
-        self.shown = 0..0;
+        (self.shown, self.passed) = (0..0, 0);
         self.feed.borrow_mut().begin(part.clone(), self.number)?;
         if std::mem::replace(&mut self.begun, true) {
             self.fold.rewind();
@@ -112,15 +114,23 @@ impl Folded {
                 crate::pg::slots::pace()?;
                 feed.of_group(group, |found, rows| selection.result(found, rows, &self.budget)).transpose()
             });
-            if let Some(results) = results.collect::<Result<Option<Vec<_>>>>()? {
-                return Ok(results);
+            match results.collect::<Result<Option<Vec<_>>>>() {
+                Ok(Some(results)) => return Ok(results),
+                // PostgreSQL sorts in files.
+                Ok(None) | Err(Error::Engine(basalt_engine::Error::Budget { .. })) => {}
+                Err(error) => return Err(error),
             }
         }
         if self.shown != groups {
             self.columns.iter_mut().for_each(Vec::clear);
-            for _ in groups.clone() {
+            while self.passed < groups.end {
                 if !self.fold.next() {
                     return Err(malformed());
+                }
+                self.passed += 1;
+                // Those before were found without the fold.
+                if self.passed <= groups.start {
+                    continue;
                 }
                 for (nth, column) in self.columns.iter_mut().enumerate() {
                     column.push(self.fold.value(nth));

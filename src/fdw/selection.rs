@@ -3,7 +3,7 @@
 
 use basalt_engine::Budget;
 use basalt_engine::exec::{AggregateResult, float_key};
-use basalt_engine::types::{LogicalType, Value};
+use basalt_engine::types::{LogicalType, Physical, Value};
 use pgrx::pg_sys::{self, Datum, Oid};
 
 use super::combinations::count_of;
@@ -87,6 +87,7 @@ pub fn never_fails(call: &AggregateView<'_>) -> bool {
     );
     (known || kind(call.function).is_some())
         && call.direct.iter().all(direct)
+        && call.order_operators.iter().all(|operator| lookup::is_built_in(lookup::operator_function(*operator)))
         && call.args.iter().chain(&call.filter).all(|node| infallible::never_fails(*node) || is_cast(*node))
 }
 
@@ -96,16 +97,18 @@ fn is_cast(node: Node<'_>) -> bool {
         View::Func(f) => {
             let widens = matches!(
                 f.function.to_u32(),
-                pg_sys::F_FLOAT8_INT2
-                    | pg_sys::F_FLOAT8_INT4
-                    | pg_sys::F_FLOAT8_INT8
-                    | pg_sys::F_FLOAT8_FLOAT4
-                    | pg_sys::F_FLOAT8_NUMERIC
+                pg_sys::F_FLOAT8_INT2 | pg_sys::F_FLOAT8_INT4 | pg_sys::F_FLOAT8_INT8 | pg_sys::F_FLOAT8_FLOAT4
             );
-            widens && matches!(f.args.as_slice(), [argument] if is_column(*argument))
+            let [argument] = f.args.as_slice() else { return false };
+            is_column(*argument) && (widens || f.function.to_u32() == pg_sys::F_FLOAT8_NUMERIC && is_short(*argument))
         }
         _ => false,
     }
+}
+
+/// Whether a column is of decimals that the engine keeps as integers, all of which are in the range of doubles.
+fn is_short(column: Node<'_>) -> bool {
+    column.typmod() >= 4 && matches!((column.typmod() - 4) >> 16, 1..=38) && (column.typmod() - 4) & 0x7ff <= 38
 }
 
 fn is_column(node: Node<'_>) -> bool {
@@ -131,7 +134,8 @@ impl Selection {
         }
         let _guard = evaluator.in_query_context();
         let cast = match argument.view() {
-            View::Func(f) if is_cast(*argument) => {
+            // Values that are one as doubles would have to be counted together.
+            View::Func(f) if is_cast(*argument) && kind != Kind::Mode && column.ty.physical() != Physical::Bytes => {
                 Some(evaluator.compile(argument.with_placeholder_argument(*f.args.first()?)))
             }
             _ if is_column(*argument) => None,
@@ -151,7 +155,8 @@ impl Selection {
         let (mut shares, mut array) = (Vec::new(), None);
         match (kind, call.direct.as_slice()) {
             (Kind::Mode, []) => {}
-            (Kind::Discrete | Kind::Continuous, [direct]) => {
+            // Without groups PostgreSQL does not evaluate it.
+            (Kind::Discrete | Kind::Continuous, [direct]) if infallible::never_fails(*direct) => {
                 let value = evaluator.evaluate(evaluator.compile(*direct), None)?;
                 shares = fractions(*direct, value)?;
                 array = is_array(*direct).then(|| array::copy(value));

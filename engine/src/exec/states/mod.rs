@@ -493,8 +493,12 @@ impl State {
             State::Count(counts) => count(counts, set, target),
             State::SumInt(sums) => sums.update(column, view, scratch, set, target, memory)?,
             State::SumWide { sums, nan } => {
+                let numeric = view.columns[column].is_numeric();
                 let values = scratch.wide(view, column)?;
-                each_row(set, target, |g, i| sums::add_decimal(&mut sums[g], &mut nan[g], values[i]))?;
+                each_row(set, target, |g, i| match numeric {
+                    true => sums::add_decimal(&mut sums[g], &mut nan[g], values[i]),
+                    false => add_wide(sums[g], values[i]).map(|sum| sums[g] = sum),
+                })?;
             }
             State::SumFloat(sums) => {
                 let limit = match view.columns[column].is_computed() {
