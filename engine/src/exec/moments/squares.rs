@@ -1,7 +1,6 @@
 //! Exact sums of squares of integers and decimals.
 
 use super::wide::Wide;
-use crate::exec::PASSING;
 use crate::exec::columns::{BlockScratch, Kind, SegmentView};
 use crate::exec::groups::{Target, each_row};
 use crate::exec::rowset::{RowSet, for_rows};

@@ -2,7 +2,6 @@
 
 use super::widths::Widths;
 use super::{add_wide, extend};
-use crate::exec::PASSING;
 use crate::exec::bits::Selection;
 use crate::exec::columns::{BlockScratch, Kind, SegmentView};
 use crate::exec::groups::{Target, each_row};
