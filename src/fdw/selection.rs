@@ -2,7 +2,7 @@
 //! The formulas are those of PostgreSQL's orderedsetaggs.c.
 
 use basalt_engine::Budget;
-use basalt_engine::exec::{AggregateResult, float_key};
+use basalt_engine::exec::{AggregateResult, Values, float_key};
 use basalt_engine::types::{LogicalType, Physical, Value};
 use pgrx::pg_sys::{self, Datum, Oid};
 
@@ -183,34 +183,32 @@ impl Selection {
     /// The result for the combinations `rows` of one group, whose values are in the last column of keys. By-reference results are in the
     /// current memory context. Errors: `Budget`.
     pub fn result(&mut self, found: &AggregateResult, rows: &[u32], budget: &Budget) -> Result<Option<Datum>> {
-        let values = found.keys.last().ok_or_else(malformed)?.values.as_slice();
+        let values = &found.keys.last().ok_or_else(malformed)?.values;
         let some = rows.iter().find_map(|row| values.get(*row as usize).filter(|v| !v.is_null()));
         match some {
             None => Ok(None),
-            Some(Value::Bytes(_)) => self.choose(found, rows, budget, |value| match value {
-                Value::Bytes(bytes) => bytes.as_slice(),
-                _ => &[],
+            Some(Value::Bytes(_)) => self.choose(found, rows, budget, |row| values.bytes(row)),
+            Some(Value::I128(_)) => self.choose(found, rows, budget, |row| match values.get(row) {
+                Some(Value::I128(v)) => Some(v),
+                _ => None,
             }),
-            Some(Value::I128(_)) => self.choose(found, rows, budget, |value| match value {
-                Value::I128(v) => *v,
-                _ => 0,
-            }),
-            Some(_) => self.choose(found, rows, budget, |value| match value {
-                Value::I64(v) => *v,
-                Value::F64(v) => float_key(*v),
-                _ => 0,
+            Some(_) => self.choose(found, rows, budget, |row| match values.get(row) {
+                Some(Value::I64(v)) => Some(v),
+                Some(Value::F64(v)) => Some(float_key(v)),
+                _ => None,
             }),
         }
     }
 
-    fn choose<'v, K: Ord>(
+    /// `key`: what orders a row's value; `None`: it is NULL.
+    fn choose<K: Ord>(
         &mut self,
-        found: &'v AggregateResult,
+        found: &AggregateResult,
         rows: &[u32],
         budget: &Budget,
-        key: impl Fn(&'v Value) -> K,
+        key: impl Fn(usize) -> Option<K>,
     ) -> Result<Option<Datum>> {
-        let values = found.keys.last().ok_or_else(malformed)?.values.as_slice();
+        let values = &found.keys.last().ok_or_else(malformed)?.values;
         // Merging takes half as much once more.
         let _held = budget.reserve(rows.len() * size_of::<(K, u64, u32)>() * 3 / 2)?;
         let mut entries = Vec::with_capacity(rows.len());
@@ -219,11 +217,10 @@ impl Selection {
             if nth % STEP == STEP - 1 {
                 interrupts::check();
             }
-            let value = values.get(*row as usize).ok_or_else(malformed)?;
             let count = count_of(found, *row as usize)?;
-            if !value.is_null() && count > 0 {
+            if let Some(key) = key(*row as usize).filter(|_| count > 0) {
                 total += count;
-                entries.push((key(value), count, *row));
+                entries.push((key, count, *row));
             }
         }
         if entries.is_empty() {
@@ -251,12 +248,12 @@ impl Selection {
         };
         let mut results = Vec::with_capacity(places.len());
         for (first, second, proportion) in places {
-            let low = self.datum(&values[at(first) as usize])?;
+            let low = self.datum(values, at(first))?;
             results.push(match second == first {
                 true => low,
                 false => {
                     let of = |datum: Datum| f64::from_bits(datum.value() as u64);
-                    let (low, high) = (of(low), of(self.datum(&values[at(second) as usize])?));
+                    let (low, high) = (of(low), of(self.datum(values, at(second))?));
                     Datum::from((low + proportion * (high - low)).to_bits())
                 }
             });
@@ -268,11 +265,8 @@ impl Selection {
     }
 
     /// The most frequent value, and of those the first.
-    fn mode<K: Ord>(&mut self, entries: &mut [(K, u64, u32)], values: &[Value]) -> Result<Option<Datum>> {
-        let bytes = |row: u32| match values.get(row as usize) {
-            Some(Value::Bytes(bytes)) => bytes.as_slice(),
-            _ => &[],
-        };
+    fn mode<K: Ord>(&mut self, entries: &mut [(K, u64, u32)], values: &Values) -> Result<Option<Datum>> {
+        let bytes = |row: u32| values.bytes(row as usize).unwrap_or_default();
         if self.collation.is_none() {
             sort(entries);
         }
@@ -296,11 +290,12 @@ impl Selection {
         for equal in entries.chunk_by(|a, b| a.0 == b.0) {
             candidate(equal.iter().map(|e| e.1).sum(), equal[0].2);
         }
-        best.map(|(_, row)| self.datum(values.get(row as usize).ok_or_else(malformed)?)).transpose()
+        best.map(|(_, row)| self.datum(values, row)).transpose()
     }
 
-    fn datum(&mut self, value: &Value) -> Result<Datum> {
-        let (datum, _) = self.codec.to_datum(value)?;
+    fn datum(&mut self, values: &Values, row: u32) -> Result<Datum> {
+        let value = values.get(row as usize).ok_or_else(malformed)?;
+        let (datum, _) = self.codec.to_datum(&value)?;
         match self.cast {
             None => Ok(datum),
             Some(cast) => {

@@ -71,6 +71,24 @@ impl Values {
         })
     }
 
+    /// Byte string `at`, without a copy; `None` where there is none.
+    pub fn bytes(&self, at: usize) -> Option<&[u8]> {
+        if self.valid.get(at) == Some(&false) {
+            return None;
+        }
+        match &self.held {
+            Held::Bytes { ends, data } => {
+                let start = at.checked_sub(1).map_or(0, |before| ends[before]);
+                data.get(start..*ends.get(at)?)
+            }
+            Held::Mixed(values) => match values.get(at)? {
+                Value::Bytes(bytes) => Some(bytes),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = Value> {
         (0..self.len()).map(|at| self.get(at).unwrap_or(Value::Null))
     }
