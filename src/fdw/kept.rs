@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
+use basalt_engine::TimeRanges;
 use basalt_engine::exec::SegmentScan;
 use basalt_engine::plan::{ColumnRef, Filter, Key, Predicate, Test};
 use basalt_engine::rows::RowBuffer;
 use basalt_engine::segment::{BuildOptions, Segment, SegmentBuilder, SegmentBytes};
 use basalt_engine::types::{Column, ColumnId, LogicalType, Schema, Value};
-use basalt_engine::{Cancel, TimeRanges};
 
 use super::keys;
 use super::scan::{Inputs, Start};
@@ -92,7 +92,11 @@ fn segment(inputs: &Inputs, is_matched: &[bool], start: &Start) -> Result<Option
         rows.finish_row()?;
     }
     held.resize(0)?;
-    let options = BuildOptions { budget: start.options.budget.clone(), cancel: Cancel::new(), spill_directory: None };
+    let options = BuildOptions {
+        budget: start.options.budget.clone(),
+        cancel: start.options.cancel.clone(),
+        spill_directory: None,
+    };
     let mut builder = SegmentBuilder::new(schema, options);
     builder.append(rows)?;
     let mut bytes = Vec::new();
