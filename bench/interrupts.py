@@ -67,6 +67,8 @@ def lateness(connection, sql, limit, by_client):
     """Milliseconds from the timeout, or the request to cancel, to the statement's end; `None`: it ended before."""
     sent = []
     timer = threading.Timer(limit / 1000, lambda: (sent.append(time.perf_counter()), connection.cancel()))
+    with suppress(psycopg.errors.QueryCanceled):  # the last timeout is this statement's, too
+        connection.execute("RESET statement_timeout")
     connection.execute(f"SET statement_timeout = {0 if by_client else limit}")
     before = time.perf_counter()
     if by_client:

@@ -299,7 +299,7 @@ def plan_maintenance(rng, name, segments, options):
         low, high = rng.randrange(1, 6), rng.randrange(6, 13)
         start, end = f"2010-{low:02}-01", f"2010-{high:02}-15 12:30"
         plan[first + rng.randrange(5, 40)] = (f"SELECT basalt.replace('{name}', '{start}', '{end}', $$SELECT * FROM {name} "
-                                              f"WHERE ts >= timestamptz '{start}' AND ts < timestamptz '{end}'$$)")
+                                              f"WHERE ts >= '{start}' AND ts < '{end}'$$)")
         plan[first + rng.randrange(41, 80)] = f"SELECT basalt.compact('{name}')"
     return plan
 
