@@ -104,7 +104,7 @@ impl Groups {
             buckets.push(values);
         }
         let stored = |column| inputs.stored(&start.segments, column);
-        let scope = inputs.scope(&stored, start.segments.iter().map(|s| s.rows).sum());
+        let scope = inputs.scope(&stored);
         let selected = |column| plan::bounds(&start.filter, column);
         for aggregate in &groups.aggregates {
             let filter = bind::bind_within(&aggregate.filter, scope, &selected, host)?;

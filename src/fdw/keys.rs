@@ -11,7 +11,7 @@ use crate::catalog::cache;
 use crate::catalog::segment::SegmentEntry;
 use crate::error::{Error, Result};
 use crate::translate::host::PgHost;
-use crate::translate::pieces::{self, BucketValues};
+use crate::translate::pieces::{self, BucketValues, Stored};
 use crate::translate::template::KeyTemplate;
 
 /// Fewer pieces than this are cut, however few rows there are.
@@ -71,8 +71,8 @@ pub fn bind(
     };
     let reference = inputs.columns.get(column).ok_or_else(malformed)?;
     let bound = inputs.bound.get(column).ok_or_else(malformed)?;
-    let ranges = ranges(column, start, inputs, host)?;
-    let rows: u64 = start.segments.iter().map(|s| s.rows).sum();
+    let Stored { ranges, rows } = inputs.stored(&start.segments, column);
+    let ranges = selected(ranges, column, start, inputs, host)?;
     let most = usize::try_from(rows.max(FEW_PIECES)).unwrap_or(usize::MAX);
     // Where more would be cut than there are rows, each value is a piece of its own. (Functions of time that are cut are strict: NULL
     // stays NULL.)
@@ -84,25 +84,21 @@ pub fn bind(
     Ok((Key::Buckets { column, buckets }, Some(values)))
 }
 
-/// Times that selected rows may hold, as ascending ranges with both ends inclusive; infinite ones are ranges of their own.
-fn ranges(column: usize, start: &Start, inputs: &Inputs, host: &mut PgHost) -> Result<Vec<(i64, i64)>> {
+/// Those of the stored times that selected rows may hold, as ranges again; infinite ones are ranges of their own.
+fn selected(
+    mut ranges: Vec<(i64, i64)>,
+    column: usize,
+    start: &Start,
+    inputs: &Inputs,
+    host: &mut PgHost,
+) -> Result<Vec<(i64, i64)>> {
     let reference = inputs.columns.get(column).ok_or_else(malformed)?;
-    let mut ranges = inputs.stored(&start.segments, column);
     // Times that are not selected need no bucket.
-    match plan::bounds(&start.filter, column) {
-        Some((least, greatest)) => {
-            ranges.retain_mut(|(low, high)| {
-                (*low, *high) = ((*low).max(least), (*high).min(greatest));
-                low <= high
-            });
-        }
-        None => ranges.clear(),
-    }
+    pieces::clamp(&mut ranges, plan::bounds(&start.filter, column));
     let (first, last) = reference.ty.infinities();
     let early = ranges.iter().any(|(low, _)| *low <= first);
     let late = ranges.iter().any(|(_, high)| *high >= last);
-    // A filter that leaves infinity out lets all times before it through, most of which there are not.
-    if !ranges.iter().any(|(low, high)| *low <= first + 1 || *high >= last - 1) {
+    if !pieces::reach_infinity(&ranges, reference.ty) {
         return Ok(ranges);
     }
     // What the finite times of those segments span, the statistics don't tell.
@@ -115,13 +111,7 @@ fn ranges(column: usize, start: &Start, inputs: &Inputs, host: &mut PgHost) -> R
         Some(Value::I64(v)) => Some(v),
         _ => None,
     };
-    match extreme(0).zip(extreme(1)) {
-        Some((least, greatest)) => ranges.retain_mut(|(low, high)| {
-            (*low, *high) = ((*low).max(least), (*high).min(greatest));
-            low <= high
-        }),
-        None => ranges.clear(),
-    }
+    pieces::clamp(&mut ranges, extreme(0).zip(extreme(1)));
     if early {
         ranges.insert(0, (first, first));
     }

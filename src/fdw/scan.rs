@@ -31,6 +31,7 @@ use crate::pg::node::{self, Node, View};
 use crate::pg::slots::Running;
 use crate::translate::bind::{self, BoundColumn, Scope};
 use crate::translate::host::PgHost;
+use crate::translate::pieces::Stored;
 use crate::translate::template::{ColumnTemplate, PlanTemplate, Shape};
 
 /// Execution state: `fdw_state`.
@@ -75,14 +76,15 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// What templates are bound in, given what columns hold and how many rows there are.
-    pub fn scope<'a>(&'a self, stored: &'a dyn Fn(usize) -> Vec<(i64, i64)>, rows: u64) -> Scope<'a> {
-        Scope { columns: &self.bound, expressions: &self.expressions, stored, rows }
+    /// What templates are bound in, given what columns hold.
+    pub fn scope<'a>(&'a self, stored: &'a dyn Fn(usize) -> Stored) -> Scope<'a> {
+        Scope { columns: &self.bound, expressions: &self.expressions, stored }
     }
 
-    /// The values that a stored I64 column may hold in segments, as ascending, disjoint ranges with both ends inclusive.
-    pub fn stored(&self, segments: &[SegmentEntry], column: usize) -> Vec<(i64, i64)> {
-        self.columns.get(column).map_or_else(Vec::new, |c| prune::column_ranges(segments, c))
+    /// What a stored I64 column may hold in segments.
+    pub fn stored(&self, segments: &[SegmentEntry], column: usize) -> Stored {
+        let ranges = self.columns.get(column).map_or_else(Vec::new, |c| prune::column_ranges(segments, c));
+        Stored { ranges, rows: segments.iter().map(|s| s.rows).sum() }
     }
 }
 
@@ -171,11 +173,10 @@ impl Scan {
         let inputs = &mut self.inputs;
         let joined = inputs.dimensions.load(&inputs.template, guc::query_memory_limit())?;
         let segments = Rc::clone(inputs.segments.get_or_insert_with(|| segments::visible(&inputs.datasource.id)));
-        let rows = segments.iter().map(|s| s.rows).sum();
         self.host.clear(&inputs.template.classes);
         for (position, column) in inputs.template.columns.iter().enumerate() {
             let stored = |column| inputs.stored(&segments, column);
-            let scope = Scope { columns: &inputs.bound[..position], ..inputs.scope(&stored, rows) };
+            let scope = Scope { columns: &inputs.bound[..position], ..inputs.scope(&stored) };
             let (computed, ty) = match column {
                 ColumnTemplate::Stored(_) => continue,
                 ColumnTemplate::Unmatched => continue,
@@ -189,7 +190,7 @@ impl Scan {
         }
         let stored = |column| inputs.stored(&segments, column);
         let template = &inputs.template;
-        let mut bind = |filter| bind::bind(filter, inputs.scope(&stored, rows), &mut self.host);
+        let mut bind = |filter| bind::bind(filter, inputs.scope(&stored), &mut self.host);
         let mut filter = conjunction(joined.above, bind(&template.filter)?);
         let mut above = None;
         if let Some(kept) = &template.kept {

@@ -18,6 +18,7 @@ use crate::pg::node::{self, Node, View};
 use crate::pg::subplan;
 use crate::translate::advice::advice;
 use crate::translate::filter::{self, Builder};
+use crate::translate::pieces;
 use crate::translate::shippable::Reason;
 use crate::translate::template::{
     AggregateTemplate, FilterTemplate, Finish, Function, KeptTemplate, KeyTemplate, Target,
@@ -321,13 +322,11 @@ unsafe fn count_buckets<'p>(
                 .map(|clause| filter::estimate(builder, clause, attribute, column.ty, &constant))
                 .collect()
         };
-        let Some((least, greatest)) = basalt_engine::plan::bounds(&Filter::And(limits), 0) else { continue };
+        let Some(limits) = basalt_engine::plan::bounds(&Filter::And(limits), 0) else { continue };
         let mut count = 0i64;
-        for (low, high) in prune::column_ranges(&state.segments, &stored) {
-            let (low, high) = (low.max(least), high.min(greatest));
-            if low > high {
-                continue;
-            }
+        let mut ranges = prune::column_ranges(&state.segments, &stored);
+        pieces::clamp(&mut ranges, Some(limits));
+        for (low, high) in ranges {
             let (low, high) = (column.ty.to_micros(low), column.ty.to_micros(high));
             if low == i64::MIN || high == i64::MAX {
                 count = i64::MAX;

@@ -5,7 +5,7 @@ use basalt_engine::types::{LogicalType, MICROS_PER_DAY, Physical, Value};
 use pgrx::pg_sys::{self, Datum, Oid};
 
 use super::host::{Made, PgHost};
-use super::pieces;
+use super::pieces::{self, Stored};
 use super::template::{
     Comparison, ComputedTemplate, ConstantTemplate, Domain, FilterTemplate, Leaf, LeafTest, MappedTemplate, Pieces,
 };
@@ -28,10 +28,8 @@ pub struct BoundColumn {
 pub struct Scope<'a> {
     pub columns: &'a [BoundColumn],
     pub expressions: &'a Expressions,
-    /// What a stored I64 column may hold: ascending, disjoint ranges with both ends inclusive.
-    pub stored: &'a dyn Fn(usize) -> Vec<(i64, i64)>,
-    /// The most rows that there can be.
-    pub rows: u64,
+    /// What a stored I64 column may hold.
+    pub stored: &'a dyn Fn(usize) -> Stored,
 }
 
 /// Least and greatest number of an I64 column that is asked for; `None`: none is.
@@ -96,17 +94,13 @@ pub fn bind_within(
 /// The times at which a test is true; `None`: finding out is as much as to look at the values.
 fn passing(leaf: &Leaf, pieces: &[Pieces], scope: Scope<'_>, limits: Limits<'_>) -> Result<Option<Vec<(i64, i64)>>> {
     let column = scope.columns.get(leaf.column).ok_or_else(malformed)?;
-    let Some((least, greatest)) = limits(leaf.column) else { return Ok(Some(Vec::new())) };
-    let mut ranges = (scope.stored)(leaf.column);
-    ranges.retain_mut(|(low, high)| {
-        (*low, *high) = ((*low).max(least), (*high).min(greatest));
-        low <= high
-    });
-    let (first, last) = column.ty.infinities();
-    if ranges.iter().any(|(low, high)| *low <= first || *high >= last) {
+    let Some(limits) = limits(leaf.column) else { return Ok(Some(Vec::new())) };
+    let Stored { mut ranges, rows } = (scope.stored)(leaf.column);
+    pieces::clamp(&mut ranges, Some(limits));
+    if pieces::reach_infinity(&ranges, column.ty) {
         return Ok(None);
     }
-    let most = usize::try_from(scope.rows).unwrap_or(usize::MAX);
+    let most = usize::try_from(rows).unwrap_or(usize::MAX);
     let test = (leaf.expression, leaf.negated);
     pieces::passing(scope.expressions, test, pieces, *column, &ranges, most)
 }

@@ -18,6 +18,30 @@ use crate::pg::{classes, values};
 /// Where times are cut into more pieces than this, their values are looked at one by one instead.
 const MAX_PIECES: usize = 1_000_000;
 
+/// What a stored I64 column may hold in some segments.
+pub struct Stored {
+    /// Ascending and disjoint, both ends inclusive.
+    pub ranges: Vec<(i64, i64)>,
+    /// The segments' rows.
+    pub rows: u64,
+}
+
+/// Leaves what is within `limits`, both inclusive; `None`: nothing.
+pub fn clamp(ranges: &mut Vec<(i64, i64)>, limits: Option<(i64, i64)>) {
+    ranges.retain_mut(|(low, high)| {
+        limits.is_some_and(|(least, greatest)| {
+            (*low, *high) = ((*low).max(least), (*high).min(greatest));
+            low <= high
+        })
+    });
+}
+
+/// Whether an infinite time is among the ranges, or all times up to it are, which is what a test that leaves out infinity alone leaves.
+pub fn reach_infinity(ranges: &[(i64, i64)], column: LogicalType) -> bool {
+    let (first, last) = column.infinities();
+    ranges.iter().any(|(low, high)| *low <= first + 1 || *high >= last - 1)
+}
+
 /// What a bucket's number stands for.
 pub struct BucketValues(pub Vec<(Datum, bool)>);
 
