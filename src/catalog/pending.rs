@@ -96,44 +96,42 @@ pub fn insert(
     if let Some(taken) = collect::insert(datasource, count, timeless, push) {
         return taken;
     }
-    let owner = session::subtransaction();
-    let mut next = 0;
-    while next < count {
-        let full = STATE.with_borrow_mut(|state| {
-            let without_time = timeless(next);
-            let Content::Rows(rows) = &mut state.chunk(datasource, owner, without_time).content else {
-                return Ok(false);
-            };
-            let before = rows.gathered.rows();
-            let end = count.min(next.saturating_add(room(datasource, before)));
-            let end = (next + 1..end).find(|row| timeless(*row) != without_time).unwrap_or(end);
-            rows.gathered.push(|buffer| push(next..end, buffer))?;
-            next = end;
-            rows.note(command);
-            Ok::<_, crate::error::Error>(is_full(&[&rows.gathered], before, datasource))
-        })?;
-        if full {
-            flush_all(&datasource.id, Command::MAX)?;
-        }
-    }
-    Ok(())
+    let alike = |range: Range<usize>| {
+        let (without_time, end) = (timeless(range.start), range.end);
+        (without_time, (range.start + 1..end).find(|row| timeless(*row) != without_time).unwrap_or(end))
+    };
+    fill(datasource, command, count, &alike, &mut |range, gathered| gathered.push(|rows| push(range, rows)))
 }
 
 /// Appends rows that have a time, if the datasource has a time column, to the transaction's rows. Not while a replace collects them.
 pub fn append(datasource: &Arc<Datasource>, command: Command, rows: &RowBuffer) -> Result<()> {
+    let alike = |range: Range<usize>| (false, range.end);
+    fill(datasource, command, rows.rows(), &alike, &mut |range, gathered| Ok(gathered.append(rows, range)?))
+}
+
+/// Lets `add` bring rows `0..count` to the transaction's rows, as many at a time as are alike and fit a segment. `alike`: whether the first
+/// of a range of rows has no time, and up to where others are as it is.
+fn fill(
+    datasource: &Arc<Datasource>,
+    command: Command,
+    count: usize,
+    alike: &dyn Fn(Range<usize>) -> (bool, usize),
+    add: &mut dyn FnMut(Range<usize>, &mut Gathered) -> Result<()>,
+) -> Result<()> {
     let owner = session::subtransaction();
     let mut next = 0;
-    while next < rows.rows() {
+    while next < count {
         let full = STATE.with_borrow_mut(|state| {
-            let Content::Rows(held) = &mut state.chunk(datasource, owner, false).content else {
+            let (without_time, end) = alike(next..count);
+            let Content::Rows(rows) = &mut state.chunk(datasource, owner, without_time).content else {
                 return Ok(false);
             };
-            let before = held.gathered.rows();
-            let end = rows.rows().min(next.saturating_add(room(datasource, before)));
-            held.gathered.append(rows, next..end)?;
+            let before = rows.gathered.rows();
+            let end = end.min(next.saturating_add(room(datasource, before)));
+            add(next..end, &mut rows.gathered)?;
             next = end;
-            held.note(command);
-            Ok::<_, crate::error::Error>(is_full(&[&held.gathered], before, datasource))
+            rows.note(command);
+            Ok::<_, crate::error::Error>(is_full(&[&rows.gathered], before, datasource))
         })?;
         if full {
             flush_all(&datasource.id, Command::MAX)?;
