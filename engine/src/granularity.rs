@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::TimeInterval;
+use crate::calendar::{civil, first_of_month};
 use crate::types::MICROS_PER_DAY;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -18,8 +19,6 @@ pub enum Granularity {
 }
 
 const MICROS_PER_HOUR: i64 = 3_600_000_000;
-/// Days from 1970-01-01 to 2000-01-01.
-const EPOCH_DAYS: i64 = 10_957;
 /// Days are counted no further than this, in either direction; intervals beyond are one unbounded interval.
 const LAST_DAY: i64 = i64::MAX / MICROS_PER_DAY - 400;
 
@@ -72,37 +71,13 @@ impl Granularity {
             Granularity::Week => day - (day - 2).rem_euclid(7),
             Granularity::Month => {
                 let (year, month, _) = civil(day);
-                days(year, month)
+                first_of_month(year, month)
             }
-            Granularity::Year => days(civil(day).0, 1),
+            Granularity::Year => first_of_month(civil(day).0, 1),
             _ => day,
         };
         first * MICROS_PER_DAY
     }
-}
-
-/// Year, month and day of the proleptic Gregorian calendar, from days since 2000-01-01 (the usual era arithmetic, with
-/// years that begin in March).
-pub(crate) fn civil(day: i64) -> (i64, i64, i64) {
-    let z = day + EPOCH_DAYS + 719_468;
-    let era = z.div_euclid(146_097);
-    let of_era = z.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, of_year - (153 * shifted + 2) / 5 + 1)
-}
-
-/// Days since 2000-01-01 of the first of a month.
-fn days(year: i64, month: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5;
-    let day_of_era = of_era * 365 + of_era / 4 - of_era / 100 + of_year;
-    era * 146_097 + day_of_era - 719_468 - EPOCH_DAYS
 }
 
 #[cfg(test)]

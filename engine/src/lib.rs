@@ -4,6 +4,7 @@
 //! of the host's own functions are handed in (`RangeRead`, `Budget`, `Cancel`, `plan::Host`).
 
 pub mod budget;
+pub mod calendar;
 pub mod cancel;
 pub mod delimited;
 mod dictionary;
@@ -19,6 +20,7 @@ pub mod segment;
 mod simd;
 mod sort;
 pub mod types;
+mod utf8;
 
 pub use budget::{Budget, Reservation};
 pub use cancel::Cancel;

@@ -1,6 +1,8 @@
 //! ISO 8601 dates and times, as PostgreSQL reads them: proleptic Gregorian calendar, microseconds
 //! since 2000-01-01.
 
+use basalt_engine::calendar;
+
 /// Milliseconds from 1970-01-01 to 2000-01-01, times 1,000.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -22,25 +24,6 @@ pub fn from_epoch_micros(micros: i128) -> Option<i64> {
     (MIN_TIMESTAMP..END_TIMESTAMP).contains(&shifted).then_some(shifted)
 }
 
-/// Days since 2000-01-01 of a valid date.
-fn days(year: i64, month: i64, day: i64) -> Option<i64> {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let length = match month {
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-        4 | 6 | 9 | 11 => 30,
-        2 if leap => 29,
-        2 => 28,
-        _ => return None,
-    };
-    if year < 1 || day < 1 || day > length {
-        return None;
-    }
-    // Years begin in March here, so that the leap day is the last of its year.
-    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let day_of_year = (153 * m + 2) / 5 + day - 1;
-    Some(y * 365 + y / 4 - y / 100 + y / 400 + day_of_year - 730_425)
-}
-
 fn number(digits: &[u8]) -> Option<i64> {
     let mut value = 0;
     for d in digits {
@@ -59,7 +42,8 @@ pub fn parse(text: &[u8]) -> Option<Parsed> {
     if date[4] != b'-' || date[7] != b'-' {
         return None;
     }
-    let day = days(number(&date[..4])?, number(&date[5..7])?, number(&date[8..])?)?;
+    let part = |digits| number(digits).and_then(|n| u32::try_from(n).ok());
+    let day = calendar::day(part(&date[..4])?, part(&date[5..7])?, part(&date[8..])?)?;
     let midnight = day * MICROS_PER_DAY;
     let rest = &text[10..];
     if rest.is_empty() {
@@ -199,7 +183,7 @@ mod tests {
         for year in 1..=2400 {
             for month in 1..=12 {
                 for day in 1..=31 {
-                    if let Some(found) = days(year, month, day) {
+                    if let Some(found) = calendar::day(year, month, day) {
                         assert_eq!(found, expected, "{year}-{month}-{day}");
                         expected += 1;
                     }

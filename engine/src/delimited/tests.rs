@@ -358,7 +358,7 @@ proptest! {
 
     #[test]
     fn dates(day in -730_119i64..2_921_939) {
-        let (y, m, d) = crate::granularity::civil(day);
+        let (y, m, d) = crate::calendar::civil(day);
         prop_assert_eq!(parse(LogicalType::Date, None, &format!("{y:04}-{m:02}-{d:02}")), Some(Value::I64(day)));
     }
 }

@@ -1,8 +1,10 @@
 //! Values out of their plain text forms, those that PostgreSQL reads the same way under every setting.
 
 use super::{LocalTime, Texts};
+use crate::calendar;
 use crate::rows::{ColumnData, ColumnRows};
 use crate::types::{LogicalType, MICROS_PER_DAY};
+use crate::utf8::characters;
 use crate::{Error, Result};
 
 /// What the values of a column look like. Each form is a part of what the type's input function accepts.
@@ -186,11 +188,6 @@ fn fill_bytes(
     rows
 }
 
-/// Characters of valid UTF-8.
-fn characters(text: &[u8]) -> usize {
-    text.iter().filter(|byte| (**byte as i8) >= -0x40).count()
-}
-
 fn boolean(text: &[u8]) -> Option<i64> {
     match text {
         b"t" | b"true" | b"1" => Some(1),
@@ -328,32 +325,16 @@ fn two(text: &[u8; 2]) -> u32 {
     if tens > 9 || ones > 9 { 255 } else { tens * 10 + ones }
 }
 
-/// Days of an ordinary year before each of its months.
-const BEFORE_MONTH: [u32; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
-
 /// Days since 2000-01-01 of `YYYY-MM-DD`, years 1 to 9999.
 #[inline(always)]
 fn date(text: &[u8]) -> Option<i64> {
     let &[y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1] = text else { return None };
     let (century, year) = (two(&[y0, y1]), two(&[y2, y3]));
     let (month, day) = (two(&[m0, m1]), two(&[d0, d1]));
-    if century > 99 || year > 99 || !(1..=12).contains(&month) || day == 0 {
+    if century > 99 || year > 99 {
         return None;
     }
-    let year = century * 100 + year;
-    let before = year.wrapping_sub(1);
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let length = match month {
-        2 => 28 + u32::from(leap),
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    };
-    if year == 0 || day > length {
-        return None;
-    }
-    let years = before * 365 + before / 4 - before / 100 + before / 400;
-    let of_year = BEFORE_MONTH[month as usize - 1] + u32::from(leap && month > 2) + day - 1;
-    Some(i64::from(years + of_year) - 730_119)
+    calendar::day(century * 100 + year, month, day)
 }
 
 /// Microseconds since 2000-01-01 (UTC if `zoned`).

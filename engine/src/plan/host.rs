@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{HostFunction, Replacement};
 use crate::segment::BytesBlock;
 use crate::types::Value;
+use crate::utf8::characters;
 use crate::{Error, Result};
 
 /// Number of a predicate that only the host can evaluate.
@@ -39,7 +40,7 @@ impl TextFunction {
         match self {
             TextFunction::Characters => Some(crate::simd::widest(
                 #[inline(always)]
-                || text.chunks(255).map(|some| i64::from(characters(some))).sum(),
+                || characters(text) as i64,
             )),
             TextFunction::Bytes => Some(text.len() as i64),
             TextFunction::Replace(_) => None,
@@ -52,12 +53,6 @@ impl TextFunction {
             replacement.apply(text, buffer, out);
         }
     }
-}
-
-/// Characters that begin in at most 255 bytes: all bytes of one but the first are 10xxxxxx.
-#[inline(always)]
-fn characters(text: &[u8]) -> u8 {
-    text.iter().map(|byte| u8::from(*byte as i8 >= -64)).sum()
 }
 
 /// Number of an order of byte strings that only the host knows (a collation).

@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use crate::utf8::begins;
+
 /// Positions of an expression: its single characters and sets, each a bit.
 const MOST: usize = 64;
 /// Bytes of an expression.
@@ -210,11 +212,11 @@ impl Replacement {
         let mut parser = Parser { rest, fits: Box::new([0; 256]), after: Vec::new() };
         let mut shapes: Vec<(Shape, u64, usize)> = Vec::new();
         let mut groups = 0;
+        let positions = |of: Range<usize>| of.fold(0, |all, at| all | 1 << at);
         loop {
             let begin = parser.after.len();
             let shape = parser.sequence()?;
-            let positions = |to: usize| (begin..to).fold(0, |all, at| all | 1 << at);
-            shapes.push((shape, positions(parser.after.len()), 0));
+            shapes.push((shape, positions(begin..parser.after.len()), 0));
             match parser.rest {
                 b"$" => break,
                 [b'(', rest @ ..] if groups < GROUPS => {
@@ -226,8 +228,7 @@ impl Replacement {
                     if parser.next()? != b')' || parser.rest.first().is_some_and(|byte| b"*+?{".contains(byte)) {
                         return None;
                     }
-                    let positions = (begin..parser.after.len()).fold(0, |all, at| all | 1 << at);
-                    shapes.push((shape, positions, groups));
+                    shapes.push((shape, positions(begin..parser.after.len()), groups));
                 }
                 _ => return None,
             }
@@ -309,8 +310,7 @@ impl Replacement {
 #[inline(always)]
 fn behind_character(text: &[u8], at: usize) -> usize {
     let mut next = at + 1;
-    // All bytes of a character but the first are 10xxxxxx.
-    while text.get(next).is_some_and(|byte| (*byte as i8) < -64) {
+    while text.get(next).is_some_and(|byte| !begins(*byte)) {
         next += 1;
     }
     next
@@ -366,7 +366,7 @@ impl Rest<'_> {
         self.sets.clear();
         self.sets.resize(text.len(), 0);
         let mut state = of.last;
-        for at in (0..text.len()).rev().filter(|at| (text[*at] as i8) >= -64) {
+        for at in (0..text.len()).rev().filter(|at| begins(text[*at])) {
             let fits = state & of.fits[usize::from(text[at])];
             self.sets[at] = fits;
             state = union(&of.before, fits);
