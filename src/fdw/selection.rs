@@ -3,6 +3,7 @@
 
 use basalt_engine::Budget;
 use basalt_engine::exec::{AggregateResult, Values, float_key};
+use basalt_engine::sort_by;
 use basalt_engine::types::{LogicalType, Physical, Value};
 use pgrx::pg_sys::{self, Datum, Oid};
 
@@ -201,7 +202,7 @@ impl Selection {
     }
 
     /// `key`: what orders a row's value; `None`: it is NULL.
-    fn choose<K: Ord>(
+    fn choose<K: Ord + Copy>(
         &mut self,
         found: &AggregateResult,
         rows: &[u32],
@@ -209,8 +210,8 @@ impl Selection {
         key: impl Fn(usize) -> Option<K>,
     ) -> Result<Option<Datum>> {
         let values = &found.keys.last().ok_or_else(malformed)?.values;
-        // Merging takes half as much once more.
-        let _held = budget.reserve(rows.len() * size_of::<(K, u64, u32)>() * 3 / 2)?;
+        // Merging takes as much once more.
+        let _held = budget.reserve(rows.len() * size_of::<(K, u64, u32)>() * 2)?;
         let mut entries = Vec::with_capacity(rows.len());
         let mut total = 0;
         for (nth, row) in rows.iter().enumerate() {
@@ -235,7 +236,7 @@ impl Selection {
         let mut at: Box<dyn FnMut(u64) -> u32> = if total == entries.len() as u64 {
             Box::new(|wanted| entries.select_nth_unstable_by(place(wanted) as usize, |a, b| a.0.cmp(&b.0)).1.2)
         } else {
-            sort(&mut entries);
+            sort(&mut entries)?;
             let mut end = 0;
             for (_, count, _) in &mut entries {
                 end += *count;
@@ -265,10 +266,10 @@ impl Selection {
     }
 
     /// The most frequent value, and of those the first.
-    fn mode<K: Ord>(&mut self, entries: &mut [(K, u64, u32)], values: &Values) -> Result<Option<Datum>> {
+    fn mode<K: Ord + Copy>(&mut self, entries: &mut Vec<(K, u64, u32)>, values: &Values) -> Result<Option<Datum>> {
         let bytes = |row: u32| values.bytes(row as usize).unwrap_or_default();
         if self.collation.is_none() {
-            sort(entries);
+            sort(entries)?;
         }
         let mut best: Option<(u64, u32)> = None;
         let mut candidate = |count: u64, row: u32| {
@@ -310,13 +311,9 @@ impl Selection {
 /// Values between two looks at interrupts.
 const STEP: usize = 1 << 16;
 
-/// Sorts by value. What is sorted piece by piece is then only merged.
-fn sort<K: Ord>(entries: &mut [(K, u64, u32)]) {
-    for piece in entries.chunks_mut(STEP) {
-        piece.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        interrupts::check();
-    }
-    entries.sort_by(|a, b| a.0.cmp(&b.0));
+/// Sorts by value, equal ones as they came. Errors: `Canceled`.
+fn sort<K: Ord + Copy>(entries: &mut Vec<(K, u64, u32)>) -> Result<()> {
+    Ok(sort_by(entries, |a, b| a.0.cmp(&b.0).then(a.2.cmp(&b.2)), &mut interrupts::poll)?)
 }
 
 /// Which of `total` ordered values a percentile lies between, from 0, and how far from the first.

@@ -42,6 +42,7 @@ pub use result::Values;
 pub use rows::{BatchColumn, RowBatch, RowExecution};
 pub use shifted::DerivedKeys;
 pub use spill::{Spill, SpillHash};
+pub(crate) use states::extend;
 pub use statistics::{ExecStatistics, FilterUse, Way};
 pub(crate) use values::BytesMap;
 

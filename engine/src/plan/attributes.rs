@@ -2,7 +2,7 @@
 
 use super::Limits;
 use super::lookup::{AttributeValues, Held};
-use crate::exec::BytesMap;
+use crate::exec::{BytesMap, extend};
 use crate::segment::BytesBlock;
 use crate::sort::sort_by;
 use crate::types::{LogicalType, Physical, Value};
@@ -151,20 +151,6 @@ impl AttributeValues {
         let (codes, dictionary) = sorted(numbers, distinct, &mut memory)?;
         Ok(AttributeValues::of(Held::Codes(codes, dictionary), valid, None, memory))
     }
-}
-
-/// Grows `values`, at least doubling the room if it is too small.
-fn extend<T: Clone>(values: &mut Vec<T>, len: usize, value: T, memory: &mut Reservation) -> Result<()> {
-    if len > values.capacity() {
-        let capacity = len.max(values.capacity() * 2);
-        memory.grow((capacity - values.capacity()) * size_of::<T>())?;
-        values.reserve_exact(capacity - values.len());
-    }
-    while values.len() < len {
-        memory.check()?;
-        values.resize(len.min(values.len() + STEP), value.clone());
-    }
-    Ok(())
 }
 
 /// The distinct values ascending, and codes that are their places among them: NULL's is behind them.

@@ -393,7 +393,7 @@ impl Sums for States {
 const STRETCH: usize = 4 << 20;
 
 /// Grows `vec` to `len` elements, if it is shorter. Errors: `Budget`.
-pub(super) fn extend<T: Clone>(vec: &mut Vec<T>, len: usize, value: T, memory: &mut Reservation) -> Result<()> {
+pub(crate) fn extend<T: Clone>(vec: &mut Vec<T>, len: usize, value: T, memory: &mut Reservation) -> Result<()> {
     if vec.capacity() == 0 {
         // Zeros come from the system when first touched: most groups of a sparse numbering never are.
         memory.grow(len * size_of::<T>())?;
