@@ -152,7 +152,8 @@ impl<'p> Linker<'_, 'p, '_> {
                 return false;
             };
             let joined: Vec<Node<'p>> = keys.iter().map(|k| k.clause).collect();
-            if !self.join(Some(relation), of, Join::Inner, keys, Vec::new()) {
+            let joined_to = self.join(Some(relation), of, Join::Inner, keys, Vec::new());
+            if !self.note(of, joined_to) {
                 return false;
             }
             clauses.retain(|clause| !joined.iter().any(|j| j.as_ptr() == clause.as_ptr()));
@@ -197,7 +198,8 @@ impl<'p> Linker<'_, 'p, '_> {
                 return false;
             }
             let relation = outer.relations.first().copied().filter(|_| outer.relations.len() == 1);
-            if !self.join(relation, of, outer.join, keys, conditions) {
+            let joined = self.join(relation, of, outer.join, keys, conditions);
+            if !self.note(of, joined) {
                 return false;
             }
             // Nothing else sees the columns of a semi-join's inner side.
@@ -243,7 +245,8 @@ impl<'p> Linker<'_, 'p, '_> {
                         _ => true,
                     });
                 }
-                if !self.join(Some(*relation), of, join, keys, conditions) {
+                let joined = self.join(Some(*relation), of, join, keys, conditions);
+                if !self.note(of, joined) {
                     continue;
                 }
                 let (matched, unmatched) = self.builder.keep_rows()?;
@@ -343,18 +346,9 @@ impl<'p> Linker<'_, 'p, '_> {
         Some(Sides { clause, operator: op.operator, collation: op.collation, outer, key })
     }
 
-    /// # Safety
-    /// The planner's own structures are given, while it plans.
-    unsafe fn join(
-        &mut self,
-        relation: Option<u32>,
-        of: *mut pg_sys::RelOptInfo,
-        join: Join,
-        keys: Vec<Sides<'p>>,
-        conditions: Vec<Node<'p>>,
-    ) -> bool {
-        let result = self.try_join(relation, of, join, keys, conditions);
-        match result {
+    /// Whether a relation was joined; if not, why is kept.
+    fn note(&mut self, of: *mut pg_sys::RelOptInfo, joined: Result<(), Reason>) -> bool {
+        match joined {
             Ok(()) => self.found.push(Found { relation: of }),
             Err(reason) => {
                 self.reason = Some(reason);
@@ -364,7 +358,9 @@ impl<'p> Linker<'_, 'p, '_> {
         true
     }
 
-    fn try_join(
+    /// # Safety
+    /// The planner's own structures are given, while it plans.
+    unsafe fn join(
         &mut self,
         relation: Option<u32>,
         of: *mut pg_sys::RelOptInfo,
