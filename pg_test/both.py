@@ -1,6 +1,7 @@
 """The same rows in a heap table and in a datasource, and the same query over both."""
 
 import math
+from contextlib import contextmanager
 from decimal import Decimal
 
 import psycopg
@@ -32,6 +33,17 @@ SELECT i,
   ('10.0.' || i % 4 || '.' || i % 200)::inet, (ARRAY['sad', 'ok', 'happy'])[1 + i % 3]::mood
 FROM generate_series(1, 3000) i
 """
+
+
+@contextmanager
+def stocked(cluster, columns: str, rows: str, segments: int, options: str = "", before: str = ""):
+    """A `Both` of these rows in a database of its own."""
+    database = cluster.create_database()
+    both = Both(database, columns, options, before=before)
+    both.insert(rows, segments=segments)
+    yield both
+    both.connection.close()
+    database.drop()
 
 
 class Both:

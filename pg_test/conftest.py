@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from both import EVERY_TYPE, EVERY_TYPE_ROWS, Both  # noqa: E402
+from both import EVERY_TYPE, EVERY_TYPE_ROWS, stocked  # noqa: E402
 from harness import prefix as prefixes  # noqa: E402
 from harness.cluster import Cluster  # noqa: E402
 from harness.kafka import Kafka  # noqa: E402
@@ -79,12 +79,9 @@ def database(cluster):
 @pytest.fixture(scope="module")
 def both(session_cluster):
     """A heap table and a datasource of the same rows, a column of every type; a module may have a table of its own."""
-    database = session_cluster.create_database()
-    both = Both(database, EVERY_TYPE, before="CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')")
-    both.insert(EVERY_TYPE_ROWS, segments=7)
-    yield both
-    both.connection.close()
-    database.drop()
+    mood = "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')"
+    with stocked(session_cluster, EVERY_TYPE, EVERY_TYPE_ROWS, segments=7, before=mood) as both:
+        yield both
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as xml
 import psycopg
 import pytest
 
-from both import Both
+from both import stocked
 
 COUNTS = ["Segments Considered", "Segments Pruned by Time", "Segments Pruned by Statistics", "Segments Scanned", "Blocks", "Blocks Skipped",
           "Blocks Answered from Headers", "Rows Scanned", "Rows Selected", "Threads"]
@@ -17,12 +17,9 @@ ROWS = """SELECT i, timestamptz '2024-01-01' + i * interval '1 minute', 'city' |
 
 @pytest.fixture(scope="module")
 def both(session_cluster):
-    database = session_cluster.create_database()
-    both = Both(database, "i int, ts timestamptz, city text, rare text, note text, n int, f float8", "time_column 'ts'")
-    both.insert(ROWS, segments=2)
-    yield both
-    both.connection.close()
-    database.drop()
+    columns = "i int, ts timestamptz, city text, rare text, note text, n int, f float8"
+    with stocked(session_cluster, columns, ROWS, segments=2, options="time_column 'ts'") as both:
+        yield both
 
 
 def node(both, query, options="ANALYZE, BUFFERS, VERBOSE"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from both import Both
+from both import stocked
 
 COLUMNS = """i int NOT NULL, ts timestamptz, d date, d2 date, tl timestamp, s smallint, n int, b bigint, q int, price numeric(15,2), discount numeric(15,2),
     tax numeric(6,4), w numeric(30,5), f float8, g float8, r real, kind text, city text COLLATE "C", ok bool, yes bool, t text"""
@@ -17,12 +17,8 @@ ROWS = """SELECT i, CASE WHEN i % 31 <> 5 THEN timestamptz '2024-01-01' + i * in
 
 @pytest.fixture(scope="module")
 def both(session_cluster):
-    database = session_cluster.create_database()
-    both = Both(database, COLUMNS)
-    both.insert(ROWS, segments=5)
-    yield both
-    both.connection.close()
-    database.drop()
+    with stocked(session_cluster, COLUMNS, ROWS, segments=5) as both:
+        yield both
 
 
 ARITHMETIC = """

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from both import Both
+from both import stocked
 
 COLUMNS = 'i int NOT NULL, t text, c text COLLATE "C", v varchar(40)'
 ROWS = r"""
@@ -27,12 +27,8 @@ CALLS = [
 
 @pytest.fixture(scope="module")
 def both(session_cluster):
-    database = session_cluster.create_database()
-    both = Both(database, COLUMNS)
-    both.insert(ROWS, segments=5)
-    yield both
-    both.connection.close()
-    database.drop()
+    with stocked(session_cluster, COLUMNS, ROWS, segments=5) as both:
+        yield both
 
 
 @pytest.mark.parametrize("call", CALLS)
