@@ -126,9 +126,10 @@ class Client(threading.Thread):
             connection.execute(sql)
 
     def go_on(self, connection):
-        """The same session if it is alive (a late cancel may hit the question), else a new one."""
+        """The same session if it is alive (a late cancel may hit the question, or had hit a ROLLBACK), else a new one."""
         for _ in range(3):
             try:
+                connection.rollback()
                 if not connection.closed and connection.execute("SELECT 1").fetchone() == (1,):
                     return connection
             except psycopg.errors.QueryCanceled:
