@@ -122,8 +122,8 @@ def difference(left, right, compares, ordered):
         return None
 
     def rank(pair):
-        floats = [pair[1][i] for i in approximate]
-        order = [(f is None, math.nan != math.nan if f is None else math.isnan(float(f)), 0.0 if f is None or math.isnan(float(f)) else float(f)) for f in floats]
+        numbers = [None if pair[1][i] is None else Decimal(pair[1][i]) for i in approximate]
+        order = [(n is None, n is not None and n.is_nan(), Decimal(0) if n is None or n.is_nan() else n) for n in numbers]
         return ([(k is None, k or "") for k in pair[0]], order)
 
     pairs_left, pairs_right = list(zip(one, left.rows)), list(zip(two, right.rows))
