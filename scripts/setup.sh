@@ -49,6 +49,20 @@ rust() {
     ln -sfn "$(echo "$BASALT_CACHE/rust/toolchains/$RUST"-*)" "$BASALT_CACHE/rust/current"
 }
 
+# aarch64: Rust's library for it; .ci/run looks whether the engine compiles there.
+aarch64() {
+    local target=aarch64-unknown-linux-gnu
+    [ -d "$(rustc --print target-libdir --target "$target")" ] && return 0
+    say "Rust for $target"
+    if [ -x "$BASALT_CACHE/rust/current/bin/rustc" ]; then
+        RUSTUP_HOME=$BASALT_CACHE/rust CARGO_HOME=$BASALT_CACHE/rust "$BASALT_CACHE/rust/bin/rustup" -q target add "$target"
+    elif command -v rustup >/dev/null; then
+        rustup -q target add "$target"
+    else
+        die "Rust has no library for $target." "Install it, or use a Rust that rustup has installed."
+    fi
+}
+
 # cargo_tool NAME VERSION: install a cargo subcommand unless this version is there. Unoptimized builds take half the time.
 cargo_tool() {
     [ "$(cargo "${1#cargo-}" --version 2>/dev/null | awk '{print $2}')" = "$2" ] && return 0
@@ -113,5 +127,6 @@ stamped python "$ROOT/pg_test/requirements.txt" python_environment
 stamped kafka "$ROOT/scripts/kafka-pom.xml" kafka
 flights
 if [ "${1:-}" = --checks ]; then
+    aarch64
     cargo_tool cargo-deny "$DENY"
 fi

@@ -13,7 +13,9 @@ pub(super) use floats::{Ladder, MOST, Poured, top};
 
 pub(super) use crate::simd::{is_fused, prefetch};
 
-use crate::simd::{self, widest};
+#[cfg(target_arch = "x86_64")]
+use crate::simd;
+use crate::simd::widest;
 
 /// Calls the best form of a kernel that the processor has.
 macro_rules! dispatch {

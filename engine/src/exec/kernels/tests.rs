@@ -20,6 +20,7 @@ type Range<T> = fn(&[T], T, T, &mut [u64]);
 /// All forms of a kernel that this processor has.
 macro_rules! forms {
     ($form:ty, $name:ident($($argument:ident),*)) => {{
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "there is one form"))]
         let mut forms: Vec<$form> = vec![scalar::$name];
         #[cfg(target_arch = "x86_64")]
         {
