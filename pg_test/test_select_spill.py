@@ -107,5 +107,7 @@ def test_ten_million_keys(session_cluster):
     for threads in (1, 2):
         both.execute(f"SET basalt.query_memory_limit = '8MB'; SET basalt.max_threads = {threads}")
         both.same("SELECT count(*), sum(c), min(k), max(s) FROM (SELECT k, count(*) AS c, sum(m) AS s FROM {t} GROUP BY k) g")
+        both.same("SELECT count(DISTINCT k) FROM {t}")
+        both.same("SELECT count(*), min(k), max(k), sum(k) FROM (SELECT DISTINCT k FROM {t}) d")
     both.connection.close()
     database.drop()

@@ -17,7 +17,7 @@ apt_packages() {
     command -v mvn >/dev/null || wanted+=(maven)
     system_python -c 'import ensurepip' 2>/dev/null || wanted+=(python3 python3-venv)
     for name in "${wanted[@]}"; do
-        [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || missing+=("$name")
+        [[ $(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null) == installed* ]] || missing+=("$name")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
     say "apt-get install ${missing[*]}"
