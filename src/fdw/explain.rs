@@ -15,8 +15,8 @@ use crate::pg::lookup;
 use crate::pg::node::{self, Node};
 use crate::translate::advice::advice;
 use crate::translate::template::{
-    ColumnTemplate, DimensionTemplate, FilterTemplate, Function, GroupsTemplate, Join, KeyTemplate, LookupColumn,
-    PairColumn, PlanTemplate, RowTopTemplate, Shape, Target, TermTemplate, TopTemplate,
+    AggregateFunction, ColumnTemplate, DimensionTemplate, FilterTemplate, GroupsTemplate, Join, KeyTemplate,
+    LookupColumn, PairColumn, PlanTemplate, RowTopTemplate, Shape, Target, TermTemplate, TopTemplate,
 };
 
 #[pg_guard]
@@ -443,25 +443,25 @@ fn describe_key(key: &KeyTemplate) -> String {
     }
 }
 
-fn describe_function(function: Function) -> String {
+fn describe_function(function: AggregateFunction) -> String {
     let text = match function {
-        Function::CountStar => "count of rows",
-        Function::Count(_) => "count of values",
-        Function::CountDistinct(_) => "count of distinct values",
-        Function::Sum(_) => "sum",
-        Function::Avg(_) => "sum and count",
-        Function::Min(_, None) => "minimum",
-        Function::Max(_, None) => "maximum",
-        Function::Min(_, Some(_)) => "minimum by collation",
-        Function::Max(_, Some(_)) => "maximum by collation",
-        Function::BoolAnd(_) => "conjunction",
-        Function::BoolOr(_) => "disjunction",
-        Function::BitAnd(_) => "conjunction of bits",
-        Function::BitOr(_) => "disjunction of bits",
-        Function::BitXor(_) => "exclusive disjunction of bits",
-        Function::Variance { .. } => "sum, sum of squares and count",
-        Function::Regression { .. } => "sums, sums of products and count of pairs",
-        Function::CountPairs(..) => "count of pairs",
+        AggregateFunction::CountStar => "count of rows",
+        AggregateFunction::Count(_) => "count of values",
+        AggregateFunction::CountDistinct(_) => "count of distinct values",
+        AggregateFunction::Sum(_) => "sum",
+        AggregateFunction::Avg(_) => "sum and count",
+        AggregateFunction::Min(_, None) => "minimum",
+        AggregateFunction::Max(_, None) => "maximum",
+        AggregateFunction::Min(_, Some(_)) => "minimum by collation",
+        AggregateFunction::Max(_, Some(_)) => "maximum by collation",
+        AggregateFunction::BoolAnd(_) => "conjunction",
+        AggregateFunction::BoolOr(_) => "disjunction",
+        AggregateFunction::BitAnd(_) => "conjunction of bits",
+        AggregateFunction::BitOr(_) => "disjunction of bits",
+        AggregateFunction::BitXor(_) => "exclusive disjunction of bits",
+        AggregateFunction::Variance { .. } => "sum, sum of squares and count",
+        AggregateFunction::Regression { .. } => "sums, sums of products and count of pairs",
+        AggregateFunction::CountPairs(..) => "count of pairs",
     };
     text.into()
 }

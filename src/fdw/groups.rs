@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use basalt_engine::Budget;
 use basalt_engine::exec::{AggregateExecution, AggregateResult, DerivedKeys, ExecStatistics, SpillHash};
-use basalt_engine::plan::{self, AggregateCall, AggregateFunction, AggregateQuery, Filter, Host, Key, OrderId, Top};
+use basalt_engine::plan::{self, AggregateCall, AggregateFunction, AggregateQuery, Filter, Host, Key, Top};
 use basalt_engine::segment::SegmentStatistics;
 use basalt_engine::types::{ColumnId, Value};
 use pgrx::pg_sys::Datum;
@@ -24,7 +24,7 @@ use crate::translate::bind;
 use crate::translate::finish;
 use crate::translate::host::PgHost;
 use crate::translate::pieces::BucketValues;
-use crate::translate::template::{Finish, Function, GroupsTemplate, KeyTemplate, Target};
+use crate::translate::template::{Finish, GroupsTemplate, KeyTemplate, Target};
 
 pub struct Groups {
     sets: Sets,
@@ -108,7 +108,7 @@ impl Groups {
         let selected = |column| plan::bounds(&start.filter, column);
         for aggregate in &groups.aggregates {
             let filter = bind::bind_within(&aggregate.filter, scope, &selected, host)?;
-            bound.aggregates.push(AggregateCall { function: function(aggregate.function), filter });
+            bound.aggregates.push(AggregateCall { function: aggregate.function, filter });
         }
         for fold in &groups.folds {
             let filter = match &fold.filter {
@@ -296,27 +296,6 @@ fn no_rows(result: &AggregateResult) -> bool {
     matches!(result.aggregates.last().and_then(|c| c.values.get(0)), Some(Value::I64(0)) | None)
 }
 
-fn function(function: Function) -> AggregateFunction {
-    let order = |order: Option<usize>| order.map(|o| OrderId(o as u32));
-    match function {
-        Function::CountStar => AggregateFunction::CountStar,
-        Function::Count(c) => AggregateFunction::Count(c),
-        Function::CountDistinct(c) => AggregateFunction::CountDistinct(c),
-        Function::Sum(c) => AggregateFunction::Sum(c),
-        Function::Avg(c) => AggregateFunction::Avg(c),
-        Function::Min(c, o) => AggregateFunction::Min(c, order(o)),
-        Function::Max(c, o) => AggregateFunction::Max(c, order(o)),
-        Function::BoolAnd(c) => AggregateFunction::BoolAnd(c),
-        Function::BoolOr(c) => AggregateFunction::BoolOr(c),
-        Function::BitAnd(c) => AggregateFunction::BitAnd(c),
-        Function::BitOr(c) => AggregateFunction::BitOr(c),
-        Function::BitXor(c) => AggregateFunction::BitXor(c),
-        Function::Variance { column, sample, root } => AggregateFunction::Variance { column, sample, root },
-        Function::Regression { y, x, statistic } => AggregateFunction::Regression { y, x, statistic },
-        Function::CountPairs(y, x) => AggregateFunction::CountPairs(y, x),
-    }
-}
-
 fn outputs(groups: &GroupsTemplate, inputs: &Inputs, mut buckets: Vec<Option<BucketValues>>) -> Result<Vec<Output>> {
     let _guard = inputs.expressions.evaluator().in_query_context();
     let codec = |column: usize| {
@@ -345,7 +324,7 @@ fn outputs(groups: &GroupsTemplate, inputs: &Inputs, mut buckets: Vec<Option<Buc
                     _ => None,
                 };
                 let input = match template.function {
-                    Function::Sum(column) | Function::Avg(column) => inputs.columns.get(column),
+                    AggregateFunction::Sum(column) | AggregateFunction::Avg(column) => inputs.columns.get(column),
                     _ => None,
                 };
                 let stored = input.filter(|c| c.computed.is_none());

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use basalt_engine::TimeInterval;
 use basalt_engine::plan::{self, Bound, ColumnRef, Filter, Test};
 use basalt_engine::segment::SegmentStatistics;
 use basalt_engine::types::{ColumnId, LogicalType, MICROS_PER_DAY, Value};
+use basalt_engine::{TimeInterval, prefix};
 
 use crate::catalog::list::SegmentList;
 use crate::catalog::segment::SegmentEntry;
@@ -81,12 +81,7 @@ fn rank(value: &Value) -> Option<i64> {
             let bits = if *v == 0.0 { 0 } else { v.to_bits() as i64 };
             bits ^ (((bits >> 63) as u64) >> 1) as i64
         }
-        Value::Bytes(v) => {
-            let mut first = [0; 8];
-            let length = v.len().min(8);
-            first[..length].copy_from_slice(&v[..length]);
-            (u64::from_be_bytes(first) ^ 1 << 63) as i64
-        }
+        Value::Bytes(v) => (u64::from_be_bytes(prefix(v)) ^ 1 << 63) as i64,
     })
 }
 

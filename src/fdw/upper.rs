@@ -21,7 +21,7 @@ use crate::translate::filter::{self, Builder};
 use crate::translate::pieces;
 use crate::translate::shippable::Reason;
 use crate::translate::template::{
-    AggregateTemplate, FilterTemplate, Finish, Function, KeptTemplate, KeyTemplate, Target,
+    AggregateFunction, AggregateTemplate, FilterTemplate, Finish, KeptTemplate, KeyTemplate, Target,
 };
 use crate::translate::time;
 
@@ -252,7 +252,7 @@ unsafe fn translate(
         let drop_empty = grouping.keys.is_empty() && !step.clauses.is_null() && step.sets.is_null();
         if drop_empty {
             grouping.aggregates.push(AggregateTemplate {
-                function: Function::CountStar,
+                function: AggregateFunction::CountStar,
                 filter: FilterTemplate::everything(),
                 result: Finish::Int8,
                 decimals: None,

@@ -4,6 +4,8 @@
 //! 10000^weight. A short header packs sign, display scale and weight; a long one is followed by the weight. (The
 //! layout is on disk, hence stable; `src/backend/utils/adt/numeric.c` documents it.)
 
+use basalt_engine::decimal::POWERS_OF_TEN;
+
 /// A numeric as an integer of a given scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scaled {
@@ -126,7 +128,7 @@ fn small(digits: &[u8], mut exponent: i32) -> Option<i64> {
         let digit = i16::from_ne_bytes(*digit);
         // Constants are divided by without a division.
         let (whole, rest) = match exponent {
-            0.. => (i64::from(digit) * POWERS.get(exponent as usize)?, 0),
+            0.. => (i64::from(digit) * *POWERS_OF_TEN.get(exponent as usize)? as i64, 0),
             -1 => (i64::from(digit / 10), digit % 10),
             -2 => (i64::from(digit / 100), digit % 100),
             -3 => (i64::from(digit / 1000), digit % 1000),
@@ -140,16 +142,6 @@ fn small(digits: &[u8], mut exponent: i32) -> Option<i64> {
     }
     Some(value)
 }
-
-const POWERS: [i64; 15] = {
-    let mut powers = [1; 15];
-    let mut i = 1;
-    while i < powers.len() {
-        powers[i] = powers[i - 1] * 10;
-        i += 1;
-    }
-    powers
-};
 
 fn power(exponent: i32) -> Option<i128> {
     u32::try_from(exponent).ok().and_then(|e| 10i128.checked_pow(e))

@@ -6,7 +6,7 @@ use pgrx::pg_sys::{self, Oid};
 use super::filter::Builder;
 use super::host;
 use super::shippable::{self, Reason};
-use super::template::{AggregateTemplate, FilterTemplate, Finish, Function, KeyTemplate, Statistic};
+use super::template::{AggregateFunction, AggregateTemplate, FilterTemplate, Finish, KeyTemplate, OrderId, Statistic};
 use super::time;
 use crate::pg::node::{AggregateView, Node, View};
 use crate::pg::{lookup, types};
@@ -43,7 +43,7 @@ fn translate<'p>(
         None => function(builder, call, orders)?,
     };
     let decimals = decimals.map(|column| AggregateTemplate {
-        function: Function::Max(column, None),
+        function: AggregateFunction::Max(column, None),
         filter: filter.clone(),
         result: Finish::Column(column),
         decimals: None,
@@ -74,10 +74,10 @@ fn function<'p>(
     builder: &mut Builder<'p, '_>,
     call: &AggregateView<'p>,
     orders: &mut Vec<u32>,
-) -> Result<(Function, Finish, Option<usize>), Reason> {
+) -> Result<(AggregateFunction, Finish, Option<usize>), Reason> {
     let id = call.function.to_u32();
     let argument = match (id, call.args.as_slice()) {
-        (pg_sys::F_COUNT_, []) => return Ok((Function::CountStar, Finish::Int8, None)),
+        (pg_sys::F_COUNT_, []) => return Ok((AggregateFunction::CountStar, Finish::Int8, None)),
         (_, [y, x]) if let Some(statistic) = statistic(id) => {
             let (function, finish) = pair(builder, call, statistic, *y, *x)?;
             return Ok((function, finish, None));
@@ -100,7 +100,7 @@ fn function<'p>(
         && !call.distinct
         && let View::Const { null: false, .. } = argument.view()
     {
-        return Ok((Function::CountStar, Finish::Int8, None));
+        return Ok((AggregateFunction::CountStar, Finish::Int8, None));
     }
     if id == pg_sys::F_COUNT_ANY {
         return Ok((count(builder, argument, call.distinct)?, Finish::Int8, None));
@@ -117,22 +117,26 @@ fn function<'p>(
         }
         let order = shippable::extremum_order(ty, declared, call.collation)?.map(|collation| {
             let collation = collation.to_u32();
-            orders.iter().position(|o| *o == collation).unwrap_or_else(|| {
+            let known = orders.iter().position(|o| *o == collation).unwrap_or_else(|| {
                 orders.push(collation);
                 orders.len() - 1
-            })
+            });
+            OrderId(known as u32)
         });
-        let function = if is_minimum(id) { Function::Min(column, order) } else { Function::Max(column, order) };
+        let function =
+            if is_minimum(id) { AggregateFunction::Min(column, order) } else { AggregateFunction::Max(column, order) };
         return Ok((function, Finish::Column(column), None));
     }
     match id {
         pg_sys::F_BOOL_AND | pg_sys::F_EVERY if ty == LogicalType::Bool => {
-            return Ok((Function::BoolAnd(column), Finish::Bool, None));
+            return Ok((AggregateFunction::BoolAnd(column), Finish::Bool, None));
         }
-        pg_sys::F_BOOL_OR if ty == LogicalType::Bool => return Ok((Function::BoolOr(column), Finish::Bool, None)),
+        pg_sys::F_BOOL_OR if ty == LogicalType::Bool => {
+            return Ok((AggregateFunction::BoolOr(column), Finish::Bool, None));
+        }
         _ => {}
     }
-    let bits = bits(id).filter(|of| !call.distinct || of(0) != Function::BitXor(0));
+    let bits = bits(id).filter(|of| !call.distinct || of(0) != AggregateFunction::BitXor(0));
     if let Some(of) = bits
         && matches!(ty, LogicalType::Int2 | LogicalType::Int4 | LogicalType::Int8)
     {
@@ -143,7 +147,7 @@ fn function<'p>(
     }
     let float = matches!(ty, LogicalType::Float4 | LogicalType::Float8);
     if let Some((sample, root)) = variance(id) {
-        let function = Function::Variance { column, sample, root };
+        let function = AggregateFunction::Variance { column, sample, root };
         return match float {
             true => Ok((function, Finish::Float, None)),
             false => {
@@ -153,18 +157,20 @@ fn function<'p>(
         };
     }
     match id {
-        pg_sys::F_SUM_FLOAT4 if float => Ok((Function::Sum(column), Finish::Float4, None)),
-        pg_sys::F_SUM_FLOAT8 if float => Ok((Function::Sum(column), Finish::Float8, None)),
-        pg_sys::F_AVG_FLOAT4 | pg_sys::F_AVG_FLOAT8 if float => Ok((Function::Avg(column), Finish::FloatAverage, None)),
+        pg_sys::F_SUM_FLOAT4 if float => Ok((AggregateFunction::Sum(column), Finish::Float4, None)),
+        pg_sys::F_SUM_FLOAT8 if float => Ok((AggregateFunction::Sum(column), Finish::Float8, None)),
+        pg_sys::F_AVG_FLOAT4 | pg_sys::F_AVG_FLOAT8 if float => {
+            Ok((AggregateFunction::Avg(column), Finish::FloatAverage, None))
+        }
         pg_sys::F_SUM_INT2 | pg_sys::F_SUM_INT4 => {
             shippable::sum_scale(ty)?;
-            Ok((Function::Sum(column), Finish::Int8, None))
+            Ok((AggregateFunction::Sum(column), Finish::Int8, None))
         }
         pg_sys::F_SUM_INT8 | pg_sys::F_SUM_NUMERIC => {
-            Ok((Function::Sum(column), Finish::Numeric { scale: shippable::sum_scale(ty)? }, decimals))
+            Ok((AggregateFunction::Sum(column), Finish::Numeric { scale: shippable::sum_scale(ty)? }, decimals))
         }
         pg_sys::F_AVG_INT2 | pg_sys::F_AVG_INT4 | pg_sys::F_AVG_INT8 | pg_sys::F_AVG_NUMERIC => {
-            Ok((Function::Avg(column), Finish::NumericAverage { scale: shippable::sum_scale(ty)? }, decimals))
+            Ok((AggregateFunction::Avg(column), Finish::NumericAverage { scale: shippable::sum_scale(ty)? }, decimals))
         }
         _ => Err(format!("the engine does not compute it over type {}", lookup::type_name(declared))),
     }
@@ -177,20 +183,20 @@ fn pair<'p>(
     statistic: Option<Statistic>,
     y: Node<'p>,
     x: Node<'p>,
-) -> Result<(Function, Finish), Reason> {
+) -> Result<(AggregateFunction, Finish), Reason> {
     if call.distinct {
         return Err("DISTINCT of pairs is not computed by the engine".into());
     }
     let (y, x) = (input(builder, y)?, input(builder, x)?);
     let Some(statistic) = statistic else {
-        return Ok((Function::CountPairs(y.column, x.column), Finish::Int8));
+        return Ok((AggregateFunction::CountPairs(y.column, x.column), Finish::Int8));
     };
     for of in [&y, &x] {
         if !matches!(of.ty, LogicalType::Float4 | LogicalType::Float8) {
             return Err(format!("the engine does not compute it over type {}", lookup::type_name(of.declared)));
         }
     }
-    Ok((Function::Regression { y: y.column, x: x.column, statistic }, Finish::Float))
+    Ok((AggregateFunction::Regression { y: y.column, x: x.column, statistic }, Finish::Float))
 }
 
 /// The statistic of two columns that an aggregate is; inner `None`: the number of pairs.
@@ -227,16 +233,16 @@ fn variance(id: u32) -> Option<(bool, bool)> {
     }
 }
 
-fn bits(id: u32) -> Option<fn(usize) -> Function> {
+fn bits(id: u32) -> Option<fn(usize) -> AggregateFunction> {
     match id {
-        pg_sys::F_BIT_AND_INT2 | pg_sys::F_BIT_AND_INT4 | pg_sys::F_BIT_AND_INT8 => Some(Function::BitAnd),
-        pg_sys::F_BIT_OR_INT2 | pg_sys::F_BIT_OR_INT4 | pg_sys::F_BIT_OR_INT8 => Some(Function::BitOr),
-        pg_sys::F_BIT_XOR_INT2 | pg_sys::F_BIT_XOR_INT4 | pg_sys::F_BIT_XOR_INT8 => Some(Function::BitXor),
+        pg_sys::F_BIT_AND_INT2 | pg_sys::F_BIT_AND_INT4 | pg_sys::F_BIT_AND_INT8 => Some(AggregateFunction::BitAnd),
+        pg_sys::F_BIT_OR_INT2 | pg_sys::F_BIT_OR_INT4 | pg_sys::F_BIT_OR_INT8 => Some(AggregateFunction::BitOr),
+        pg_sys::F_BIT_XOR_INT2 | pg_sys::F_BIT_XOR_INT4 | pg_sys::F_BIT_XOR_INT8 => Some(AggregateFunction::BitXor),
         _ => None,
     }
 }
 
-fn count<'p>(builder: &mut Builder<'p, '_>, argument: Node<'p>, distinct: bool) -> Result<Function, Reason> {
+fn count<'p>(builder: &mut Builder<'p, '_>, argument: Node<'p>, distinct: bool) -> Result<AggregateFunction, Reason> {
     let mark = builder.mark();
     let known = input(builder, argument).and_then(|of| {
         if distinct {
@@ -251,7 +257,7 @@ fn count<'p>(builder: &mut Builder<'p, '_>, argument: Node<'p>, distinct: bool) 
             builder.class(argument).map_err(|_| reason)?.0
         }
     };
-    Ok(if distinct { Function::CountDistinct(column) } else { Function::Count(column) })
+    Ok(if distinct { AggregateFunction::CountDistinct(column) } else { AggregateFunction::Count(column) })
 }
 
 fn is_sum(id: u32) -> bool {

@@ -1,6 +1,7 @@
 //! Columns of dimensions: translated as if they were columns of the datasource, numbered behind its own.
 
-use basalt_engine::plan::{Limits, power_of_ten};
+use basalt_engine::decimal::power_of_ten;
+use basalt_engine::plan::Limits;
 use basalt_engine::types::LogicalType;
 use pgrx::pg_sys;
 

@@ -235,7 +235,7 @@ impl<'p, 'd> Builder<'p, 'd> {
         };
         let declared = match of.ty {
             LogicalType::Numeric { precision, .. } => {
-                let most = basalt_engine::plan::power_of_ten(precision) - 1;
+                let most = basalt_engine::decimal::power_of_ten(precision) - 1;
                 Some((-most, most))
             }
             _ => None,

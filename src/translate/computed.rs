@@ -1,6 +1,7 @@
 //! Expressions over numbers and times into columns that the engine computes.
 
-use basalt_engine::plan::{Expr, Function, Lane, Limits, Number, Operator, Rounding, either, power_of_ten, within};
+use basalt_engine::decimal::power_of_ten;
+use basalt_engine::plan::{Expr, Function, Lane, Limits, Number, Operator, Rounding, either, within};
 use basalt_engine::types::{LogicalType, Physical};
 use pgrx::pg_sys::{self, Oid};
 

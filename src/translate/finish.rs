@@ -75,7 +75,7 @@ fn numeric(value: i128, scale: u8) -> Datum {
 fn sum(value: i128, scale: u8, shown: Option<u8>) -> Datum {
     match shown {
         Some(shown) if shown < scale && value != LogicalType::NUMERIC_NAN_I128 => {
-            numeric(value / basalt_engine::plan::power_of_ten(scale - shown), shown)
+            numeric(value / basalt_engine::decimal::power_of_ten(scale - shown), shown)
         }
         _ => numeric(value, scale),
     }

@@ -2,7 +2,7 @@
 //! their position in `fdw_exprs`, where PostgreSQL finds their parameters; a column in them is a placeholder.
 
 use basalt_engine::plan::Expr;
-pub use basalt_engine::plan::{Comparison, Statistic};
+pub use basalt_engine::plan::{AggregateFunction, Comparison, OrderId, Statistic};
 use basalt_engine::types::LogicalType;
 use serde::{Deserialize, Serialize};
 
@@ -334,39 +334,12 @@ pub enum Clock {
 
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
 pub struct AggregateTemplate {
-    pub function: Function,
+    /// An [`OrderId`] in it is a position in `GroupsTemplate::orders`.
+    pub function: AggregateFunction,
     pub filter: FilterTemplate,
     pub result: Finish,
     /// The aggregate that says how many decimals a numeric result shows, where that differs from row to row.
     pub decimals: Option<usize>,
-}
-
-#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq)]
-pub enum Function {
-    CountStar,
-    Count(usize),
-    CountDistinct(usize),
-    Sum(usize),
-    Avg(usize),
-    /// The second number is a position in `GroupsTemplate::orders`.
-    Min(usize, Option<usize>),
-    Max(usize, Option<usize>),
-    BoolAnd(usize),
-    BoolOr(usize),
-    BitAnd(usize),
-    BitOr(usize),
-    BitXor(usize),
-    Variance {
-        column: usize,
-        sample: bool,
-        root: bool,
-    },
-    Regression {
-        y: usize,
-        x: usize,
-        statistic: Statistic,
-    },
-    CountPairs(usize, usize),
 }
 
 /// How the engine's result becomes PostgreSQL's.

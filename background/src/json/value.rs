@@ -1,5 +1,7 @@
 //! Scalars from text, with PostgreSQL's meaning: no integer or numeric goes through a float.
 
+use basalt_engine::decimal::power_of_ten;
+
 /// Why a text is not a value of its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bad {
@@ -100,7 +102,7 @@ fn short_integer(text: &[u8]) -> Option<i64> {
 /// `numeric(precision, scale)` as its scaled integer.
 pub fn numeric(text: &[u8], precision: u8, scale: u8) -> Result<i128, Bad> {
     let value = scaled(text, u32::from(scale), false)?;
-    if value.unsigned_abs() < 10u128.pow(u32::from(precision)) { Ok(value) } else { Err(Bad::OutOfRange) }
+    if value.unsigned_abs() < power_of_ten(precision) as u128 { Ok(value) } else { Err(Bad::OutOfRange) }
 }
 
 fn is_zero(text: &[u8]) -> bool {

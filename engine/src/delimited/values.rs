@@ -2,6 +2,7 @@
 
 use super::{LocalTime, Texts};
 use crate::calendar;
+use crate::decimal::{POWERS_OF_TEN, power_of_ten};
 use crate::rows::{ColumnData, ColumnRows};
 use crate::types::{LogicalType, MICROS_PER_DAY};
 use crate::utf8::characters;
@@ -253,29 +254,18 @@ fn numeric(text: &[u8], precision: u8, scale: u8) -> Option<i128> {
     }
     // Below 10^36.
     let scaled = if decimals <= scale {
-        u128::from(mantissa) * u128::from(POWERS[scale - decimals])
+        u128::from(mantissa) * u128::from(POWERS_OF_TEN[scale - decimals])
     } else {
-        let unit = POWERS[decimals - scale];
+        let unit = POWERS_OF_TEN[decimals - scale];
         u128::from(mantissa / unit + u64::from(mantissa % unit >= unit / 2))
     };
-    let fits = match POWERS.get(usize::from(precision)) {
+    let fits = match POWERS_OF_TEN.get(usize::from(precision)) {
         Some(limit) => scaled < u128::from(*limit),
-        None => scaled < 10u128.pow(u32::from(precision)),
+        None => scaled < power_of_ten(precision) as u128,
     };
     let scaled = scaled as i128;
     fits.then_some(if negative { -scaled } else { scaled })
 }
-
-/// Powers of ten.
-const POWERS: [u64; 19] = {
-    let mut powers = [1; 19];
-    let mut at = 1;
-    while at < powers.len() {
-        powers[at] = powers[at - 1] * 10;
-        at += 1;
-    }
-    powers
-};
 
 /// Decimal notation whose text is what the value shows: no needless zeros in front, no negative zero.
 fn is_shown_numeric(text: &[u8]) -> bool {
@@ -376,7 +366,7 @@ fn fraction(text: &[u8], most: u8) -> Option<(i64, &[u8])> {
         return None;
     }
     let (decimals, rest) = rest.split_at(count);
-    Some((digits(decimals)? as i64 * 10i64.pow(6 - count as u32), rest))
+    Some((digits(decimals)? as i64 * POWERS_OF_TEN[6 - count] as i64, rest))
 }
 
 /// Microseconds east of Greenwich.

@@ -4,6 +4,7 @@ use hashbrown::DefaultHashBuilder;
 use std::hash::{BuildHasher, Hasher};
 
 use crate::pages::{self, prefer_large};
+use crate::prefix;
 use crate::simd::prefetch;
 
 /// Gives each distinct byte string a number, from 0 in order of first arrival.
@@ -219,14 +220,7 @@ const WORD: usize = 8;
 
 fn key(value: &[u8], offset: usize, id: u32) -> Key {
     let rest = value.get(offset..).unwrap_or_default();
-    let word = match rest.first_chunk::<WORD>() {
-        Some(word) => u64::from_be_bytes(*word),
-        None => {
-            let mut word = [0; WORD];
-            word[..rest.len()].copy_from_slice(rest);
-            u64::from_be_bytes(word)
-        }
-    };
+    let word = u64::from_be_bytes(prefix(rest));
     // A value that ends in the word is less than one that goes on; zeros at its end are told apart by its length.
     let left = rest.len().min(WORD + 1) as u128;
     u128::from(word) << 64 | left << 32 | u128::from(id)

@@ -12,7 +12,7 @@ use super::rowset::{RowSet, for_rows};
 use crate::plan::RowTop;
 use crate::segment::SegmentStatistics;
 use crate::types::{ColumnId, Value};
-use crate::{Budget, Reservation, Result};
+use crate::{Budget, Reservation, Result, prefix};
 
 /// Where a row stands in the order: less is earlier, and equal may be either. NULLs are a class of their own before or behind all values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,15 +65,9 @@ const MOST_TEXTS: usize = 1 << 12;
 /// The most rows for which ranks are kept: of more, all are handed out.
 const MOST: usize = 1 << 20;
 
-/// Bytes that a rank holds.
-const PREFIX: usize = 16;
-
 /// The order of how byte strings begin, as a number.
-fn prefix(bytes: &[u8]) -> i128 {
-    let mut first = [0; PREFIX];
-    let length = bytes.len().min(PREFIX);
-    first[..length].copy_from_slice(&bytes[..length]);
-    (u128::from_be_bytes(first) ^ 1 << 127) as i128
+fn beginning(bytes: &[u8]) -> i128 {
+    (u128::from_be_bytes(prefix(bytes)) ^ 1 << 127) as i128
 }
 
 impl First {
@@ -102,7 +96,7 @@ impl First {
             Value::I64(v) => self.rank(Some(i128::from(*v))),
             Value::I128(v) => self.rank(Some(*v)),
             Value::F64(v) => self.rank(Some(i128::from(float_key(*v)))),
-            Value::Bytes(v) => self.rank(Some(prefix(v))),
+            Value::Bytes(v) => self.rank(Some(beginning(v))),
             Value::Null if nulls => self.rank(None),
             _ => FIRST,
         }
@@ -179,7 +173,7 @@ impl First {
             Kind::Bytes => {
                 let values = scratch.bytes(view, column)?;
                 for_rows!(set, i, {
-                    ranks.push((i as u32, self.rank(valid.contains(i).then(|| prefix(value(values, i))))));
+                    ranks.push((i as u32, self.rank(valid.contains(i).then(|| beginning(value(values, i))))));
                 });
             }
             Kind::Codes => self.rank_codes(view, scratch, set, &mut ranks)?,
@@ -252,7 +246,7 @@ impl First {
                 of.dictionary_get(code, &mut bytes)?;
             }
             let text = (code != null).then_some(bytes.as_slice());
-            let rank = self.rank(text.map(prefix));
+            let rank = self.rank(text.map(beginning));
             // One that ties with the last of them may be before it by the order's other terms.
             let last = self.best.peek().filter(|_| self.best.len() >= self.top.limit);
             let mut kept = last

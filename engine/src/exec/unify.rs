@@ -7,7 +7,7 @@ use crate::dictionary::shared;
 use crate::pages::prefer_large_room;
 use crate::plan::Host;
 use crate::segment::BytesBlock;
-use crate::{Budget, Error, Reservation, Result};
+use crate::{Budget, Error, Reservation, Result, prefix};
 
 /// The values of several dictionaries, in byte order.
 pub(super) struct Unified {
@@ -97,14 +97,7 @@ const GONE: u64 = u64::MAX;
 #[inline]
 fn code(shared: usize, value: &[u8]) -> u64 {
     let rest = value.get(shared * WORD..).unwrap_or_default();
-    let symbol = match rest.first_chunk::<WORD>() {
-        Some(word) => u64::from(u32::from_be_bytes(*word)) << 3 | WORD as u64,
-        None => {
-            let mut word = [0; WORD];
-            word[..rest.len()].copy_from_slice(rest);
-            u64::from(u32::from_be_bytes(word)) << 3 | rest.len() as u64
-        }
-    };
+    let symbol = u64::from(u32::from_be_bytes(prefix(rest))) << 3 | rest.len().min(WORD) as u64;
     (MOST_SHARED - shared as u64) << SYMBOL_BITS | symbol
 }
 

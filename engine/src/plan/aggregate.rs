@@ -75,7 +75,7 @@ pub enum By {
 }
 
 /// Arguments are positions in the plan's columns. NULLs are skipped, as in SQL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AggregateFunction {
     CountStar,
     Count(usize),

@@ -6,7 +6,7 @@ use crate::exec::{BytesMap, extend};
 use crate::segment::BytesBlock;
 use crate::sort::sort_by;
 use crate::types::{LogicalType, Physical, Value};
-use crate::{Budget, Error, Reservation, Result};
+use crate::{Budget, Error, Reservation, Result, prefix};
 
 /// Values of one type. They stand in a few vectors, so that letting them go takes no time.
 pub struct Attributes {
@@ -158,12 +158,7 @@ fn sorted(mut codes: Vec<u32>, distinct: BytesMap, memory: &mut Reservation) -> 
     let count = distinct.len();
     memory.grow(count * 36)?;
     // By their first eight bytes: most differ in them, and numbers are faster to compare than strings.
-    let first = |value: &[u8]| {
-        let mut first = [0; 8];
-        let length = value.len().min(8);
-        first[..length].copy_from_slice(&value[..length]);
-        u64::from_be_bytes(first)
-    };
+    let first = |value: &[u8]| u64::from_be_bytes(prefix(value));
     let mut order: Vec<(u64, u32)> = Vec::with_capacity(count);
     for start in (0..count).step_by(STEP) {
         memory.check()?;

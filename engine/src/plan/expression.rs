@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Comparison, Filter};
+use crate::decimal::power_of_ten;
 use crate::types::Value;
 
 /// How a column that no segment stores is made. It names only columns that stand before it in the plan.
@@ -338,11 +339,6 @@ impl Operator {
             }
         }
     }
-}
-
-/// `10^digits`, up to 10^38.
-pub fn power_of_ten(digits: u8) -> i128 {
-    10i128.pow(u32::from(digits.min(38)))
 }
 
 impl Rounding {

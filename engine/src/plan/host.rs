@@ -5,6 +5,8 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{HostFunction, Replacement};
 use crate::segment::BytesBlock;
 use crate::types::Value;
@@ -56,7 +58,7 @@ impl TextFunction {
 }
 
 /// Number of an order of byte strings that only the host knows (a collation).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OrderId(pub u32);
 
 /// Held while threads are spawned; what it restores, it restores when dropped.

@@ -15,8 +15,7 @@ pub use aggregate::{AggregateCall, AggregateFunction, AggregateQuery, Buckets, B
 pub use attributes::Attributes;
 pub use calendar::CalendarUnit;
 pub use expression::{
-    Computed, Expr, Failure, Function, HostFunction, Lane, Limits, Mapped, Number, Operator, Rounding, either,
-    power_of_ten, within,
+    Computed, Expr, Failure, Function, HostFunction, Lane, Limits, Mapped, Number, Operator, Rounding, either, within,
 };
 pub use filter::{Bound, Filter, Predicate, Test};
 pub use host::{Combination, Host, HostPredicate, OrderId, TextFunction, ThreadPool, Wake};

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use super::{Buffer, NAN, Run, inside, sized};
 use crate::Result;
+use crate::decimal::power_of_ten;
 use crate::exec::compute::kernels::{map, map_checked};
-use crate::plan::{Failure, Function, Lane, Number, Rounding, power_of_ten};
+use crate::plan::{Failure, Function, Lane, Number, Rounding};
 
 impl Run<'_, '_> {
     pub(super) fn unary(
