@@ -2,38 +2,21 @@
 //! `cargo bench --bench hits -- --directory PATH [--threads N] [--memory MB] [--only NAME] [--repeat N]`. PATH: the files of one datasource in the
 //! segment cache.
 
+mod host;
+
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Instant;
 
 use basalt_engine::exec::{AggregateExecution, ExecOptions, SegmentScan};
 use basalt_engine::plan::{
-    AggregateCall, AggregateFunction as F, AggregateQuery, Bound, By, ColumnRef, Computed, Filter, Host, HostFunction,
-    HostPredicate, Key, Mapped, OrderId, Predicate, Term, Test, TextFunction, Top, Wake,
+    AggregateCall, AggregateFunction as F, AggregateQuery, Bound, By, ColumnRef, Computed, Filter, HostFunction, Key,
+    Mapped, Predicate, Term, Test, Top,
 };
-use basalt_engine::segment::{BytesBlock, Segment, SegmentBytes};
+use basalt_engine::segment::{Segment, SegmentBytes};
 use basalt_engine::types::{ColumnId, LogicalType, Value};
 use basalt_engine::{Budget, Cancel, Result, TimeRanges};
-
-struct NoHost;
-
-impl Host for NoHost {
-    fn test(&mut self, _: HostPredicate, values: &BytesBlock) -> Result<Vec<bool>> {
-        Ok(vec![true; values.len()])
-    }
-    fn known(&self, _: HostFunction) -> Option<TextFunction> {
-        Some(TextFunction::Characters)
-    }
-    fn compare(&mut self, _: OrderId, left: &[u8], right: &[u8]) -> std::cmp::Ordering {
-        left.cmp(right)
-    }
-    fn poll(&mut self) -> Result<()> {
-        Ok(())
-    }
-    fn before_spawn(&mut self) -> Wake {
-        Box::new(())
-    }
-}
+use host::NoServer;
 
 /// Name and position in ClickBench's schema.
 const NAMES: [(&str, u32); 14] = [
@@ -142,10 +125,10 @@ fn main() -> Result<()> {
                 visibility: TimeRanges::all(),
                 deleted: None,
             };
-            execution.scan(&segments.iter().map(scan).collect::<Vec<_>>(), &mut NoHost)?;
+            execution.scan(&segments.iter().map(scan).collect::<Vec<_>>(), &mut NoServer)?;
             let held = used.used() >> 20;
             let scanned = milliseconds() - before;
-            let _ = execution.finish_top(Some(&top), &mut NoHost)?;
+            let _ = execution.finish_top(Some(&top), &mut NoServer)?;
             groups = held;
             let all = milliseconds() - before;
             if all < least {

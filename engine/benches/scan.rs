@@ -3,6 +3,7 @@
 //! [--only NAME] [--top N] [--repeat N] [--vectors baseline|avx2|avx512]`. `--vectors`: use no wider ones. `--top`: only the first N groups by the first aggregate, as ORDER BY with LIMIT asks for.
 //! A CSV file has lineitem's sixteen columns, ordered by `l_shipdate`.
 
+mod host;
 mod lineitem;
 
 use std::fs::File;
@@ -14,30 +15,14 @@ use std::time::Instant;
 use basalt_engine::exec::{AggregateExecution, ExecOptions, SegmentScan};
 use basalt_engine::plan::{
     AggregateCall, AggregateFunction as F, AggregateQuery, Bound, Buckets, By, ColumnRef, Computed, Expr, Filter,
-    Function, Host, HostPredicate, Key, Lane, Number, Operator, OrderId, Predicate, Statistic, Term, Test, Top, Wake,
+    Function, Key, Lane, Number, Operator, Predicate, Statistic, Term, Test, Top,
 };
 use basalt_engine::rows::RowBuffer;
-use basalt_engine::segment::{BuildOptions, BytesBlock, Segment, SegmentBuilder, SegmentBytes};
+use basalt_engine::segment::{BuildOptions, Segment, SegmentBuilder, SegmentBytes};
 use basalt_engine::types::{ColumnId, LogicalType, Value};
 use basalt_engine::{Budget, Cancel, Result, TimeRanges, Vectors, limit_vectors};
+use host::NoServer;
 use lineitem::{NAMES, types_and_price, year};
-
-struct NoHost;
-
-impl Host for NoHost {
-    fn test(&mut self, _: HostPredicate, values: &BytesBlock) -> Result<Vec<bool>> {
-        Ok((0..values.len()).map(|i| values.get(i).ends_with(b"e")).collect())
-    }
-    fn compare(&mut self, _: OrderId, left: &[u8], right: &[u8]) -> std::cmp::Ordering {
-        left.cmp(right)
-    }
-    fn poll(&mut self) -> Result<()> {
-        Ok(())
-    }
-    fn before_spawn(&mut self) -> Wake {
-        Box::new(())
-    }
-}
 
 fn column(name: &str) -> usize {
     NAMES.iter().position(|n| *n == name).unwrap_or_else(|| panic!("no column {name}"))
@@ -290,8 +275,8 @@ fn main() -> Result<()> {
                 visibility: TimeRanges::all(),
                 deleted: None,
             };
-            execution.scan(&segments.iter().map(scan).collect::<Vec<_>>(), &mut NoHost)?;
-            groups = execution.finish_top(top.as_ref(), &mut NoHost)?.groups;
+            execution.scan(&segments.iter().map(scan).collect::<Vec<_>>(), &mut NoServer)?;
+            groups = execution.finish_top(top.as_ref(), &mut NoServer)?.groups;
             times.push(milliseconds(threads, begin) - before);
         }
         times.sort_by(f64::total_cmp);

@@ -1,6 +1,5 @@
 //! The conformance suite's filter kernels: over blocks of every encoding, a filter selects what a naive loop over the values selects.
 
-use std::any::Any;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,12 +13,11 @@ use super::tests::{Codes, Floats, Integers, Strings, Subject, Wide};
 use crate::exec::{AggregateExecution, ExecOptions, RowExecution, SegmentScan};
 use crate::interval::TimeRanges;
 use crate::plan::{
-    AggregateCall, AggregateFunction, AggregateQuery, Bound, ColumnRef, Filter, Host, HostPredicate, OrderId,
-    Predicate, RowQuery, Test, Wake,
+    AggregateCall, AggregateFunction, AggregateQuery, Bound, ColumnRef, Filter, NoHost, Predicate, RowQuery, Test,
 };
-use crate::segment::{BytesBlock, Segment, testing};
+use crate::segment::{Segment, testing};
 use crate::types::{LogicalType, Value};
-use crate::{Budget, Cancel, Result};
+use crate::{Budget, Cancel};
 
 /// How values of a subject are a column's.
 trait Stored: Subject {
@@ -69,23 +67,6 @@ impl Stored for Codes {
     const CHOSEN: &'static [u8] = &[tag::CONSTANT, tag::RUN_LENGTH, tag::PACKED];
     fn value(value: &u32) -> Value {
         Value::Bytes(format!("v{:03}", value % 300).into_bytes())
-    }
-}
-
-struct NoHost;
-
-impl Host for NoHost {
-    fn test(&mut self, _: HostPredicate, values: &BytesBlock) -> Result<Vec<bool>> {
-        Ok(vec![false; values.len()])
-    }
-    fn compare(&mut self, _: OrderId, left: &[u8], right: &[u8]) -> Ordering {
-        left.cmp(right)
-    }
-    fn poll(&mut self) -> Result<()> {
-        Ok(())
-    }
-    fn before_spawn(&mut self) -> Wake {
-        Box::new(()) as Box<dyn Any>
     }
 }
 

@@ -447,25 +447,7 @@ impl Ranked for RankedGlobal<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{HostPredicate, OrderId, Term, Wake};
-    use crate::segment::BytesBlock;
-
-    struct NoHost;
-
-    impl Host for NoHost {
-        fn test(&mut self, _: HostPredicate, _: &BytesBlock) -> Result<Vec<bool>> {
-            Ok(Vec::new())
-        }
-        fn compare(&mut self, _: OrderId, left: &[u8], right: &[u8]) -> std::cmp::Ordering {
-            left.cmp(right)
-        }
-        fn poll(&mut self) -> Result<()> {
-            Ok(())
-        }
-        fn before_spawn(&mut self) -> Wake {
-            Box::new(())
-        }
-    }
+    use crate::plan::{NoHost, Term};
 
     /// Two columns of a group's number; the second has few values, and NULL.
     struct Numbers;

@@ -167,6 +167,26 @@ pub trait Host {
     }
 }
 
+/// Of tests in which nobody may be asked.
+#[cfg(test)]
+pub(crate) struct NoHost;
+
+#[cfg(test)]
+impl Host for NoHost {
+    fn test(&mut self, predicate: HostPredicate, _: &BytesBlock) -> Result<Vec<bool>> {
+        Err(Error::invalid(format!("there is no host to ask for predicate {}", predicate.0)))
+    }
+    fn compare(&mut self, _: OrderId, left: &[u8], right: &[u8]) -> Ordering {
+        left.cmp(right)
+    }
+    fn poll(&mut self) -> Result<()> {
+        Ok(())
+    }
+    fn before_spawn(&mut self) -> Wake {
+        Box::new(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Combination;

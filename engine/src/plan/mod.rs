@@ -18,6 +18,8 @@ pub use expression::{
     Computed, Expr, Failure, Function, HostFunction, Lane, Limits, Mapped, Number, Operator, Rounding, either, within,
 };
 pub use filter::{Bound, Filter, Predicate, Test};
+#[cfg(test)]
+pub(crate) use host::NoHost;
 pub use host::{Combination, Host, HostPredicate, OrderId, TextFunction, ThreadPool, Wake};
 pub use lookup::{Attribute, AttributeValues, KeyIndex, Lookup};
 pub(crate) use lookup::{Held, NO_ROW, Rows};

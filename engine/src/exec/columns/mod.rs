@@ -7,8 +7,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::bits::{Bits, Selection};
-use super::compute::{self, AttributeTable, LookupTable, MapTable, Program, Space};
+use super::compute::{self, AttributeTable, LookupTable, MapTable, Program};
 use super::unify::{CodeMap, Unified};
 use crate::plan::{ColumnRef, Limits};
 use crate::segment::{BLOCK_ROWS, BlockHeader, BytesBlock, ColumnKind, ColumnReader, Dictionary, Segment};

@@ -1,6 +1,12 @@
 //! The block of a plan's columns that a thread works on.
 
-use super::*;
+use super::{Bound, Kind, SegmentView, exact_key, float_key};
+use crate::exec::bits::{Bits, Selection};
+use crate::exec::compute::{self, Space};
+use crate::plan::Limits;
+use crate::segment::{BlockHeader, BytesBlock};
+use crate::types::Value;
+use crate::{Error, Result};
 
 /// The block that a thread works on: each column is decoded at most once, into buffers that are kept.
 pub(in crate::exec) struct BlockScratch {
