@@ -91,6 +91,17 @@ def test_files_are_counted_and_limited(both):
     assert any("temporary file" in message for message in said), said
 
 
+def test_groups_that_fit_write_nothing(both):
+    """More than half of the limit is in use, and the first groups are few."""
+    query = "SELECT k, sum(m) FROM store.t GROUP BY k ORDER BY 2 DESC, 1 LIMIT 50"
+    for limit, spills in (("8MB", True), ("18MB", False)):
+        both.execute(f"SET basalt.query_memory_limit = '{limit}'; SET basalt.max_threads = 1")
+        plan = both.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}").fetchone()[0][0]["Plan"]
+        assert (plan["Temp Written Blocks"] > 0) == spills, limit
+        both.same(query.replace("store.t", "{t}"), ordered=True)
+    both.execute("RESET ALL")
+
+
 def test_a_cursor_ends_early(both):
     both.execute("SET basalt.query_memory_limit = '8MB'")
     with both.connection.transaction():

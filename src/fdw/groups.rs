@@ -263,7 +263,7 @@ impl Bound {
             }
             roots.push(executions);
         }
-        let done = keys::scan(roots.iter_mut().flatten(), start, host);
+        let done = keys::scan(roots.iter_mut().flatten(), start, simple, host);
         let roots: Vec<Vec<AggregateExecution>> =
             roots.into_iter().map(|root| root.into_iter().map(|execution| execution.engine).collect()).collect();
         files.conclude();

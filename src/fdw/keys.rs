@@ -24,8 +24,14 @@ pub struct Execution {
     pub unmatched: Option<Filter>,
 }
 
-/// Lets all executions aggregate the segments, opened a number at a time. Each reads all of them before the next begins, so that it can make room.
-pub fn scan<'e>(executions: impl Iterator<Item = &'e mut Execution>, start: &Start, host: &mut PgHost) -> Result<()> {
+/// Lets all executions aggregate the segments, opened a number at a time. Each reads all of them before the next begins, so that it can make room,
+/// which one that is `alone` to the end of the query need not.
+pub fn scan<'e>(
+    executions: impl Iterator<Item = &'e mut Execution>,
+    start: &Start,
+    alone: bool,
+    host: &mut PgHost,
+) -> Result<()> {
     let waves: Vec<_> = cache::waves(&start.segments).collect();
     let mut opened: Option<Vec<SegmentScan>> = None;
     for Execution { engine: execution, unmatched } in executions {
@@ -52,8 +58,10 @@ pub fn scan<'e>(executions: impl Iterator<Item = &'e mut Execution>, start: &Sta
             let scan = execution.scan_selecting(&[rows.scan()], filter.clone(), host);
             host.conclude(scan)?;
         }
-        let rest = execution.rest(host);
-        host.conclude(rest)?;
+        if !alone {
+            let rest = execution.rest(host);
+            host.conclude(rest)?;
+        }
     }
     Ok(())
 }
@@ -145,7 +153,7 @@ pub fn run(
     let query = AggregateQuery { columns: inputs.columns.clone(), filter: narrowed(&start.filter), keys, aggregates };
     let engine = AggregateExecution::new(query, start.options.clone())?;
     let mut execution = Execution { engine, unmatched: start.unmatched.as_ref().map(|u| narrowed(&u.filter)) };
-    scan([&mut execution].into_iter(), start, host)?;
+    scan([&mut execution].into_iter(), start, true, host)?;
     let result = execution.engine.finish(host);
     host.conclude(result)
 }

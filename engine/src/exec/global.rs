@@ -213,7 +213,7 @@ impl Global {
         self.absorb(view, &partial, live, true, host)
     }
 
-    /// Merges what is still apart. Without `more` to come, groups need not be findable.
+    /// Merges what is still apart. Without `more` to come, groups need not be findable. Errors: `Budget`; with a file nothing is lost then.
     pub fn settle(&mut self, more: bool, top: Option<&Top>, host: &mut dyn Host) -> Result<()> {
         if let Some((segment, computed, lone)) = self.lone.take() {
             let view = SegmentView::with(&segment, &self.columns, &computed)?;
@@ -222,7 +222,12 @@ impl Global {
                 (None, Some(top)) => self.first_of(&lone, &view, top, host)?,
                 (None, None) => lone.live(&self.budget)?,
             };
-            self.absorb(&view, &lone, live, more, host)?;
+            let absorbed = self.absorb(&view, &lone, live, more, host);
+            if let (Err(Error::Budget { .. }), Some(_)) = (&absorbed, &self.spilled) {
+                self.clear()?;
+                self.lone = Some((segment, computed, lone));
+            }
+            absorbed?;
         }
         Ok(())
     }
@@ -323,6 +328,23 @@ impl Global {
             }
         }
         drop(held);
+        Ok(())
+    }
+
+    /// Takes the states of the groups `live` of a partial without sets of values, which are `to` here and have no keys.
+    pub fn take_states(
+        &mut self,
+        view: &SegmentView<'_>,
+        partial: &Partial,
+        live: &[u32],
+        to: &[u32],
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        self.ensure(live.len())?;
+        for nth in 0..self.states.len() {
+            host.poll()?;
+            self.absorb_states(nth, view, &partial.states, live, to)?;
+        }
         Ok(())
     }
 
@@ -434,8 +456,7 @@ impl Global {
             return Ok(vec![0; live.len()]);
         }
         let mut to = Vec::with_capacity(live.len());
-        let mut readers: Vec<_> =
-            plan.keys.digits.iter().enumerate().map(|(i, d)| ValueReader::new(view, d, groups.interner(i))).collect();
+        let mut readers = readers(view, plan, groups);
         let mut known =
             plan.keys.digits.iter().map(|d| Translation::new(d, &self.budget)).collect::<Result<Vec<_>>>()?;
         let mut digits = Vec::new();
@@ -493,6 +514,11 @@ pub(super) fn mismatch() -> Error {
     Error::invalid("states of two kinds for one aggregate")
 }
 
+/// Of the values of each key.
+fn readers<'a>(view: &'a SegmentView<'a>, plan: &'a SegmentPlan, groups: &'a Groups) -> Vec<ValueReader<'a>> {
+    plan.keys.digits.iter().enumerate().map(|(i, d)| ValueReader::new(view, d, groups.interner(i))).collect()
+}
+
 /// `live[i] -> to[i]` as a table; `u32::MAX` for other groups.
 fn places(live: &[u32], to: &[u32], groups: usize) -> Vec<u32> {
     let mut places = vec![u32::MAX; groups];
@@ -505,6 +531,10 @@ impl Partial {
     pub fn live(&self, budget: &Budget) -> Result<Vec<u32>> {
         let counts = self.states.counts(0);
         numbers_where(counts.len(), budget, |g| self.is_live(counts[g]))
+    }
+
+    pub fn readers<'a>(&'a self, view: &'a SegmentView<'a>) -> Vec<ValueReader<'a>> {
+        readers(view, &self.plan, &self.groups)
     }
 
     /// How many groups have rows.

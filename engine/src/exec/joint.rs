@@ -111,7 +111,14 @@ impl Joint {
                 chosen => chosen?,
             }
         }
-        if spilled || (joint.is_crowded() && joint.members.iter().any(|m| m.global.spilled.is_some())) {
+        spilled |= joint.is_crowded() && joint.members.iter().any(|m| m.global.spilled.is_some());
+        if let ([only], false) = (joint.members.as_mut_slice(), spilled) {
+            match only.global.settle(false, joint.top.as_ref(), host) {
+                Err(Error::Budget { .. }) if only.global.spilled.is_some() => spilled = true,
+                settled => settled?,
+            }
+        }
+        if spilled {
             joint.spill(host)?;
         } else {
             let mut results = Vec::with_capacity(joint.members.len());

@@ -10,8 +10,8 @@ use std::hash::BuildHasher;
 
 use hashbrown::DefaultHashBuilder;
 
-use super::columns::SegmentView;
-use super::export::{self, Input};
+use super::columns::{SegmentView, exact_key, float_of_key};
+use super::export::{self, Input, Members};
 use super::global::{Global, Partial};
 use crate::plan::Host;
 use crate::types::Value;
@@ -268,13 +268,37 @@ fn pass(
     host: &mut dyn Host,
 ) -> Result<()> {
     let live = partial.live(way.budget())?;
-    let step = STEP.max(live.len() / 16 * usize::from(partial.states.has_sets()));
-    for groups in live.chunks(step) {
-        way.absorb(view, &partial, groups.to_vec(), true, host)?;
-        way.write(spilled, host)?;
+    if partial.states.has_sets() {
+        for groups in live.chunks(STEP.max(live.len() / 16)) {
+            way.absorb(view, &partial, groups.to_vec(), true, host)?;
+            way.write(spilled, host)?;
+            way.clear()?;
+        }
+        return Ok(());
+    }
+    // Its groups differ, so that no key need be looked up.
+    let keys = &partial.plan.keys;
+    let mut readers = partial.readers(view);
+    let (mut digits, mut key) = (Vec::new(), Vec::new());
+    let to: Vec<u32> = (0..STEP as u32).collect();
+    for groups in live.chunks(STEP) {
+        way.take_states(view, &partial, groups, &to[..groups.len()], host)?;
+        for (&group, &taken) in groups.iter().zip(&to) {
+            partial.groups.digits_of(keys, group, &mut digits);
+            key.clear();
+            for (reader, digit) in readers.iter_mut().zip(&digits) {
+                key.push(without_payload(reader.value(*digit)?));
+            }
+            way.write_group(&key, taken, None, spilled)?;
+        }
         way.clear()?;
     }
     Ok(())
+}
+
+/// Of NaNs one, as where values are numbered.
+fn without_payload(value: Value) -> Value {
+    if let Value::F64(v) = value { Value::F64(float_of_key(exact_key(v))) } else { value }
 }
 
 impl Global {
@@ -338,12 +362,21 @@ impl Global {
                 host.poll()?;
             }
             self.key(group, &mut key);
-            spilled.add(&key, |out| {
-                let mut states = self.states.iter().zip(&members);
-                states.try_for_each(|(state, of)| export::export_state(state, group as usize, of, out))
-            })?;
+            self.write_group(&key, group, Some(&members), spilled)?;
         }
         Ok(())
+    }
+
+    /// Writes one group. `members`: of each state, if there are sets of values.
+    fn write_group(&self, key: &[Value], group: u32, members: Option<&[Members]>, spilled: &mut Spilled) -> Result<()> {
+        let none = Members::default();
+        spilled.add(key, |out| {
+            let mut states = self.states.iter().enumerate();
+            states.try_for_each(|(nth, state)| {
+                let of = members.and_then(|members| members.get(nth)).unwrap_or(&none);
+                export::export_state(state, group as usize, of, out)
+            })
+        })
     }
 
     /// Forgets all groups and takes those of a part in. Errors: `Budget` if it is too large; then it can be divided.

@@ -190,11 +190,21 @@ fn many_groups_pass_through_the_file() {
     let columns = TYPES.iter().enumerate();
     let columns: Vec<_> = columns.map(|(i, ty)| ColumnRef::stored(ColumnId(i as u32 + 1), *ty, Value::Null)).collect();
     let functions = [CountStar, Sum(1), Avg(4), Max(2, None), Min(0, None), CountDistinct(2), CountDistinct(1)];
-    for keys in [vec![1], vec![2, 1], vec![3, 1, 2]] {
-        let aggregates =
-            functions.iter().map(|f| AggregateCall { function: *f, filter: Filter::Const(true) }).collect();
-        let keys = keys.into_iter().map(Key::Column).collect();
-        let query = AggregateQuery { columns: columns.clone(), filter: Filter::Const(true), keys, aggregates };
+    for keys in [vec![1], vec![4, 1], vec![2, 1], vec![3, 1, 2]] {
+        let aggregates = |functions: &[AggregateFunction]| {
+            functions.iter().map(|f| AggregateCall { function: *f, filter: Filter::Const(true) }).collect()
+        };
+        let (filter, keys) = (Filter::Const(true), keys.into_iter().map(Key::Column).collect());
+        let mut query =
+            AggregateQuery { columns: columns.clone(), filter, keys, aggregates: aggregates(&functions[..5]) };
+        let want = oracle::answer(&query, &rows);
+        for threads in [1, 2] {
+            // Without sets of values.
+            let (answer, spilled) = run(&query, &scans, threads, 9, (4 + threads * 3) << 19, None).unwrap();
+            assert!(spilled > 1 << 18, "{spilled} bytes were spilled: {:?}", query.keys);
+            assert!(answer == want, "{threads} threads: {:?}", query.keys);
+        }
+        query.aggregates = aggregates(&functions);
         let want = oracle::answer(&query, &rows);
         for (threads, at_once) in [(1, 9), (2, 9), (4, 9), (2, 1)] {
             let got = run(&query, &scans, threads, at_once, (5 + threads * 3) << 19, None);
