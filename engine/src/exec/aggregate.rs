@@ -303,9 +303,6 @@ impl AggregateExecution {
                 Key::Buckets { column, buckets } => Digits::of_buckets(*column, buckets, limits(*column))?,
             });
         }
-        // Dense accumulators of all threads take an eighth of the memory at most; hash tables grow with what is there.
-        let share = self.options.budget.limit() / 64 / self.options.threads.max(1) / self.program.primitives.len();
-        let keys = KeyPlan::new(digits, rows, share);
         let mut states: Vec<StatePlan> = Vec::with_capacity(self.program.primitives.len());
         for (nth, primitive) in self.program.primitives.iter().enumerate() {
             let mut alias = None;
@@ -330,6 +327,9 @@ impl AggregateExecution {
                 && primitive.column.is_some_and(|c| view.columns[c].kind == Kind::Codes);
             states.push(StatePlan { primitive: *primitive, alias, digits, window: self.windows[nth], by_code });
         }
+        // Dense accumulators of all threads take a quarter of the memory at most; hash tables grow with what is there.
+        let width = states.iter().map(|state| state.width(view)).sum::<usize>().max(1);
+        let keys = KeyPlan::new(digits, rows, self.options.budget.limit() / 4 / self.options.threads.max(1) / width);
         let own = self.checks.iter().map(|c| (*c, 0));
         let checks = self.program.checks.iter().copied().chain(own).collect();
         Ok(SegmentPlan { keys, states, checks })

@@ -52,6 +52,25 @@ pub(super) struct StatePlan {
     pub by_code: bool,
 }
 
+impl StatePlan {
+    /// About as many bytes as the state of a group takes at most, where groups are few enough to be numbered densely.
+    pub fn width(&self, view: &SegmentView<'_>) -> usize {
+        let Some(column) = self.primitive.column.filter(|_| self.alias.is_none()) else {
+            return if self.alias.is_some() { 0 } else { size_of::<i64>() };
+        };
+        let of = &view.columns[column];
+        match (self.primitive.measure, of.kind) {
+            // Headers tell that stored integers hardly ever need wide sums.
+            (Measure::Sum, Kind::I64 | Kind::IntCodes) if !of.is_computed() => size_of::<i64>(),
+            (Measure::Sum, Kind::F64) => size_of::<i128>() + 1,
+            (Measure::Sum, _) => size_of::<(i64, i128)>() + 1,
+            (Measure::Min | Measure::Max, Kind::I128 | Kind::Bytes) => size_of::<i128>(),
+            (Measure::Squares | Measure::Products, _) => size_of::<Wide>() + size_of::<u64>(),
+            _ => size_of::<i64>(),
+        }
+    }
+}
+
 pub(super) enum State {
     Alias(usize),
     Count(Vec<i64>),
