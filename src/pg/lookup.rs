@@ -4,10 +4,6 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys::{self, Oid};
 
-unsafe extern "C-unwind" {
-    fn lc_collate_is_c(collation: Oid) -> bool;
-}
-
 /// Strategy number of an operator in a btree family: 1 `<`, 2 `<=`, 3 `=`, 4 `>=`, 5 `>`.
 pub fn btree_strategy(operator: Oid, family: Oid) -> Option<u32> {
     // SAFETY: syscache lookup of plain numbers.
@@ -27,18 +23,9 @@ pub fn operator_function(operator: Oid) -> Oid {
     unsafe { pg_sys::get_opcode(operator) }
 }
 
-/// Whether strings compare as bytes under the collation.
-pub fn is_byte_order(collation: Oid) -> bool {
-    if collation == pg_sys::InvalidOid {
-        return false;
-    }
-    // SAFETY: may raise an error for an unknown collation; pgrx's guard turns that into unwinding.
-    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| lc_collate_is_c(collation)) }
-}
-
 /// Whether equal strings are equal bytes under the collation.
 pub fn is_deterministic(collation: Oid) -> bool {
-    // SAFETY: as above.
+    // SAFETY: syscache lookup; raises for an unknown collation.
     collation != pg_sys::InvalidOid && unsafe { pg_sys::get_collation_isdeterministic(collation) }
 }
 

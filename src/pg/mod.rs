@@ -4,6 +4,7 @@ pub mod array;
 pub mod callbacks;
 pub mod cast;
 pub mod classes;
+pub mod collation;
 pub mod copy;
 pub mod ddl;
 pub mod disk;

@@ -4,6 +4,7 @@ use basalt_engine::types::{LogicalType, Physical};
 use pgrx::pg_sys::{self, Oid};
 
 use super::template::{Comparison, Domain};
+use crate::pg::collation::is_byte_order;
 use crate::pg::node::{AggregateView, Node, View};
 use crate::pg::{lookup, types};
 
@@ -86,7 +87,7 @@ pub fn comparison(
     let op = family_comparison(operator, family)?;
     if ty == LogicalType::Text {
         let equality = matches!(op, Comparison::Eq | Comparison::Ne);
-        if !(if equality { lookup::is_deterministic(collation) } else { lookup::is_byte_order(collation) }) {
+        if !(if equality { lookup::is_deterministic(collation) } else { is_byte_order(collation) }) {
             return None;
         }
     }
@@ -168,7 +169,7 @@ pub fn sort_direction(ty: LogicalType, operator: Oid, collation: Oid) -> Option<
         Date => pg_sys::DATEOID,
         Timestamp => pg_sys::TIMESTAMPOID,
         TimestampTz => pg_sys::TIMESTAMPTZOID,
-        Text if lookup::is_byte_order(collation) => pg_sys::TEXTOID,
+        Text if is_byte_order(collation) => pg_sys::TEXTOID,
         Uuid => pg_sys::UUIDOID,
         Bytea => pg_sys::BYTEAOID,
         _ => return None,
@@ -315,7 +316,7 @@ pub fn extremum_order(ty: LogicalType, declared: Oid, collation: Oid) -> Result<
     use LogicalType::*;
     match ty {
         Int2 | Int4 | Int8 | Float4 | Float8 | Numeric { .. } | Date | Timestamp | TimestampTz => Ok(None),
-        Text if lookup::is_byte_order(collation) => Ok(None),
+        Text if is_byte_order(collation) => Ok(None),
         Text if lookup::is_deterministic(collation) => Ok(Some(collation)),
         Text => Err("its collation is not deterministic".into()),
         _ => Err(format!("the order of type {} is not known to the engine", lookup::type_name(declared))),
