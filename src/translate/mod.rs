@@ -16,3 +16,4 @@ pub mod pieces;
 pub mod shippable;
 pub mod template;
 pub mod time;
+mod typed;
