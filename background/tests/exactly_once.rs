@@ -137,15 +137,7 @@ impl Publisher for Catalog {
             let column = segment.column(ColumnId(1)).unwrap();
             for block in 0..segment.blocks() {
                 let mut values = Vec::new();
-                match column.dictionary() {
-                    Ok(dictionary) => {
-                        let known = dictionary.i64_values().unwrap();
-                        let mut codes = Vec::new();
-                        column.decode_codes(block, &mut codes).unwrap();
-                        values.extend(codes.iter().map(|c| known[*c as usize]));
-                    }
-                    Err(_) => column.decode_i64(block, &mut values).unwrap(),
-                }
+                column.decode_i64(block, &mut values).unwrap();
                 self.numbers.extend(values.iter().map(|v| *v as u64));
             }
         }

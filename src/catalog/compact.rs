@@ -262,16 +262,7 @@ fn count_times(
     let mut row = 0u32;
     for block in 0..segment.blocks() {
         interrupts::check();
-        if reader.kind() == basalt_engine::segment::ColumnKind::Dictionary {
-            let dictionary = reader.dictionary()?.i64_values()?;
-            let mut codes = Vec::new();
-            reader.decode_codes(block, &mut codes)?;
-            values.clear();
-            // Rows without a time are in segments of their own: no code is that of NULL.
-            values.extend(codes.iter().map(|c| dictionary.get(*c as usize).copied().unwrap_or(i64::MIN)));
-        } else {
-            reader.decode_i64(block, &mut values)?;
-        }
+        reader.decode_i64(block, &mut values)?;
         for value in &values {
             let time = column.ty.to_micros(*value);
             let deleted = entry.deleted.as_ref().is_some_and(|d| d.contains(row));

@@ -7,7 +7,7 @@ use pgrx::pg_sys::{self, Oid};
 
 use super::builder::{Builder, SEVERAL_COLUMNS};
 use super::shippable::{self, Reason};
-use super::template::{ConstantTemplate, FilterTemplate, Leaf, LeafTest};
+use super::template::{ConstantTemplate, ExprTemplate, FilterTemplate, Leaf, LeafTest};
 use super::typed::{Kind, MAX_SCALE, Typed, aligned, arithmetic, binary, digits, malformed, rounded, scaled};
 use crate::pg::node::{FuncView, Node, OpView, View};
 use crate::pg::{lookup, types, values};

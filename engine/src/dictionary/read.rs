@@ -239,16 +239,6 @@ impl<'a> Dictionary<'a> {
         self.len() == 0
     }
 
-    /// Whether values are I64 (else bytes). Version 1.0 of the format has dictionaries of bytes only.
-    pub fn is_i64(&self) -> bool {
-        false
-    }
-
-    /// Errors: `Invalid` unless [`Dictionary::is_i64`].
-    pub fn i64_values(&self) -> Result<Vec<i64>> {
-        Err(Error::invalid("a dictionary of byte strings"))
-    }
-
     pub(crate) fn chunk(&self, index: usize) -> Result<Chunk<'a>> {
         let (part, section) = self.meta.chunks.get(index).ok_or_else(corrupt)?;
         let bytes = part.bytes(self.range, self.unchecked, "a dictionary")?;

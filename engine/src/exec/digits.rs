@@ -53,7 +53,6 @@ impl Digits {
                 (Source::Unified(unified.clone()), unified.len() as u64 + 1)
             }
             Kind::Codes => (Source::Codes, u64::from(of.dictionary_len()?) + 1),
-            Kind::IntCodes => (Source::Codes, of.int_values.len() as u64 + 1),
             Kind::I64 => match limits {
                 Some((min, max)) if max.wrapping_sub(min) as u64 <= most => {
                     (Source::Offset { min }, max.wrapping_sub(min) as u64 + 2)
@@ -109,13 +108,7 @@ impl Digits {
             _ => return Ok(None),
         };
         if let Source::Buckets(index) = &self.source {
-            let codes = view.columns[self.column].kind == Kind::IntCodes;
-            let value =
-                |v: i64| if codes { view.columns[self.column].int_values.get(v as usize).copied() } else { Some(v) };
-            return Ok(match (value(limits.0), value(limits.1)) {
-                (Some(min), Some(max)) => index.constant(min, max),
-                _ => None,
-            });
+            return Ok(index.constant(limits.0, limits.1));
         }
         if limits.0 != limits.1 || !view.columns[self.column].is_constant(block)? {
             return Ok(None);
@@ -181,8 +174,7 @@ impl Digits {
                 rows!(i, u64::from(index.digit(values[i])).min(last));
             }
             (Source::Interned, Some(map))
-                if validity.is_none()
-                    && matches!(view.columns[self.column].kind, Kind::I64 | Kind::IntCodes | Kind::F64) =>
+                if validity.is_none() && matches!(view.columns[self.column].kind, Kind::I64 | Kind::F64) =>
             {
                 let values = match view.columns[self.column].kind {
                     Kind::F64 if self.exact => scratch.exact_keys(view, self.column)?,
@@ -202,7 +194,7 @@ impl Digits {
                 }
             }
             (Source::Interned, Some(map)) => match view.columns[self.column].kind {
-                Kind::I64 | Kind::IntCodes => {
+                Kind::I64 => {
                     let values = scratch.ints(view, self.column)?;
                     rows!(i, u64::from(map.of_int(values[i])?));
                 }
@@ -244,10 +236,6 @@ impl Digits {
         }
         let of = &view.columns[self.column];
         Ok(match (&self.source, interner) {
-            (Source::Codes, _) if of.kind == Kind::IntCodes => {
-                let value = of.int_values.get(digit as usize);
-                Value::I64(*value.ok_or_else(|| Error::corrupt("code past the end of a dictionary"))?)
-            }
             (Source::Codes, _) => {
                 let mut bytes = Vec::new();
                 of.dictionary_get(digit as u32, &mut bytes)?;

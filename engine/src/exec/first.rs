@@ -111,8 +111,6 @@ impl First {
         let of = &view.columns[self.top.column];
         let header = scratch.header(view, self.top.column)?;
         match of.kind {
-            // Of codes.
-            Kind::IntCodes => Ok(FIRST),
             Kind::Codes => {
                 let value = |code: &Value| -> Result<Value> {
                     let Value::I64(code) = code else { return Ok(Value::Null) };
@@ -167,7 +165,7 @@ impl First {
             }};
         }
         match view.columns[column].kind {
-            Kind::I64 | Kind::IntCodes => rank!(scratch.ints(view, column)?, v, i128::from(v)),
+            Kind::I64 => rank!(scratch.ints(view, column)?, v, i128::from(v)),
             Kind::I128 => rank!(scratch.wide(view, column)?, v, v),
             Kind::F64 => rank!(scratch.float_keys(view, column)?, v, i128::from(v)),
             Kind::Bytes => {

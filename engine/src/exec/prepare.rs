@@ -362,11 +362,6 @@ impl Extent {
                 _ => extent.unknown = true,
             }
         }
-        if let (Kind::IntCodes, Some((low, high))) = (view.columns[column].kind, extent.limits) {
-            let values = &view.columns[column].int_values;
-            extent.limits = values.get(low as usize).copied().zip(values.get(high as usize).copied());
-            extent.unknown |= extent.limits.is_none();
-        }
         Ok(extent)
     }
 

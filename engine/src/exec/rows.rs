@@ -247,7 +247,7 @@ fn batch(
             _ => nulls(view, scratch, set, column)?,
         };
         columns.push(match of.kind {
-            Kind::I64 | Kind::IntCodes => BatchColumn::I64 { values: gather(scratch.ints(view, column)?, set), nulls },
+            Kind::I64 => BatchColumn::I64 { values: gather(scratch.ints(view, column)?, set), nulls },
             Kind::I128 => BatchColumn::I128 { values: gather(scratch.wide(view, column)?, set), nulls },
             Kind::F64 => BatchColumn::F64 { values: gather(scratch.floats(view, column)?, set), nulls },
             Kind::Codes => codes(view, scratch, set, column, &mut dictionaries[nth], memory)?,

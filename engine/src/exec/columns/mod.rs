@@ -24,8 +24,6 @@ pub(super) enum Kind {
     I64,
     I128,
     F64,
-    /// Codes of I64 values: can be read as codes or as values.
-    IntCodes,
     /// Codes of byte strings.
     Codes,
     Bytes,
@@ -35,8 +33,6 @@ pub(super) struct SegmentColumn<'a> {
     pub ty: LogicalType,
     pub kind: Kind,
     source: Source<'a>,
-    /// Values of an I64 dictionary by code.
-    pub int_values: Vec<i64>,
     /// One numbering of the values of all segments that are scanned together, and what this one's codes are in it.
     pub unified: Option<(Arc<Unified>, CodeMap)>,
 }
@@ -88,13 +84,7 @@ impl<'a> SegmentColumn<'a> {
                 Physical::F64 => Kind::F64,
                 Physical::Bytes => Kind::Codes,
             };
-            return Ok(SegmentColumn {
-                ty: column.ty,
-                kind,
-                source: Source::Computed(None),
-                int_values: Vec::new(),
-                unified: None,
-            });
+            return Ok(SegmentColumn { ty: column.ty, kind, source: Source::Computed(None), unified: None });
         }
         let Some(reader) = segment.column(column.id) else {
             let kind = match (physical, &column.missing) {
@@ -105,25 +95,20 @@ impl<'a> SegmentColumn<'a> {
                 _ => return Err(Error::invalid("a column's missing value is of another type")),
             };
             let source = Source::Missing(column.missing.clone());
-            return Ok(SegmentColumn { ty: column.ty, kind, source, int_values: Vec::new(), unified: None });
+            return Ok(SegmentColumn { ty: column.ty, kind, source, unified: None });
         };
         if reader.ty() != column.ty {
             return Err(Error::invalid(format!("column {} is stored as {:?}", column.id.0, reader.ty())));
         }
-        let mut int_values = Vec::new();
         let kind = match (reader.kind(), physical) {
             (ColumnKind::I64, Physical::I64) => Kind::I64,
             (ColumnKind::I128, Physical::I128) => Kind::I128,
             (ColumnKind::F64, Physical::F64) => Kind::F64,
             (ColumnKind::Bytes, Physical::Bytes) => Kind::Bytes,
             (ColumnKind::Dictionary, Physical::Bytes) => Kind::Codes,
-            (ColumnKind::Dictionary, Physical::I64) => {
-                int_values = reader.dictionary()?.i64_values()?;
-                Kind::IntCodes
-            }
             _ => return Err(Error::corrupt("a column's encoding does not fit its type")),
         };
-        Ok(SegmentColumn { ty: column.ty, kind, source: Source::Stored(reader), int_values, unified: None })
+        Ok(SegmentColumn { ty: column.ty, kind, source: Source::Stored(reader), unified: None })
     }
 
     pub fn stored(&self) -> Option<&ColumnReader<'a>> {
@@ -268,7 +253,6 @@ impl<'a> SegmentColumn<'a> {
         }
     }
 
-    /// Whether no row of any block is NULL, as far as headers tell.
     pub fn is_numeric(&self) -> bool {
         matches!(self.ty, LogicalType::Numeric { .. })
     }

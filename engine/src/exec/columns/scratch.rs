@@ -256,23 +256,14 @@ impl BlockScratch {
         self.columns[column].validity.as_ref().ok_or_else(|| Error::invalid("validity"))
     }
 
-    /// Values of an I64 or I64-dictionary column; arbitrary where NULL.
+    /// Values of an I64 column; arbitrary where NULL.
     pub fn ints(&mut self, view: &SegmentView<'_>, column: usize) -> Result<&[i64]> {
         if !self.columns[column].ints.0 {
             self.touch(view, column)?;
             let of = &view.columns[column];
-            if of.kind == Kind::IntCodes {
-                self.codes(view, column)?;
-            }
-            let slot = &mut self.columns[column];
-            let out = &mut slot.ints.1;
+            let (done, out) = &mut self.columns[column].ints;
             match (of.kind, of.stored()) {
                 (Kind::I64, Some(reader)) => reader.decode_i64(self.block, out)?,
-                (Kind::IntCodes, Some(_)) => {
-                    out.clear();
-                    let table = of.int_values.as_slice();
-                    out.extend(slot.codes.1.iter().map(|&code| table.get(code as usize).copied().unwrap_or(0)));
-                }
                 _ if of.is_computed() => return Err(not_computed()),
                 (Kind::I64, None) => {
                     refill(out, self.rows, if let Some(Value::I64(v)) = of.constant() { *v } else { 0 })
@@ -280,7 +271,7 @@ impl BlockScratch {
                 _ => return Err(Error::invalid("column does not hold integers")),
             }
             check_len(out.len(), self.rows)?;
-            slot.ints.0 = true;
+            *done = true;
         }
         Ok(&self.columns[column].ints.1)
     }

@@ -131,10 +131,8 @@ fn column_limits(
     if header.nulls as usize == rows {
         return Ok((Some((0, 0)), false));
     }
-    let int =
-        |code: i64| if of.kind == Kind::IntCodes { of.int_values.get(code as usize).copied() } else { Some(code) };
     let found = match (&header.min, &header.max) {
-        (Value::I64(min), Value::I64(max)) => int(*min).zip(int(*max)).map(|(a, b)| (i128::from(a), i128::from(b))),
+        (Value::I64(min), Value::I64(max)) => Some((i128::from(*min), i128::from(*max))),
         (Value::I128(min), Value::I128(max)) => Some((*min, *max)),
         _ => None,
     };

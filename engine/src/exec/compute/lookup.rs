@@ -77,7 +77,7 @@ impl LookupTable {
             (rows @ (Rows::Dense { .. } | Rows::Sparse { .. } | Rows::Hash(_)), kind) if kind != Kind::Codes => {
                 let keys = match kind {
                     Kind::F64 => scratch.float_keys(view, source)?,
-                    Kind::I64 | Kind::IntCodes => scratch.ints(view, source)?,
+                    Kind::I64 => scratch.ints(view, source)?,
                     _ => return Err(misfit()),
                 };
                 match rows {

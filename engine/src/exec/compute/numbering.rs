@@ -243,7 +243,7 @@ impl Index {
     fn of(kind: Kind, budget: &Budget) -> Result<Index> {
         Ok(match kind {
             Kind::Codes => Index::Codes,
-            Kind::I64 | Kind::IntCodes | Kind::F64 => Index::Hash(U64Map::new(budget)?),
+            Kind::I64 | Kind::F64 => Index::Hash(U64Map::new(budget)?),
             Kind::I128 | Kind::Bytes => Index::Bytes(BytesMap::new(budget)?),
         })
     }
@@ -436,7 +436,7 @@ fn value_of(view: &SegmentView<'_>, scratch: &mut BlockScratch, column: usize, r
         return Ok(None);
     }
     Ok(Some(match view.columns[column].kind {
-        Kind::I64 | Kind::IntCodes => scratch.ints(view, column)?[row].to_le_bytes().to_vec(),
+        Kind::I64 => scratch.ints(view, column)?[row].to_le_bytes().to_vec(),
         Kind::I128 => scratch.wide(view, column)?[row].to_le_bytes().to_vec(),
         Kind::F64 => scratch.floats(view, column)?[row].to_le_bytes().to_vec(),
         Kind::Bytes => value(scratch.bytes(view, column)?, row).to_vec(),

@@ -97,16 +97,6 @@ fn bind_test(
                 let ranges = required(ranges_of(test, order_i128)?)?;
                 if ranges.is_empty() { Node::Const(false) } else { leaf(Check::I128(ranges), 0.3) }
             }
-            Kind::IntCodes => {
-                let values = &column.int_values;
-                let ranges = required(ranges_of(test, order_i64)?)?;
-                let codes = ranges.iter().filter_map(|(low, high)| {
-                    let first = values.partition_point(|v| v < low);
-                    let after = values.partition_point(|v| v <= high);
-                    (first < after).then(|| (first as u32, after as u32 - 1))
-                });
-                codes_leaf(position, normalize(codes.collect()), column)?
-            }
             Kind::Codes => match test {
                 Test::Like { pattern, negated } => like_leaf(position, pattern, *negated, column, memory, pulse)?,
                 _ => codes_leaf(position, code_ranges(test, column)?, column)?,

@@ -71,7 +71,7 @@ fn quick_leaf(leaf: &Leaf, view: &SegmentView<'_>, scratch: &mut BlockScratch) -
         Check::Null(false) => return Ok(by_count(rows - nulls)),
         _ => {}
     }
-    let codes = matches!(kind, Some(Kind::Codes | Kind::IntCodes));
+    let codes = kind == Some(Kind::Codes);
     if nulls == rows && !codes {
         return Ok(Verdict::No);
     }

@@ -67,7 +67,7 @@ pub(super) fn resolve_numbers(
 /// The block's numbers, and how many of their lowest bytes are the physical value.
 fn numbers(kind: Kind, column: usize, r: &mut Resolver<'_, '_>) -> Result<(Vec<i128>, usize)> {
     Ok(match kind {
-        Kind::I64 | Kind::IntCodes => (r.scratch.ints(r.view, column)?.iter().map(|v| i128::from(*v)).collect(), 8),
+        Kind::I64 => (r.scratch.ints(r.view, column)?.iter().map(|v| i128::from(*v)).collect(), 8),
         Kind::F64 => (r.scratch.floats(r.view, column)?.iter().map(|v| i128::from(v.to_bits())).collect(), 8),
         Kind::I128 => (r.scratch.wide(r.view, column)?.to_vec(), 16),
         Kind::Codes | Kind::Bytes => return Err(Error::invalid("strings are not numbers")),

@@ -61,7 +61,7 @@ impl StatePlan {
         let of = &view.columns[column];
         match (self.primitive.measure, of.kind) {
             // Headers tell that stored integers hardly ever need wide sums.
-            (Measure::Sum, Kind::I64 | Kind::IntCodes) if !of.is_computed() => size_of::<i64>(),
+            (Measure::Sum, Kind::I64) if !of.is_computed() => size_of::<i64>(),
             (Measure::Sum, Kind::F64) => size_of::<i128>() + 1,
             (Measure::Sum, _) => size_of::<(i64, i128)>() + 1,
             (Measure::Min | Measure::Max, Kind::I128 | Kind::Bytes) => size_of::<i128>(),
@@ -344,15 +344,7 @@ impl States {
                 None => false,
             },
             (State::Extreme { values, max }, Value::I64(low), Value::I64(high)) => {
-                let of = &view.columns[column];
-                let value = if *max { *high } else { *low };
-                // The header of an integer dictionary holds codes.
-                let value = match of.kind {
-                    Kind::IntCodes => of.int_values.get(value as usize).copied(),
-                    _ => Some(value),
-                };
-                let value = value.ok_or_else(|| Error::corrupt("code past the end of a dictionary"))?;
-                values[g] = if *max { values[g].max(value) } else { values[g].min(value) };
+                values[g] = if *max { values[g].max(*high) } else { values[g].min(*low) };
                 true
             }
             // Of zeros a header knows one, whose sign need not be the others'.
@@ -469,7 +461,7 @@ impl State {
         });
         Ok(match (plan.primitive.measure, kind) {
             (Measure::Count, _) => State::Count(Vec::new()),
-            (Measure::Sum, Some(Kind::I64 | Kind::IntCodes)) => State::SumInt(IntSums::default()),
+            (Measure::Sum, Some(Kind::I64)) => State::SumInt(IntSums::default()),
             (Measure::Sum, Some(Kind::I128)) => State::SumWide { sums: Vec::new(), nan: Vec::new() },
             (Measure::Sum, Some(Kind::F64)) => State::SumFloat(FloatSums::new(plan.window, budget)?),
             (Measure::Min | Measure::Max, Some(kind)) => {
@@ -483,8 +475,8 @@ impl State {
             (Measure::Squares | Measure::Products, Some(Kind::F64)) => {
                 State::Products(ProductSums::new(plan.window, budget)?)
             }
-            (Measure::Squares, Some(Kind::I64 | Kind::IntCodes | Kind::I128)) => State::Squares(SquareSums::default()),
-            (measure, Some(Kind::I64 | Kind::IntCodes)) if let Some(op) = BitOp::of_measure(measure) => {
+            (Measure::Squares, Some(Kind::I64 | Kind::I128)) => State::Squares(SquareSums::default()),
+            (measure, Some(Kind::I64)) if let Some(op) = BitOp::of_measure(measure) => {
                 State::Bits { values: Vec::new(), op }
             }
             (Measure::Distinct | Measure::HostMin(_) | Measure::HostMax(_), Some(_)) => match &plan.digits {

@@ -50,12 +50,8 @@ pub(in crate::exec) fn magnitude(
     }
     let header = scratch.header(view, column)?;
     let (Value::I64(min), Value::I64(max)) = (&header.min, &header.max) else { return Ok(None) };
-    let limits = match of.kind {
-        Kind::IntCodes => of.int_values.get(*min as usize).copied().zip(of.int_values.get(*max as usize).copied()),
-        _ => Some((*min, *max)),
-    };
-    let limits = limits.filter(|(_, max)| !(of.is_numeric() && *max == LogicalType::NUMERIC_NAN_I64));
-    Ok(limits.map(|(min, max)| min.unsigned_abs().max(max.unsigned_abs())))
+    let known = !(of.is_numeric() && *max == LogicalType::NUMERIC_NAN_I64);
+    Ok(known.then(|| min.unsigned_abs().max(max.unsigned_abs())))
 }
 
 impl IntSums {

@@ -319,7 +319,7 @@ impl Run<'_, '_> {
                 let ints = sized(&mut out.ints, out.start, run.len());
                 map(Operand::Each(&self.scratch.decoded_wide(column)[run.clone()]), ints, |v| v as i64);
             }
-            (Kind::I64 | Kind::IntCodes, false) => {
+            (Kind::I64, false) => {
                 let wide = sized(&mut out.wide, out.start, run.len());
                 let numeric = self.view.columns[column].is_numeric();
                 map(Operand::Each(&self.scratch.decoded_ints(column)[run.clone()]), wide, |v| {
