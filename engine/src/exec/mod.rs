@@ -21,6 +21,7 @@ mod moments;
 mod parallel;
 mod prepare;
 mod primitives;
+mod ranked;
 mod result;
 mod rows;
 mod rowset;
