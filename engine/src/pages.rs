@@ -14,6 +14,22 @@ pub(crate) fn prefer_large_room<T>(values: &Vec<T>) {
     advise(values.as_ptr().cast(), values.capacity() * size_of::<T>());
 }
 
+/// Bytes up to which what grows is copied, as an allocator may do anyway; what is longer the system moves, which leaves it on small pages.
+const COPIED: usize = 64 << 20;
+
+/// Gives a vector room for `capacity` elements in all, on large pages where that pays.
+pub(crate) fn grow_room<T>(values: &mut Vec<T>, capacity: usize) {
+    if capacity * size_of::<T>() >= LARGE && values.capacity() * size_of::<T>() < COPIED {
+        let mut grown = Vec::with_capacity(capacity);
+        prefer_large_room(&grown);
+        grown.append(values);
+        *values = grown;
+    } else {
+        values.reserve_exact(capacity.saturating_sub(values.len()));
+        prefer_large_room(values);
+    }
+}
+
 /// `bytes` from `table` on are one allocation.
 fn advise(table: *const u8, bytes: usize) {
     if bytes < LARGE {

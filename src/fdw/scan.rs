@@ -173,7 +173,7 @@ impl Scan {
         let inputs = &mut self.inputs;
         let joined = inputs.dimensions.load(&inputs.template, guc::query_memory_limit())?;
         let segments = Rc::clone(inputs.segments.get_or_insert_with(|| segments::visible(&inputs.datasource.id)));
-        self.host.clear(&inputs.template.classes);
+        self.host.clear(&inputs.template.classes)?;
         for (position, column) in inputs.template.columns.iter().enumerate() {
             let stored = |column| inputs.stored(&segments, column);
             let scope = Scope { columns: &inputs.bound[..position], ..inputs.scope(&stored) };

@@ -1,10 +1,13 @@
 //! Numbering of values so that those which are equal in SQL share a number.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
+use basalt_engine::Budget;
+use basalt_engine::exec::U64Map;
 use pgrx::pg_sys::{self, Datum, Oid};
 
+use super::interrupts;
 use crate::error::Result;
 
 unsafe extern "C-unwind" {
@@ -26,7 +29,8 @@ pub struct Classes {
 
 /// How a class is found, by what functions the type has.
 enum Search {
-    Hash(*mut pg_sys::FmgrInfo, HashMap<u32, Vec<u32>>),
+    /// Class numbers by a value's hash and, in the upper half, how many other classes had that hash before.
+    Hash(*mut pg_sys::FmgrInfo, U64Map),
     Order(*mut pg_sys::FmgrInfo, BTreeMap<Ordered, u32>),
     /// Every value is compared with every other.
     All,
@@ -62,7 +66,10 @@ impl PartialEq for Ordered {
 impl Eq for Ordered {}
 
 impl Classes {
-    pub fn new(ty: Oid, collation: Oid) -> Self {
+    /// Errors: `Canceled`.
+    pub fn new(ty: Oid, collation: Oid) -> Result<Self> {
+        // The values are copied besides: only the stop of the query counts here.
+        let map = U64Map::new(&Budget::with_cancel(usize::MAX, interrupts::cancel()))?;
         let (mut length, mut by_value) = (0, false);
         // SAFETY: raises for unknown types; type cache entries live for ever.
         unsafe {
@@ -71,10 +78,10 @@ impl Classes {
                 pg_sys::TYPECACHE_HASH_PROC_FINFO | pg_sys::TYPECACHE_EQ_OPR_FINFO | pg_sys::TYPECACHE_CMP_PROC_FINFO;
             let entry = pg_sys::lookup_type_cache(ty, flags as i32);
             let known = |info: *mut pg_sys::FmgrInfo| ((*info).fn_oid != pg_sys::InvalidOid).then_some(info);
-            let hash = known(&raw mut (*entry).hash_proc_finfo).map(|hash| Search::Hash(hash, HashMap::new()));
+            let hash = known(&raw mut (*entry).hash_proc_finfo).map(|hash| Search::Hash(hash, map));
             let order =
                 || known(&raw mut (*entry).cmp_proc_finfo).map(|compare| Search::Order(compare, BTreeMap::new()));
-            Classes {
+            Ok(Classes {
                 collation,
                 by_value,
                 length,
@@ -82,7 +89,7 @@ impl Classes {
                 equal: known(&raw mut (*entry).eq_opr_finfo).unwrap_or(std::ptr::null_mut()),
                 values: Vec::new(),
                 null: None,
-            }
+            })
         }
     }
 
@@ -91,6 +98,10 @@ impl Classes {
         let Some(value) = value else {
             if let Some(number) = self.null {
                 return Ok(number);
+            }
+            // Among the hashed numbers, too, which are to be the same.
+            if let Search::Hash(_, known) = &mut self.search {
+                known.push_unhashed(0)?;
             }
             let number = self.push(Datum::from(0usize), true);
             self.null = Some(number);
@@ -102,23 +113,19 @@ impl Classes {
         {
             return Ok((self.values.len() - 1) as u32);
         }
-        if let Some(number) = self.find(value) {
-            return Ok(number);
+        let key = match self.find(value) {
+            Ok(number) => return Ok(number),
+            Err(key) => key,
+        };
+        if let Search::Hash(_, known) = &mut self.search {
+            known.number(key)?;
         }
         // SAFETY: the datum is of this type.
         let copy =
             unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| datumCopy(value, self.by_value, i32::from(self.length))) };
         let number = self.push(copy, false);
-        match &mut self.search {
-            // SAFETY: the type's own hash function.
-            Search::Hash(hash, known) => unsafe {
-                let hash = pg_sys::FunctionCall1Coll(*hash, self.collation, copy).value() as u32;
-                known.entry(hash).or_default().push(number);
-            },
-            Search::Order(compare, known) => {
-                known.insert(Ordered { value: copy, compare: *compare, collation: self.collation }, number);
-            }
-            Search::All => {}
+        if let Search::Order(compare, known) = &mut self.search {
+            known.insert(Ordered { value: copy, compare: *compare, collation: self.collation }, number);
         }
         Ok(number)
     }
@@ -128,7 +135,8 @@ impl Classes {
         (self.values.len() - 1) as u32
     }
 
-    fn find(&self, value: Datum) -> Option<u32> {
+    /// The number of a value's class, or the hashed key that a new one gets.
+    fn find(&self, value: Datum) -> std::result::Result<u32, u64> {
         let same = |number: &u32| {
             let (known, null) = self.values[*number as usize];
             !null && self.equals(known, value)
@@ -137,12 +145,19 @@ impl Classes {
             Search::Hash(hash, known) => {
                 // SAFETY: the type's own hash function.
                 let hash = unsafe { pg_sys::FunctionCall1Coll(*hash, self.collation, value).value() as u32 };
-                known.get(&hash)?.iter().copied().find(same)
+                let mut key = u64::from(hash);
+                while let Some(number) = known.find(key) {
+                    if same(&number) {
+                        return Ok(number);
+                    }
+                    key += 1 << 32;
+                }
+                Err(key)
             }
             Search::Order(compare, known) => {
-                known.get(&Ordered { value, compare: *compare, collation: self.collation }).copied()
+                known.get(&Ordered { value, compare: *compare, collation: self.collation }).copied().ok_or(0)
             }
-            Search::All => (0..self.values.len() as u32).find(same),
+            Search::All => (0..self.values.len() as u32).find(same).ok_or(0),
         }
     }
 
@@ -158,8 +173,9 @@ impl Classes {
         }
     }
 
-    /// Each class's first value, by number, and whether it is NULL.
-    pub fn into_values(self) -> Vec<(Datum, bool)> {
-        self.values
+    /// Each class's first value, by number, and whether it is NULL. The classes are forgotten.
+    pub fn take_values(&mut self) -> Vec<(Datum, bool)> {
+        (self.search, self.null) = (Search::All, None);
+        std::mem::take(&mut self.values)
     }
 }

@@ -90,12 +90,13 @@ impl PgHost {
         }
     }
 
-    /// Forgets predicates and functions, before plans are bound anew.
-    pub fn clear(&mut self, classes: &[ClassTemplate]) {
+    /// Forgets predicates and functions, before plans are bound anew. Errors: `Canceled`.
+    pub fn clear(&mut self, classes: &[ClassTemplate]) -> Result<()> {
         self.predicates.clear();
         self.functions.clear();
         let class = |c: &ClassTemplate| Classes::new(Oid::from(c.ty), Oid::from(c.collation));
-        self.classes = classes.iter().map(class).collect();
+        self.classes = classes.iter().map(class).collect::<Result<_>>()?;
+        Ok(())
     }
 
     /// Does something, and adds what it took to `total`.
@@ -146,12 +147,7 @@ impl PgHost {
 
     /// A value of each of a class's numbers.
     pub fn take_class(&mut self, class: usize) -> Vec<(Datum, bool)> {
-        match self.classes.get_mut(class) {
-            Some(classes) => {
-                std::mem::replace(classes, Classes::new(pgrx::pg_sys::INT4OID, Oid::INVALID)).into_values()
-            }
-            None => Vec::new(),
-        }
+        self.classes.get_mut(class).map(Classes::take_values).unwrap_or_default()
     }
 
     /// Registers a boolean expression over the placeholder of a column.

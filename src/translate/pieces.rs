@@ -85,7 +85,7 @@ pub fn evaluate(
     let evaluator = expressions.evaluator();
     let mut codec = Codec::with_type(column.ty, column.declared, column.typmod);
     let mut classes =
-        classes::Classes::new(compiled.ty, expressions.node(expression).ok_or_else(malformed)?.collation());
+        classes::Classes::new(compiled.ty, expressions.node(expression).ok_or_else(malformed)?.collation())?;
     let mut numbers = Vec::with_capacity(starts.len() + 1);
     let inputs = starts.iter().copied().map(Some).chain(nulls.then_some(None));
     for (i, input) in inputs.enumerate() {
@@ -107,7 +107,7 @@ pub fn evaluate(
         starts.push(0);
         numbers.push(null.unwrap_or(0));
     }
-    Ok((Arc::new(Buckets { starts, values: numbers, null }), BucketValues(classes.into_values())))
+    Ok((Arc::new(Buckets { starts, values: numbers, null }), BucketValues(classes.take_values())))
 }
 
 /// The times among `ranges` (as [`cut_all`] takes them) at which a test is true, or false if `negated`: ascending, disjoint, both ends inclusive.

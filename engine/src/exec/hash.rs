@@ -100,13 +100,14 @@ impl Slots {
 }
 
 /// Numbers distinct keys 0, 1, 2, ...
-pub(super) struct U64Map {
+pub struct U64Map {
     slots: Slots,
     keys: Vec<u64>,
     memory: Reservation,
 }
 
 impl U64Map {
+    /// Errors: `Budget`.
     pub fn new(budget: &Budget) -> Result<Self> {
         let mut memory = budget.reserve(0)?;
         Ok(U64Map { slots: Slots::new(&mut memory)?, keys: Vec::new(), memory })
@@ -124,7 +125,7 @@ impl U64Map {
         &self.keys
     }
 
-    /// The number of `key`, a new one if it is new. Errors: `Budget`.
+    /// The number of `key`, a new one if it is new. Errors: `Budget`, `Canceled`; then nothing changed.
     #[inline(always)]
     pub fn number(&mut self, key: u64) -> Result<u32> {
         match self.slots.find(key) {
@@ -159,7 +160,7 @@ impl U64Map {
         Ok(())
     }
 
-    /// Appends a key that is known to be new, without making it findable.
+    /// Appends a key that is known to be new, without making it findable. Errors: `Budget`.
     pub fn push_unhashed(&mut self, key: u64) -> Result<u32> {
         let len = self.keys.len() + 1;
         reserve(&mut self.keys, len, &mut self.memory)?;

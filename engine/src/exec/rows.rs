@@ -42,6 +42,8 @@ struct Current {
 
 /// A whole dictionary is handed out with codes if it is not longer than this many rows of a batch.
 const DICTIONARY_SHARE: usize = 4;
+/// Values of a batch between two looks at whether the query is to end.
+const LOOK: usize = 1024;
 
 impl RowExecution {
     /// Errors: `Invalid` if the plan does not fit its columns.
@@ -323,7 +325,11 @@ fn codes(
     if dictionary.is_none() && null as usize > codes.len() * DICTIONARY_SHARE + 64 {
         let mut values = BytesBlock::default();
         let mut nulls = Vec::with_capacity(codes.len());
-        for code in codes {
+        for (nth, code) in codes.into_iter().enumerate() {
+            // Each may be decoded by itself, which takes about a microsecond.
+            if nth.is_multiple_of(LOOK) {
+                memory.check()?;
+            }
             nulls.push(code == null);
             if code != null {
                 of.dictionary_get(code, &mut values.data)?;

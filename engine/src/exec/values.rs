@@ -7,7 +7,8 @@ use hashbrown::DefaultHashBuilder;
 use super::PASSING;
 use super::columns::{exact_key, float_of_key};
 use super::hash::U64Map;
-use crate::pages::{prefer_large, prefer_large_room};
+use super::strings::Strings;
+use crate::pages::prefer_large;
 use crate::plan::Host;
 use crate::types::{Physical, Value};
 use crate::{Budget, Error, Reservation, Result};
@@ -151,8 +152,7 @@ fn mismatch() -> Error {
 pub(crate) struct BytesMap {
     /// (hash, number + 1); 0: free. Power of two, at most half full.
     slots: Vec<(u32, u32)>,
-    ends: Vec<usize>,
-    data: Vec<u8>,
+    values: Strings,
     hasher: DefaultHashBuilder,
     memory: Reservation,
 }
@@ -161,26 +161,24 @@ impl BytesMap {
     pub fn new(budget: &Budget) -> Result<Self> {
         Ok(BytesMap {
             slots: vec![(0, 0); 64],
-            ends: Vec::new(),
-            data: Vec::new(),
+            values: Strings::default(),
             hasher: DefaultHashBuilder::default(),
             memory: budget.reserve(64 * 8)?,
         })
     }
 
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.values.len()
     }
 
+    #[inline]
     pub fn get(&self, number: u32) -> &[u8] {
-        let i = number as usize;
-        let start = if i == 0 { 0 } else { self.ends[i - 1] };
-        &self.data[start..self.ends[i]]
+        self.values.get(number)
     }
 
     /// Bytes of all strings together.
     pub fn bytes(&self) -> usize {
-        self.data.len()
+        self.values.bytes()
     }
 
     /// Its number, or its hash and the free slot where it belongs.
@@ -212,7 +210,7 @@ impl BytesMap {
             Err(free) => free,
         };
         // Nothing changes on an error: the table is never more than half full.
-        if (self.ends.len() + 1) * 2 > self.slots.len() {
+        if (self.len() + 1) * 2 > self.slots.len() {
             self.grow()?;
             let mask = self.slots.len() - 1;
             at = hash as usize & mask;
@@ -225,24 +223,9 @@ impl BytesMap {
         Ok(number)
     }
 
+    /// Appends a string that is known to be new, and will not be found. Errors: `Budget`, and nothing changed.
     pub fn push_unhashed(&mut self, value: &[u8]) -> Result<u32> {
-        if self.ends.len() == self.ends.capacity() {
-            let more = self.ends.capacity().max(32);
-            self.memory.grow(more * 8)?;
-            self.ends.reserve_exact(more);
-            prefer_large_room(&self.ends);
-        }
-        if self.data.len() + value.len() > self.data.capacity() {
-            let more = self.data.capacity().max(value.len()).max(256);
-            self.memory.grow(more)?;
-            self.data.reserve_exact(more + self.data.capacity() - self.data.len());
-            prefer_large_room(&self.data);
-        }
-        let number = u32::try_from(self.ends.len()).ok().filter(|n| *n < u32::MAX - 2);
-        let number = number.ok_or_else(|| Error::OutOfRange { what: "number of groups".into() })?;
-        self.data.extend_from_slice(value);
-        self.ends.push(self.data.len());
-        Ok(number)
+        self.values.push(value, &mut self.memory)
     }
 
     fn grow(&mut self) -> Result<()> {

@@ -157,9 +157,10 @@ unsafe fn is_distinct_list(entry: *mut pg_sys::RangeTblEntry, attributes: &[i16]
                 };
                 match expression.view() {
                     View::Const { null: false, value } => {
-                        let classes =
-                            classes.get_or_insert_with(|| Classes::new(expression.ty(), expression.collation()));
-                        let Ok(number) = classes.number(Some(value)) else { return false };
+                        if classes.is_none() {
+                            *classes = Classes::new(expression.ty(), expression.collation()).ok();
+                        }
+                        let Some(Ok(number)) = classes.as_mut().map(|of| of.number(Some(value))) else { return false };
                         key.push(number);
                     }
                     View::Const { null: true, .. } => continue 'rows,

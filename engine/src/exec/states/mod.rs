@@ -19,7 +19,7 @@ use super::like::value;
 use super::moments::{Pairs, ProductSums, SquareSums, Sums, Wide};
 use super::primitives::{Measure, Primitive};
 use super::rowset::{RowSet, for_rows};
-use crate::pages::prefer_large_room;
+use crate::pages::{grow_room, prefer_large_room};
 use crate::types::Value;
 use crate::{Budget, Error, Reservation, Result};
 
@@ -33,8 +33,7 @@ pub(super) fn reserve<T>(vec: &mut Vec<T>, len: usize, memory: &mut Reservation)
         let more = if vec.capacity() * size_of::<T>() < MOVED { vec.capacity().max(16) } else { vec.capacity() / 2 };
         let capacity = len.max(vec.capacity() + more);
         memory.grow((capacity - vec.capacity()) * size_of::<T>())?;
-        vec.reserve_exact(capacity - vec.len());
-        prefer_large_room(vec);
+        grow_room(vec, capacity);
     }
     Ok(())
 }
