@@ -113,7 +113,7 @@ impl U64Map {
         Ok(U64Map { slots: Slots::new(&mut memory)?, keys: Vec::new(), memory })
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.keys.len()
     }
 
