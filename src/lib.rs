@@ -11,7 +11,11 @@ mod pg;
 mod translate;
 mod worker;
 
+use basalt_engine::pages::LargePages;
 use pgrx::pg_guard;
+
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {

@@ -4,12 +4,16 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use basalt_engine::pages::LargePages;
 use basalt_engine::rows::RowBuffer;
 use basalt_engine::segment::{
     BuildOptions, BytesBlock, ColumnKind, MergeSource, Segment, SegmentBuilder, SegmentBytes, merge,
 };
 use basalt_engine::types::{Column, ColumnId, LogicalType, Schema};
 use basalt_engine::{Budget, Cancel, TimeRanges};
+
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 const ROWS: usize = 1 << 20;
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use basalt_engine::exec::{AggregateExecution, ExecOptions, SegmentScan};
+use basalt_engine::pages::LargePages;
 use basalt_engine::plan::{
     AggregateCall, AggregateFunction as F, AggregateQuery, Bound, By, ColumnRef, Computed, Filter, HostFunction, Key,
     Mapped, Predicate, Term, Test, Top,
@@ -17,6 +18,9 @@ use basalt_engine::segment::{Segment, SegmentBytes};
 use basalt_engine::types::{ColumnId, LogicalType, Value};
 use basalt_engine::{Budget, Cancel, Result, TimeRanges};
 use host::NoServer;
+
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 /// Name and position in ClickBench's schema.
 const NAMES: [(&str, u32); 14] = [

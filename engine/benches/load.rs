@@ -6,10 +6,14 @@
 #[path = "lineitem/mod.rs"]
 mod lineitem;
 
+use basalt_engine::pages::LargePages;
 use basalt_engine::rows::RowBuffer;
 use basalt_engine::segment::{BuildOptions, Segment, SegmentBuilder, SegmentBytes};
 use basalt_engine::types::LogicalType;
 use basalt_engine::{Budget, Cancel, Result};
+
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 /// Seconds that this thread had on a processor.
 fn seconds() -> f64 {

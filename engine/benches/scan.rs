@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use basalt_engine::exec::{AggregateExecution, ExecOptions, SegmentScan};
+use basalt_engine::pages::LargePages;
 use basalt_engine::plan::{
     AggregateCall, AggregateFunction as F, AggregateQuery, Bound, Buckets, By, ColumnRef, Computed, Expr, Filter,
     Function, Key, Lane, Number, Operator, Predicate, Statistic, Term, Test, Top,
@@ -23,6 +24,9 @@ use basalt_engine::types::{ColumnId, LogicalType, Value};
 use basalt_engine::{Budget, Cancel, Result, TimeRanges, Vectors, limit_vectors};
 use host::NoServer;
 use lineitem::{NAMES, types_and_price, year};
+
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 fn column(name: &str) -> usize {
     NAMES.iter().position(|n| *n == name).unwrap_or_else(|| panic!("no column {name}"))

@@ -14,7 +14,7 @@ pub mod error;
 pub mod exec;
 pub mod granularity;
 pub mod interval;
-mod pages;
+pub mod pages;
 pub mod plan;
 mod prefix;
 pub mod rows;

@@ -3,7 +3,6 @@
 use hashbrown::DefaultHashBuilder;
 use std::hash::{BuildHasher, Hasher};
 
-use crate::pages::{self, prefer_large};
 use crate::prefix;
 use crate::simd::prefetch;
 
@@ -138,8 +137,8 @@ impl Interner {
                 _ => at = (at + 1) & (self.slots.len() - 1),
             }
         }
-        pages::extend(&mut self.data, bytes);
-        pages::extend(&mut self.ends, &[self.data.len() as u64]);
+        self.data.extend_from_slice(bytes);
+        self.ends.push(self.data.len() as u64);
         let number = self.ends.len() as u32;
         self.slots[at] = (tag, number);
         number - 1
@@ -148,7 +147,6 @@ impl Interner {
     /// Growing reads no value: half of the hash is kept.
     fn grow(&mut self) {
         let slots = vec![(0, 0); (self.slots.len() * 2).max(64)];
-        prefer_large(&slots);
         let old = std::mem::replace(&mut self.slots, slots);
         for slot in old.into_iter().filter(|slot| slot.1 != 0) {
             let mut at = self.place(slot.0);

@@ -2,7 +2,6 @@
 
 use super::kernels;
 use super::states::reserve;
-use crate::pages::prefer_large;
 use crate::{Budget, Reservation, Result};
 
 /// Keys whose slots are fetched before they are looked up.
@@ -78,7 +77,6 @@ impl Slots {
         let bytes = size * size_of::<(u64, u32)>();
         memory.grow(bytes)?;
         let mut slots = vec![(0, 0); size];
-        prefer_large(&slots);
         let mask = size - 1;
         for chunk in self.slots.chunks(LOOK) {
             memory.check()?;

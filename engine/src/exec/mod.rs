@@ -29,7 +29,6 @@ mod shifted;
 mod spill;
 mod states;
 mod statistics;
-mod strings;
 mod top;
 mod translation;
 mod unify;

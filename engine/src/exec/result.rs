@@ -1,6 +1,5 @@
 //! Columns of results.
 
-use crate::pages::prefer_large_room;
 use crate::types::Value;
 
 /// Values of a column, nearly always of one type but for NULLs. They stand in a few vectors: millions of them are let go as fast as one.
@@ -183,7 +182,6 @@ impl FromIterator<Value> for Values {
 /// Room for `all`, the first of them zeros.
 fn filled<T: Clone + Default>(len: usize, all: usize) -> Vec<T> {
     let mut values = Vec::with_capacity(all);
-    prefer_large_room(&values);
     values.resize(len, T::default());
     values
 }

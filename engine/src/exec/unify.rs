@@ -4,7 +4,6 @@
 use super::columns::SegmentColumn;
 use super::values::BytesMap;
 use crate::dictionary::shared;
-use crate::pages::prefer_large_room;
 use crate::plan::Host;
 use crate::segment::BytesBlock;
 use crate::{Budget, Error, Reservation, Result, prefix};
@@ -188,9 +187,7 @@ pub(super) fn unify(
     for column in columns {
         let len = column.dictionary_len()?;
         let held = budget.reserve((len as usize + 1) * 4)?;
-        let numbers = Vec::with_capacity(len as usize + 1);
-        prefer_large_room(&numbers);
-        maps.push(CodeMap { numbers, _memory: held });
+        maps.push(CodeMap { numbers: Vec::with_capacity(len as usize + 1), _memory: held });
         let mut reader = Reader { column, len, run: BytesBlock::default(), start: 0, at: 0 };
         let mut first = BytesBlock::default();
         codes.push(match reader.decode(0, run, &mut first, &mut memory)? {

@@ -7,8 +7,7 @@ use hashbrown::DefaultHashBuilder;
 use super::PASSING;
 use super::columns::{exact_key, float_of_key};
 use super::hash::U64Map;
-use super::strings::Strings;
-use crate::pages::prefer_large;
+use super::states::reserve;
 use crate::plan::Host;
 use crate::types::{Physical, Value};
 use crate::{Budget, Error, Reservation, Result};
@@ -152,7 +151,8 @@ fn mismatch() -> Error {
 pub(crate) struct BytesMap {
     /// (hash, number + 1); 0: free. Power of two, at most half full.
     slots: Vec<(u32, u32)>,
-    values: Strings,
+    ends: Vec<usize>,
+    data: Vec<u8>,
     hasher: DefaultHashBuilder,
     memory: Reservation,
 }
@@ -161,24 +161,26 @@ impl BytesMap {
     pub fn new(budget: &Budget) -> Result<Self> {
         Ok(BytesMap {
             slots: vec![(0, 0); 64],
-            values: Strings::default(),
+            ends: Vec::new(),
+            data: Vec::new(),
             hasher: DefaultHashBuilder::default(),
             memory: budget.reserve(64 * 8)?,
         })
     }
 
     pub fn len(&self) -> usize {
-        self.values.len()
+        self.ends.len()
     }
 
-    #[inline]
     pub fn get(&self, number: u32) -> &[u8] {
-        self.values.get(number)
+        let i = number as usize;
+        let start = if i == 0 { 0 } else { self.ends[i - 1] };
+        &self.data[start..self.ends[i]]
     }
 
     /// Bytes of all strings together.
     pub fn bytes(&self) -> usize {
-        self.values.bytes()
+        self.data.len()
     }
 
     /// Its number, or its hash and the free slot where it belongs.
@@ -210,7 +212,7 @@ impl BytesMap {
             Err(free) => free,
         };
         // Nothing changes on an error: the table is never more than half full.
-        if (self.len() + 1) * 2 > self.slots.len() {
+        if (self.ends.len() + 1) * 2 > self.slots.len() {
             self.grow()?;
             let mask = self.slots.len() - 1;
             at = hash as usize & mask;
@@ -223,16 +225,22 @@ impl BytesMap {
         Ok(number)
     }
 
-    /// Appends a string that is known to be new, and will not be found. Errors: `Budget`, and nothing changed.
+    /// Appends a string that is known to be new, and will not be found. Errors: `Budget`; then nothing changed.
     pub fn push_unhashed(&mut self, value: &[u8]) -> Result<u32> {
-        self.values.push(value, &mut self.memory)
+        let (strings, bytes) = (self.ends.len() + 1, self.data.len() + value.len());
+        reserve(&mut self.ends, strings, &mut self.memory)?;
+        reserve(&mut self.data, bytes, &mut self.memory)?;
+        let number = u32::try_from(self.ends.len()).ok().filter(|n| *n < u32::MAX - 2);
+        let number = number.ok_or_else(|| Error::OutOfRange { what: "number of groups".into() })?;
+        self.data.extend_from_slice(value);
+        self.ends.push(self.data.len());
+        Ok(number)
     }
 
     fn grow(&mut self) -> Result<()> {
         let size = self.slots.len() * 4;
         self.memory.grow(size * 8)?;
         let mut slots = vec![(0, 0); size];
-        prefer_large(&slots);
         for chunk in self.slots.chunks(PASSING) {
             self.memory.check()?;
             for slot in chunk {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::gather::check_rows;
 use crate::dictionary::Interner;
-use crate::pages;
 use crate::rows::{ColumnData, ColumnRows, RowBuffer};
 use crate::types::{Physical, Schema};
 use crate::{Error, Result};
@@ -108,11 +107,11 @@ impl HeldColumn {
     fn append(&mut self, base: usize, rows: &ColumnRows, range: Range<usize>) {
         let nulls = &rows.nulls[rows.nulls.partition_point(|n| (*n as usize) < range.start)..];
         match (&mut self.data, &rows.data) {
-            (Held::I64(to), ColumnData::I64(from)) => pages::extend(to, &from[range.clone()]),
-            (Held::I128(to), ColumnData::I128(from)) => pages::extend(to, &from[range.clone()]),
-            (Held::F64(to), ColumnData::F64(from)) => pages::extend(to, &from[range.clone()]),
+            (Held::I64(to), ColumnData::I64(from)) => to.extend_from_slice(&from[range.clone()]),
+            (Held::I128(to), ColumnData::I128(from)) => to.extend_from_slice(&from[range.clone()]),
+            (Held::F64(to), ColumnData::F64(from)) => to.extend_from_slice(&from[range.clone()]),
             (Held::Bytes { values, ids }, ColumnData::Bytes { ends, data }) => {
-                pages::reserve(ids, range.len());
+                ids.reserve(range.len());
                 let mut nulls = nulls.iter().map(|n| *n as usize).peekable();
                 let mut start = if range.start == 0 { 0 } else { ends[range.start - 1] as usize };
                 let rows = range.clone().zip(&ends[range]).map(|(row, end)| {

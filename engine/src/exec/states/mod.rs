@@ -19,11 +19,10 @@ use super::like::value;
 use super::moments::{Pairs, ProductSums, SquareSums, Sums, Wide};
 use super::primitives::{Measure, Primitive};
 use super::rowset::{RowSet, for_rows};
-use crate::pages::{grow_room, prefer_large_room};
 use crate::types::Value;
 use crate::{Budget, Error, Reservation, Result};
 
-/// Bytes from which on the system moves what grows without copying it.
+/// Bytes from which on a vector grows by half.
 const MOVED: usize = 1 << 20;
 
 /// Makes room for `len` elements, at least doubling what is small. Errors: `Budget`.
@@ -33,7 +32,7 @@ pub(super) fn reserve<T>(vec: &mut Vec<T>, len: usize, memory: &mut Reservation)
         let more = if vec.capacity() * size_of::<T>() < MOVED { vec.capacity().max(16) } else { vec.capacity() / 2 };
         let capacity = len.max(vec.capacity() + more);
         memory.grow((capacity - vec.capacity()) * size_of::<T>())?;
-        grow_room(vec, capacity);
+        vec.reserve_exact(capacity - vec.len());
     }
     Ok(())
 }
@@ -408,7 +407,6 @@ pub(crate) fn extend<T: Clone>(vec: &mut Vec<T>, len: usize, value: T, memory: &
         // Zeros come from the system when first touched: most groups of a sparse numbering never are.
         memory.grow(len * size_of::<T>())?;
         *vec = vec![value; len];
-        prefer_large_room(vec);
         return Ok(());
     }
     reserve(vec, len, memory)?;
