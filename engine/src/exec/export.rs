@@ -4,7 +4,8 @@
 //! order of the program's primitives:
 //! count `i64`; sum `u8` NaN flag and `i128`; float sum `u8` flags, `u8` parts, each `i32` exponent and `i128`; extreme a value
 //! (i64 of a float: the key that orders it; byte strings: NULL if none yet); bits `i64`; sum of squares 32 bytes; sum of products `u8` parts, each
-//! `i32` exponent and 32 bytes; distinct values `u32` count and the values, no order among them.
+//! `i32` exponent and 32 bytes; distinct values `u32` count and the values, no order among them, or `u32::MAX` and their number as `i64`
+//! where only that is kept of a whole group's.
 //! A value is `u8` tag (0 NULL, 1 i64, 2 i128, 3 f64, 4 bytes) and its bytes, byte strings behind a `u32` length.
 
 use super::PASSING;
@@ -13,12 +14,14 @@ use super::floats::FloatSum;
 use super::global::Global;
 use super::global_state::{GlobalState, improve_by};
 use super::moments::{self, Wide, out_of_range};
-use super::states::improve;
+use super::states::{extend, improve};
 use crate::plan::Host;
 use crate::types::Value;
-use crate::{Budget, Error, Result};
+use crate::{Budget, Error, Reservation, Result};
 
 const VERSION: u8 = 1;
+/// In place of a number of values: they were counted.
+const COUNTED: u32 = u32::MAX;
 
 impl AggregateExecution {
     /// The states of all groups so far. Errors: `Budget`, and what the host says.
@@ -219,13 +222,9 @@ impl Global {
                 }
                 sums.merge(group, &parts)?;
             }
-            GlobalState::Distinct { values, pairs } => {
-                for _ in 0..input.u32()? {
-                    let id = values.of_value(&input.value()?).map_err(other_type)?;
-                    pairs.number(u64::from(group) << 32 | u64::from(id))?;
-                }
+            state @ (GlobalState::Distinct { .. } | GlobalState::DistinctCounts(_)) => {
+                import_set(state, group, input, memory)?;
             }
-            GlobalState::DistinctCounts(_) => return Err(Error::invalid("states of a finished aggregation")),
         }
         Ok(())
     }
@@ -242,6 +241,30 @@ impl Global {
         }
         Ok(number)
     }
+}
+
+/// Adds a group's distinct values; or their number, if there were none of any group so far but numbers.
+fn import_set(state: &mut GlobalState, group: u32, input: &mut Input<'_>, memory: &mut Reservation) -> Result<()> {
+    let members = input.u32()?;
+    match state {
+        GlobalState::Distinct { values, pairs } if members != COUNTED => {
+            for _ in 0..members {
+                let id = values.of_value(&input.value()?).map_err(other_type)?;
+                pairs.number(u64::from(group) << 32 | u64::from(id))?;
+            }
+            return Ok(());
+        }
+        GlobalState::Distinct { pairs, .. } if pairs.len() == 0 => *state = GlobalState::DistinctCounts(Vec::new()),
+        _ => {}
+    }
+    let GlobalState::DistinctCounts(counts) = state else { return Err(corrupt()) };
+    extend(counts, group as usize + 1, 0, memory)?;
+    let count = &mut counts[group as usize];
+    if members != COUNTED || *count != 0 {
+        return Err(corrupt());
+    }
+    *count = input.i64()?;
+    Ok(())
 }
 
 /// The numbers of each group's distinct values.
@@ -322,7 +345,10 @@ pub(super) fn export_state(state: &GlobalState, g: usize, distinct: &Members, ou
             out.extend((members.len() as u32).to_le_bytes());
             members.iter().for_each(|id| values.value(*id).encode(out));
         }
-        GlobalState::DistinctCounts(_) => return Err(Error::invalid("states of a finished aggregation")),
+        GlobalState::DistinctCounts(counts) => {
+            out.extend(COUNTED.to_le_bytes());
+            out.extend(counts.get(g).copied().unwrap_or(0).to_le_bytes());
+        }
     }
     Ok(())
 }

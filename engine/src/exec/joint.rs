@@ -77,6 +77,12 @@ struct Member {
 }
 
 impl Member {
+    /// What was found, all groups in memory. Errors: `Budget`; with a file no group is lost then.
+    fn whole(&mut self, top: Option<&Top>, host: &mut dyn Host) -> Result<AggregateResult> {
+        self.global.settle(false, top, host)?;
+        self.global.result(top, &self.buckets, host)
+    }
+
     fn result(&mut self, top: Option<&Top>, host: &mut dyn Host) -> Result<AggregateResult> {
         let result = self.global.result(top, &self.buckets, host);
         self.global.clear()?;
@@ -112,20 +118,20 @@ impl Joint {
             }
         }
         spilled |= joint.is_crowded() && joint.members.iter().any(|m| m.global.spilled.is_some());
+        let mut results = Vec::with_capacity(joint.members.len());
         if let ([only], false) = (joint.members.as_mut_slice(), spilled) {
-            match only.global.settle(false, joint.top.as_ref(), host) {
+            // How long its strings are is not known before.
+            match only.whole(joint.top.as_ref(), host) {
                 Err(Error::Budget { .. }) if only.global.spilled.is_some() => spilled = true,
-                settled => settled?,
+                whole => results.push(whole?),
             }
         }
         if spilled {
             joint.spill(host)?;
         } else {
-            let mut results = Vec::with_capacity(joint.members.len());
-            for (nth, member) in joint.members.iter_mut().enumerate() {
-                let top = joint.top.as_ref().filter(|_| nth == 0);
-                member.global.settle(false, top, host)?;
-                results.push(member.result(top, host)?);
+            for (nth, member) in joint.members.iter_mut().enumerate().skip(results.len()) {
+                results.push(member.whole(joint.top.as_ref().filter(|_| nth == 0), host)?);
+                member.global.clear()?;
             }
             joint.members.clear();
             let groups = results.remove(0);

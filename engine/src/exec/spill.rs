@@ -268,30 +268,44 @@ fn pass(
     host: &mut dyn Host,
 ) -> Result<()> {
     let live = partial.live(way.budget())?;
-    if partial.states.has_sets() {
-        for groups in live.chunks(STEP.max(live.len() / 16)) {
-            way.absorb(view, &partial, groups.to_vec(), true, host)?;
-            way.write(spilled, host)?;
-            way.clear()?;
-        }
-        return Ok(());
-    }
-    // Its groups differ, so that no key need be looked up.
+    let sets = partial.states.has_sets();
+    let mut step = if sets { STEP.max(live.len() / 16) } else { STEP };
     let keys = &partial.plan.keys;
     let mut readers = partial.readers(view);
     let (mut digits, mut key) = (Vec::new(), Vec::new());
     let to: Vec<u32> = (0..STEP as u32).collect();
-    for groups in live.chunks(STEP) {
-        way.take_states(view, &partial, groups, &to[..groups.len()], host)?;
-        for (&group, &taken) in groups.iter().zip(&to) {
-            partial.groups.digits_of(keys, group, &mut digits);
-            key.clear();
-            for (reader, digit) in readers.iter_mut().zip(&digits) {
-                key.push(without_payload(reader.value(*digit)?));
+    let mut left = live.as_slice();
+    while !left.is_empty() {
+        let groups = &left[..left.len().min(step)];
+        let taken = if sets {
+            way.absorb(view, &partial, groups.to_vec(), true, host)
+        } else {
+            // Its groups differ, so that no key need be looked up.
+            way.take_states(view, &partial, groups, &to[..groups.len()], host)
+        };
+        match taken {
+            // Of long strings fewer go together.
+            Err(Error::Budget { .. }) if groups.len() > 1 => {
+                way.clear()?;
+                step = groups.len() / 2;
+                continue;
             }
-            way.write_group(&key, taken, None, spilled)?;
+            taken => taken?,
+        }
+        if sets {
+            way.write(spilled, host)?;
+        } else {
+            for (&group, &taken) in groups.iter().zip(&to) {
+                partial.groups.digits_of(keys, group, &mut digits);
+                key.clear();
+                for (reader, digit) in readers.iter_mut().zip(&digits) {
+                    key.push(without_payload(reader.value(*digit)?));
+                }
+                way.write_group(&key, taken, None, spilled)?;
+            }
         }
         way.clear()?;
+        left = &left[groups.len()..];
     }
     Ok(())
 }

@@ -221,6 +221,37 @@ fn many_groups_pass_through_the_file() {
     }
 }
 
+/// Codes in place of strings fit in memory; the strings may not, nor what a result holds of them.
+#[test]
+fn long_strings_go_to_the_file_at_the_end() {
+    use AggregateFunction::*;
+    let types = [LogicalType::TimestampTz, LogicalType::Text, LogicalType::Int8];
+    let row = |i: i64| {
+        let text = format!("{:x} {}", i * 7919 % 6_007, "long".repeat(150));
+        vec![Value::I64(i), Value::Bytes(text.into_bytes()), Value::I64(i % 5)]
+    };
+    let rows: Vec<Vec<Value>> = (0..9_000).map(row).collect();
+    let segment = build(&types, &rows, true);
+    let scans = [SegmentScan { segment, visibility: TimeRanges::all(), deleted: None }];
+    let columns = types.iter().enumerate();
+    let columns = columns.map(|(i, ty)| ColumnRef::stored(ColumnId(i as u32 + 1), *ty, Value::Null)).collect();
+    let aggregates = [CountStar, Sum(2), CountDistinct(2), Max(1, None)];
+    let aggregates = aggregates.map(|function| AggregateCall { function, filter: Filter::Const(true) }).to_vec();
+    let query = AggregateQuery { columns, filter: Filter::Const(true), keys: vec![Key::Column(1)], aggregates };
+    let want = oracle::answer(&query, &rows);
+    let term = Term { by: By::Aggregate(2), descending: true, nulls_first: false };
+    let top = Top { terms: vec![term], limit: 5_000, complete: false };
+    let mut kept = Vec::new();
+    for limit in (5..33).step_by(3).map(|mb| mb << 20) {
+        let (answer, spilled) = run(&query, &scans, 1, 1, limit, None).unwrap_or_else(|e| panic!("{limit}: {e}"));
+        assert!(answer == want, "{limit}");
+        let (some, _) = run(&query, &scans, 1, 1, limit, Some(top.clone())).unwrap_or_else(|e| panic!("{limit}: {e}"));
+        assert!(some.len() >= 5_000 && some.iter().all(|(key, values)| want.get(key) == Some(values)), "{limit}");
+        kept.push(spilled == 0);
+    }
+    assert!(kept.is_sorted() && !kept[0] && kept[kept.len() - 1], "{kept:?}");
+}
+
 #[test]
 fn combinations_come_with_their_groups() {
     use AggregateFunction::*;
