@@ -481,8 +481,8 @@ pub(super) trait Room {
 
 /// Rows looked at together where memory is short: a multiple of 64.
 const SLICE: usize = 1024;
-/// How often one asks for memory until that is an error.
-const ATTEMPTS: usize = 8;
+/// How often one asks for memory until that is an error: what others let go, another thread may take first.
+const ATTEMPTS: usize = 100;
 
 impl Worker {
     pub fn new(budget: &Budget, spills: bool) -> Result<Self> {
