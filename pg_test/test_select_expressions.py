@@ -298,6 +298,11 @@ ERRORS = [
     ("sum(i)", "WHERE n / nullif(q, 0) > 3", None),
     ("count(n / q)", "", "22012"),
     ("max(abs((n - 2147483647) - 2))", "", "22003"),
+    # What the host is asked depends on a condition that fails where FILTER is not true.
+    ("sum(nullif(n / q, 1) + case when lower(kind) = 'alpha' then n else s end) FILTER (WHERE q <> 0)", "", None),
+    ("sum(nullif(n / q, 1) + case when lower(kind) = 'alpha' then n else s end)", "", "22012"),
+    ("sum(case when n / q > 3 and lower(kind) = 'alpha' then n when lower(city) < 'city2' then s else 1 end) FILTER (WHERE q <> 0)", "", None),
+    ("sum(case when n / q > 3 and lower(kind) = 'alpha' then n when lower(city) < 'city2' then s else 1 end)", "", "22012"),
 ]
 
 

@@ -15,7 +15,7 @@ use super::global::{Global, Partial, SegmentPlan};
 use super::groups::{Assigned, Groups, KeyPlan};
 use super::joint::{Joint, JointPart};
 use super::moments;
-use super::prepare::{Extent, SelectedRows};
+use super::prepare::{Extent, SelectedRows, column_uses, uses};
 use super::primitives::{Measure, Primitive, Program};
 use super::result::Values;
 use super::rowset::RowSet;
@@ -45,6 +45,8 @@ pub struct AggregateExecution {
     hash: SpillHash,
     /// Columns that must have a value in every selected row although nothing reads them.
     checks: Vec<usize>,
+    /// Columns that only aggregates with a FILTER need.
+    optional: Vec<usize>,
 }
 
 /// A segment before it is known how its rows are grouped.
@@ -96,6 +98,7 @@ impl AggregateExecution {
             statistics: ExecStatistics::default(),
             spill: None,
             checks: Vec::new(),
+            optional: Vec::new(),
             hash: SpillHash::default(),
         })
     }
@@ -141,6 +144,7 @@ impl AggregateExecution {
     }
 
     fn begin(&mut self, segments: &[SegmentScan]) -> Result<()> {
+        self.optional = self.optional_columns();
         let known = !self.windows.is_empty();
         self.windows.resize(self.program.primitives.len(), window_for(0.0));
         for (window, primitive) in self.windows.iter_mut().zip(&self.program.primitives) {
@@ -178,6 +182,26 @@ impl AggregateExecution {
         Ok(())
     }
 
+    fn optional_columns(&self) -> Vec<usize> {
+        let AggregateQuery { columns, filter, keys, .. } = &self.query;
+        let program = &self.program;
+        if program.filters.len() < 2 {
+            return Vec::new();
+        }
+        let primitives = program.primitives.iter().filter(|p| p.filter == 0);
+        let read: Vec<usize> = keys
+            .iter()
+            .map(Key::column)
+            .chain(primitives.flat_map(|p| p.column.into_iter().chain(p.other)))
+            .chain(program.checks.iter().filter(|check| check.1 == 0).map(|check| check.0))
+            .chain(self.checks.iter().copied())
+            .collect();
+        let tested: Vec<&Filter> = program.filters.iter().chain([filter]).collect();
+        let is_read =
+            |c: usize| read.iter().any(|of| column_uses(*of, columns, c)) || tested.iter().any(|f| uses(f, columns, c));
+        (0..columns.len()).filter(|c| columns[*c].computed.is_some() && !is_read(*c)).collect()
+    }
+
     fn prepare<'a>(
         &mut self,
         scan: &'a SegmentScan,
@@ -186,7 +210,17 @@ impl AggregateExecution {
     ) -> Result<Draft<'a>> {
         let budget = &self.options.budget;
         let (columns, memo, statistics) = (&self.query.columns, &mut self.memo, &mut self.statistics);
-        let rows = SelectedRows::new(scan, columns, &self.query.filter, budget, scratch, memo, host, statistics)?;
+        let rows = SelectedRows::new(
+            scan,
+            columns,
+            &self.query.filter,
+            &self.optional,
+            budget,
+            scratch,
+            memo,
+            host,
+            statistics,
+        )?;
         let mut memory = budget.reserve(0)?;
         let mut filters = vec![Node::Const(true)];
         for clause in &self.program.filters[1..] {

@@ -29,12 +29,13 @@ impl<'a> SelectedRows<'a> {
         self.blocks.iter().map(|b| self.view.block_rows(*b as usize)).sum()
     }
 
-    /// Binds `query_filter`, visibility and deletions to the segment.
+    /// Binds `query_filter`, visibility and deletions to the segment. `optional`: computed columns that not every selected row needs.
     #[allow(clippy::too_many_arguments)]
     pub fn new(
         scan: &'a SegmentScan,
         columns: &[ColumnRef],
         query_filter: &Filter,
+        optional: &[usize],
         budget: &Budget,
         scratch: &mut BlockScratch,
         memo: &mut HostMemo,
@@ -60,7 +61,7 @@ impl<'a> SelectedRows<'a> {
             conjuncts.push(Node::Leaf(Leaf { column: usize::MAX, check, selectivity: 0.95 }));
         }
         let mut nodes = vec![Node::and(conjuncts)];
-        let mut resolution = Resolution { scratch, memo, host, memory: &mut memory };
+        let mut resolution = Resolution { optional, scratch, memo, host, memory: &mut memory };
         // What the host decides must not see rows that the tests before leave out: those that the first `known` nodes select.
         let (mut candidates, mut known) = (Vec::new(), 0);
         for part in ordered {
@@ -115,7 +116,7 @@ impl<'a> SelectedRows<'a> {
             candidates[block as usize] = Selection::All;
         }
         memory.grow(view.rows / 8)?;
-        let mut resolver = Resolver { view, scratch, host, memo, memory };
+        let mut resolver = Resolver { view, scratch, host, memo, memory, lenient: false };
         filter::narrow(&self.filter, &mut candidates, &mut resolver)?;
         filter::resolve(node, &candidates, &mut resolver)
     }
@@ -225,7 +226,7 @@ fn asks_host(filter: &Filter) -> bool {
 }
 
 /// Whether a filter tests `column`, by itself or within other computed columns.
-fn uses(filter: &Filter, columns: &[ColumnRef], column: usize) -> bool {
+pub(super) fn uses(filter: &Filter, columns: &[ColumnRef], column: usize) -> bool {
     match filter {
         Filter::Const(_) => false,
         Filter::And(parts) | Filter::Or(parts) => parts.iter().any(|p| uses(p, columns, column)),
@@ -233,7 +234,8 @@ fn uses(filter: &Filter, columns: &[ColumnRef], column: usize) -> bool {
     }
 }
 
-fn column_uses(of: usize, columns: &[ColumnRef], column: usize) -> bool {
+/// Whether a column is `column` or computed from it.
+pub(super) fn column_uses(of: usize, columns: &[ColumnRef], column: usize) -> bool {
     of == column
         || columns.get(of).and_then(|c| c.computed.as_deref()).is_some_and(|c| match c {
             Computed::Native(expr) => expr_uses(expr, columns, column),
@@ -249,6 +251,7 @@ fn expr_uses(expr: &Expr, columns: &[ColumnRef], column: usize) -> bool {
 
 /// What asking the host takes, besides the segment.
 struct Resolution<'r> {
+    optional: &'r [usize],
     scratch: &'r mut BlockScratch,
     memo: &'r mut HostMemo,
     host: &'r mut dyn Host,
@@ -257,7 +260,7 @@ struct Resolution<'r> {
 
 impl Resolution<'_> {
     fn resolver<'a>(&'a mut self, view: &'a SegmentView<'a>) -> Resolver<'a, 'a> {
-        Resolver { view, scratch: self.scratch, host: self.host, memo: self.memo, memory: self.memory }
+        Resolver { view, scratch: self.scratch, host: self.host, memo: self.memo, memory: self.memory, lenient: false }
     }
 
     /// Narrows candidates, block by block, to the rows that resolved nodes select. None yet: all rows are.
@@ -281,7 +284,7 @@ impl Resolution<'_> {
         for (position, pending) in unresolved.drain(..=last) {
             let bound = match pending {
                 Pending::Native(mut program) => {
-                    program.resolve(candidates, &mut self.resolver(view))?;
+                    program.resolve(candidates, self.optional.contains(&position), &mut self.resolver(view))?;
                     Bound::Native(program)
                 }
                 Pending::Mapped(mapped, result, sure) => {

@@ -87,6 +87,7 @@ impl RowExecution {
             &segment,
             columns,
             filter,
+            &[],
             &self.options.budget,
             &mut scratch,
             &mut self.memo,

@@ -76,9 +76,14 @@ impl Program {
         Ok(program)
     }
 
-    /// Lets the host decide what only it can, in the rows of `candidates` that reach it.
-    pub fn resolve(&mut self, candidates: &[Selection], r: &mut Resolver<'_, '_>) -> Result<()> {
-        if self.has_host() { self.resolve_step(self.root(), candidates, r) } else { Ok(()) }
+    /// Lets the host decide what only it can, in the rows of `candidates` that reach it. `optional`: not all of them need the column, so
+    /// that what fails in one is no error yet.
+    pub fn resolve(&mut self, candidates: &[Selection], optional: bool, r: &mut Resolver<'_, '_>) -> Result<()> {
+        if !self.has_host() {
+            return Ok(());
+        }
+        r.lenient = optional;
+        self.resolve_step(self.root(), candidates, r)
     }
 
     fn resolve_step(&mut self, nth: usize, candidates: &[Selection], r: &mut Resolver<'_, '_>) -> Result<()> {
@@ -94,14 +99,9 @@ impl Program {
         for (i, &number) in chosen.iter().enumerate() {
             let node = std::mem::replace(&mut self.conditions[number], Node::Const(false));
             self.conditions[number] = filter::resolve(node, &rest, r)?;
-            let mut selected = rest.clone();
-            filter::narrow(&self.conditions[number], &mut selected, r)?;
+            let selected = filter::divide(&self.conditions[number], &mut rest, r)?;
             if let Some(&arg) = args.get(i) {
                 self.resolve_step(arg, &selected, r)?;
-            }
-            for (block, (rest, selected)) in rest.iter_mut().zip(&selected).enumerate() {
-                let all = std::mem::replace(rest, Selection::None);
-                *rest = all.and_not(selected, r.view.block_rows(block));
             }
         }
         args.get(chosen.len()).map_or(Ok(()), |&otherwise| self.resolve_step(otherwise, &rest, r))

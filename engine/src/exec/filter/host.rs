@@ -40,6 +40,8 @@ pub(in crate::exec) struct Resolver<'a, 'h> {
     pub host: &'h mut dyn Host,
     pub memo: &'a mut HostMemo,
     pub memory: &'a mut Reservation,
+    /// Whether rows are looked at that may not be needed, so that failing there is no error.
+    pub lenient: bool,
 }
 
 impl Resolver<'_, '_> {
@@ -111,26 +113,49 @@ fn resolve_all(nodes: Vec<Node>, pass: Pass, candidates: &[Selection], r: &mut R
 /// Rows of `candidates` that the (resolved) filter selects.
 pub(in crate::exec) fn narrow(node: &Node, candidates: &mut [Selection], r: &mut Resolver<'_, '_>) -> Result<()> {
     for (block, candidate) in candidates.iter_mut().enumerate() {
-        if !candidate.is_none() {
-            r.scratch.begin(r.view, block);
-            *candidate = evaluate(node, r.view, r.scratch, candidate)?;
-            r.host.poll()?;
+        if let Some(selected) = selected(node, block, candidate, r)? {
+            *candidate = selected;
         }
     }
     Ok(())
 }
 
 fn exclude(node: &Node, candidates: &mut [Selection], r: &mut Resolver<'_, '_>) -> Result<()> {
+    divide(node, candidates, r).map(drop)
+}
+
+/// Takes from `candidates` the rows that the (resolved) filter selects, which are returned. Those of blocks in which it fails are in both.
+pub(in crate::exec) fn divide(
+    node: &Node,
+    candidates: &mut [Selection],
+    r: &mut Resolver<'_, '_>,
+) -> Result<Vec<Selection>> {
+    let mut taken = Vec::with_capacity(candidates.len());
     for (block, candidate) in candidates.iter_mut().enumerate() {
-        if !candidate.is_none() {
-            r.scratch.begin(r.view, block);
-            let selected = evaluate(node, r.view, r.scratch, candidate)?;
-            let rest = std::mem::replace(candidate, Selection::None);
-            *candidate = rest.and_not(&selected, r.view.block_rows(block));
-            r.host.poll()?;
-        }
+        taken.push(match selected(node, block, candidate, r)? {
+            Some(selected) => {
+                let all = std::mem::replace(candidate, Selection::None);
+                *candidate = all.and_not(&selected, r.view.block_rows(block));
+                selected
+            }
+            None => candidate.clone(),
+        });
     }
-    Ok(())
+    Ok(taken)
+}
+
+/// Rows of a block's candidates that a filter selects; `None`: it fails in one of them, which is no error yet.
+fn selected(node: &Node, block: usize, candidates: &Selection, r: &mut Resolver<'_, '_>) -> Result<Option<Selection>> {
+    if candidates.is_none() {
+        return Ok(Some(Selection::None));
+    }
+    r.scratch.begin(r.view, block);
+    let found = match evaluate(node, r.view, r.scratch, candidates) {
+        Err(Error::Arithmetic(_)) if r.lenient => None,
+        found => Some(found?),
+    };
+    r.host.poll()?;
+    Ok(found)
 }
 
 fn resolve_leaf(

@@ -10,7 +10,7 @@ mod ranges;
 
 pub(super) use bind::{bind, check};
 pub(super) use evaluate::{Verdict, evaluate, quick};
-pub(super) use host::{Resolver, has_host, narrow, null_occurs, occurring, resolve};
+pub(super) use host::{Resolver, divide, has_host, narrow, null_occurs, occurring, resolve};
 pub(super) use memo::HostMemo;
 
 use roaring::RoaringBitmap;
