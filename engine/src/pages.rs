@@ -163,7 +163,7 @@ mod mapping {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
             let made = libc::mmap(placed.cast(), length, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
             if made == libc::MAP_FAILED {
-                libc::munmap(placed.cast(), length);
+                // The place may be another thread's by now.
                 return null_mut();
             }
             libc::madvise(made, length, libc::MADV_HUGEPAGE);
@@ -196,11 +196,8 @@ mod mapping {
         // SAFETY: the whole mapping goes to addresses that were placed for it.
         unsafe {
             let moved = libc::mremap(at.cast(), old, new, libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED, placed);
-            if moved == libc::MAP_FAILED {
-                libc::munmap(placed.cast(), new);
-                return null_mut();
-            }
-            moved.cast()
+            // If it failed, the place may be another thread's by now.
+            if moved == libc::MAP_FAILED { null_mut() } else { moved.cast() }
         }
     }
 }
