@@ -152,7 +152,8 @@ class Session:
         """A function with parameters, called several times, that opens a cursor for the query."""
         render = Render("param")
         text = select.sql(render)
-        types = ", ".join(p.type for p in render.params)
+        # A name has a collation of its own: beside one, texts would be compared by none, which is an error in rows that are reached.
+        types = ", ".join("text" if p.type == "name" else p.type for p in render.params)
         quiet("BEGIN")
         if quiet(f"CREATE FUNCTION pg_temp.opened({types}) RETURNS refcursor LANGUAGE plpgsql AS $f$ DECLARE found refcursor := 'found'; BEGIN OPEN found FOR {text}; RETURN found; END $f$"):
             for values in executions(render.params):

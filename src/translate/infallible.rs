@@ -63,10 +63,8 @@ fn known(function: Oid, collation: Oid, args: &[Node<'_>]) -> bool {
         _ => None,
     };
     match function.to_u32() {
-        pg_sys::F_LOWER_TEXT
-        | pg_sys::F_UPPER_TEXT
-        | pg_sys::F_INITCAP
-        | pg_sys::F_LENGTH_TEXT
+        pg_sys::F_LOWER_TEXT | pg_sys::F_UPPER_TEXT | pg_sys::F_INITCAP => sound(collation, args),
+        pg_sys::F_LENGTH_TEXT
         | pg_sys::F_CHAR_LENGTH_TEXT
         | pg_sys::F_CHARACTER_LENGTH_TEXT
         | pg_sys::F_CHAR_LENGTH_BPCHAR
@@ -86,7 +84,6 @@ fn known(function: Oid, collation: Oid, args: &[Node<'_>]) -> bool {
         | pg_sys::F_TRANSLATE
         | pg_sys::F_MD5_TEXT
         | pg_sys::F_QUOTE_LITERAL_TEXT
-        | pg_sys::F_STARTS_WITH
         | pg_sys::F_SUBSTR_TEXT_INT4
         | pg_sys::F_SUBSTRING_TEXT_INT4
         | pg_sys::F_TEXT_BOOL
@@ -112,7 +109,7 @@ fn known(function: Oid, collation: Oid, args: &[Node<'_>]) -> bool {
         pg_sys::F_ARRAYCONTAINS | pg_sys::F_ARRAYCONTAINED | pg_sys::F_ARRAYOVERLAP => {
             sound(collation, args) && args.iter().all(|a| lookup::has_text_form(a.ty()))
         }
-        pg_sys::F_REPLACE | pg_sys::F_STRPOS | pg_sys::F_POSITION_TEXT_TEXT => searches(),
+        pg_sys::F_REPLACE | pg_sys::F_STRPOS | pg_sys::F_POSITION_TEXT_TEXT | pg_sys::F_STARTS_WITH => searches(),
         pg_sys::F_TEXTLIKE | pg_sys::F_TEXTNLIKE | pg_sys::F_TEXTICLIKE | pg_sys::F_TEXTICNLIKE => {
             // A pattern must not end within an escape.
             let whole = |pattern: &[u8]| pattern.iter().rev().take_while(|b| **b == b'\\').count() % 2 == 0;
