@@ -42,6 +42,7 @@ unsafe impl GlobalAlloc for LargePages {
         advised(unsafe { System.alloc(layout) }, layout.size())
     }
 
+    // SAFETY: as of the whole: the same layout leads to the same allocator.
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if is_own(layout) {
@@ -51,6 +52,7 @@ unsafe impl GlobalAlloc for LargePages {
         advised(unsafe { System.alloc_zeroed(layout) }, layout.size())
     }
 
+    // SAFETY: as of the whole: the same layout leads to the same allocator.
     #[inline]
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         if is_own(layout) {
@@ -61,6 +63,7 @@ unsafe impl GlobalAlloc for LargePages {
         unsafe { System.dealloc(at, layout) }
     }
 
+    // SAFETY: as of the whole: the same layout leads to the same allocator.
     #[inline]
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller promises that `size` is one, too.

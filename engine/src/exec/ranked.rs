@@ -10,6 +10,7 @@ use super::states::State;
 use super::top::{Order, Ranked};
 use crate::Result;
 use crate::plan::{AggregateFunction, By, Top};
+use crate::prefix::prefix;
 use crate::types::{LogicalType, Physical, Value};
 
 /// Rank of a value of a physical order.
@@ -20,7 +21,7 @@ fn of_value(value: &Value) -> Option<i128> {
         Value::I128(v) => *v,
         Value::F64(v) => i128::from(float_key(*v)),
         // The first 15 bytes, so that the sign stays free.
-        Value::Bytes(bytes) => (0..15).fold(0, |rank, i| rank << 8 | i128::from(bytes.get(i).copied().unwrap_or(0))),
+        Value::Bytes(bytes) => prefix::<15>(bytes).iter().fold(0, |rank, byte| rank << 8 | i128::from(*byte)),
     })
 }
 
@@ -66,6 +67,19 @@ fn aggregate_order(output: &Output, program: &Program, physical: impl Fn(usize) 
     }
 }
 
+/// By primitive, each group's number of distinct values where a term of `top` asks for it. `counts` has it of one that holds some.
+fn counted(program: &Program, top: &Top, counts: impl Fn(usize) -> Result<Option<Vec<i64>>>) -> Result<Vec<Vec<i64>>> {
+    let mut distinct = vec![Vec::new(); program.primitives.len()];
+    for term in &top.terms {
+        let By::Aggregate(nth) = term.by else { continue };
+        let Some(output) = program.outputs.get(nth) else { continue };
+        if let Some(found) = counts(output.value)? {
+            distinct[output.value] = found;
+        }
+    }
+    Ok(distinct)
+}
+
 /// One partial that holds all groups there are.
 pub(super) struct RankedPartial<'a> {
     global: &'a Global,
@@ -77,14 +91,10 @@ pub(super) struct RankedPartial<'a> {
 
 impl<'a> RankedPartial<'a> {
     pub fn new(global: &'a Global, view: &'a SegmentView<'a>, partial: &'a Partial, top: &Top) -> Result<Self> {
-        let mut distinct = vec![Vec::new(); partial.states.states.len()];
-        for term in &top.terms {
-            let By::Aggregate(nth) = term.by else { continue };
-            let Some(output) = global.program.outputs.get(nth) else { continue };
-            if let State::Distinct(set) = &partial.states.states[output.value] {
-                distinct[output.value] = set.counts(partial.states.counts(0).len(), global.budget())?;
-            }
-        }
+        let distinct = counted(&global.program, top, |primitive| match &partial.states.states[primitive] {
+            State::Distinct(set) => set.counts(partial.states.counts(0).len(), global.budget()).map(Some),
+            _ => Ok(None),
+        })?;
         Ok(RankedPartial { global, view, partial, distinct })
     }
 }
@@ -195,14 +205,10 @@ pub(super) struct RankedGlobal<'a> {
 
 impl<'a> RankedGlobal<'a> {
     pub fn new(global: &'a Global, top: &Top, buckets: &'a [bool]) -> Result<Self> {
-        let mut distinct = vec![Vec::new(); global.states.len()];
-        for term in &top.terms {
-            let By::Aggregate(nth) = term.by else { continue };
-            let Some(output) = global.program.outputs.get(nth) else { continue };
-            if global.program.primitives[output.value].measure == Measure::Distinct {
-                distinct[output.value] = global.distinct_counts(output.value)?;
-            }
-        }
+        let distinct = counted(&global.program, top, |primitive| {
+            let counts = global.program.primitives[primitive].measure == Measure::Distinct;
+            counts.then(|| global.distinct_counts(primitive)).transpose()
+        })?;
         Ok(RankedGlobal { global, distinct, buckets })
     }
 }

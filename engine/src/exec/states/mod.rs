@@ -23,13 +23,13 @@ use crate::types::Value;
 use crate::{Budget, Error, Reservation, Result};
 
 /// Bytes from which on a vector grows by half.
-const MOVED: usize = 1 << 20;
+const BY_HALF: usize = 1 << 20;
 
 /// Makes room for `len` elements, at least doubling what is small. Errors: `Budget`.
 #[inline]
 pub(super) fn reserve<T>(vec: &mut Vec<T>, len: usize, memory: &mut Reservation) -> Result<()> {
     if len > vec.capacity() {
-        let more = if vec.capacity() * size_of::<T>() < MOVED { vec.capacity().max(16) } else { vec.capacity() / 2 };
+        let more = if vec.capacity() * size_of::<T>() < BY_HALF { vec.capacity().max(16) } else { vec.capacity() / 2 };
         let capacity = len.max(vec.capacity() + more);
         memory.grow((capacity - vec.capacity()) * size_of::<T>())?;
         vec.reserve_exact(capacity - vec.len());
