@@ -71,6 +71,18 @@ impl<'a> Cursor<'a> {
 
     /// A varint of at most `length` bytes.
     fn number(&mut self, length: usize) -> Result<u128> {
+        let mut value = 0u64;
+        for (i, &byte) in self.rest.iter().take(length.min(9)).enumerate() {
+            value |= u64::from(byte & 0x7f) << (7 * i);
+            if byte & 0x80 == 0 {
+                self.rest = self.rest.get(i + 1..).unwrap_or_default();
+                return Ok(u128::from(value));
+            }
+        }
+        self.wide_number(length)
+    }
+
+    fn wide_number(&mut self, length: usize) -> Result<u128> {
         let mut value = 0u128;
         for (i, &byte) in self.rest.iter().take(length).enumerate() {
             let low = u128::from(byte & 0x7f);
@@ -124,11 +136,13 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 pub(crate) fn put_varint128(out: &mut Vec<u8>, mut value: u128) {
-    while value >= 0x80 {
-        out.push(value.to_le_bytes().first().copied().unwrap_or(0) | 0x80);
+    loop {
+        match u64::try_from(value) {
+            Ok(narrow) => return put_varint(out, narrow),
+            Err(_) => out.push(value.to_le_bytes().first().copied().unwrap_or(0) | 0x80),
+        }
         value >>= 7;
     }
-    out.push(value.to_le_bytes().first().copied().unwrap_or(0));
 }
 
 fn low_byte(value: u64) -> u8 {

@@ -176,7 +176,8 @@ impl AggregateExecution {
         }
         let mut global = Global::new(&self.query, self.program.clone(), &self.windows, &self.options.budget)?;
         if let Some((spill, leading)) = self.spill.take() {
-            global.spilled = Some(Spilled::new(spill, leading, self.hash.clone(), &self.options.budget)?);
+            global.spilled =
+                Some(Spilled::new(spill, self.query.keys.len(), leading, self.hash.clone(), &self.options.budget)?);
         }
         self.global = Some(global);
         Ok(())

@@ -1,27 +1,27 @@
 //! States as bytes: what a shard sends, a spill file holds, a rollup or a cache of results stores. One encoding for all.
 //!
-//! Little-endian. `u8` version 1; `u8` keys, `u8` primitives, `u32` groups; then each group: its keys as values, then its states in the
-//! order of the program's primitives:
-//! count `i64`; sum `u8` NaN flag and `i128`; float sum `u8` flags, `u8` parts, each `i32` exponent and `i128`; extreme a value
-//! (i64 of a float: the key that orders it; byte strings: NULL if none yet); bits `i64`; sum of squares 32 bytes; sum of products `u8` parts, each
-//! `i32` exponent and 32 bytes; distinct values `u32` count and the values, no order among them, or `u32::MAX` and their number as `i64`
-//! where only that is kept of a whole group's.
-//! A value is `u8` tag (0 NULL, 1 i64, 2 i128, 3 f64, 4 bytes) and its bytes, byte strings behind a `u32` length.
+//! `u8` version 2; `u8` keys, `u8` primitives, then varints: groups; then each group: its keys as values ([`Value::encode`]), then its states
+//! in the order of the program's primitives. int: a zigzag varint, of 64 or 128 bits.
+//! count int; sum `u8` NaN flag and int; float sum `u8` flags, `u8` parts, each int exponent and int; extreme of numbers int (of a float: the
+//! key that orders it), of byte strings a value (NULL if none yet); bits int; sum of squares 32 bytes, little-endian; sum of products `u8` parts,
+//! each int exponent and 32 bytes; distinct values their number plus 1 as a varint and the values, no order among them, or 0 and their number
+//! as an int where only that is kept of a whole group's.
 
 use super::PASSING;
 use super::aggregate::AggregateExecution;
+use super::columns::exact_key;
 use super::floats::FloatSum;
 use super::global::Global;
 use super::global_state::{GlobalState, improve_by};
 use super::moments::{self, Wide, out_of_range};
 use super::states::{extend, improve};
+use super::values::ValueMap;
+use crate::encoding::cursor::{Cursor, put_varint, put_zigzag, put_zigzag128};
 use crate::plan::Host;
-use crate::types::Value;
+use crate::types::{Physical, Value};
 use crate::{Budget, Error, Reservation, Result};
 
-const VERSION: u8 = 1;
-/// In place of a number of values: they were counted.
-const COUNTED: u32 = u32::MAX;
+const VERSION: u8 = 2;
 
 impl AggregateExecution {
     /// The states of all groups so far. Errors: `Budget`, and what the host says.
@@ -36,61 +36,41 @@ impl AggregateExecution {
     }
 }
 
-/// Reads fields off the front; whatever is short or unknown is `Corrupt`.
-pub(super) struct Input<'a>(pub &'a [u8]);
-
-impl<'a> Input<'a> {
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+/// The number in `values` of the value that comes next.
+fn number_of(values: &mut ValueMap, input: &mut Cursor<'_>) -> Result<u32> {
+    match (input.u8()?, values.physical()) {
+        (0, _) => Ok(0),
+        (1, Physical::I64) => values.of_int(input.zigzag()?),
+        (2, Physical::I128) => values.of_wide(input.zigzag128()?),
+        (3, Physical::F64) => values.of_int(exact_key(input.f64()?)),
+        (4, Physical::Bytes) => values.of_bytes(bytes(input)?),
+        _ => Err(corrupt()),
     }
+}
 
-    pub fn take(&mut self, len: usize) -> Result<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(len).ok_or_else(corrupt)?;
-        self.0 = rest;
-        Ok(head)
-    }
+/// A byte string, behind its tag.
+fn bytes<'a>(input: &mut Cursor<'a>) -> Result<&'a [u8]> {
+    let length = input.length()?;
+    input.take(length)
+}
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        self.take(N)?.try_into().map_err(|_| corrupt())
+/// Passes over a value.
+pub(super) fn skip_value(input: &mut Cursor<'_>) -> Result<()> {
+    match input.u8()? {
+        0 => Ok(()),
+        1 | 2 => input.zigzag128().map(drop),
+        3 => input.f64().map(drop),
+        4 => bytes(input).map(drop),
+        _ => Err(corrupt()),
     }
+}
 
-    fn u8(&mut self) -> Result<u8> {
-        self.array::<1>().map(|a| a[0])
-    }
+fn wide(input: &mut Cursor<'_>) -> Result<Wide> {
+    Ok(Wide::from_le_bytes(input.array()?, input.array()?))
+}
 
-    pub fn u64(&mut self) -> Result<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    pub fn u32(&mut self) -> Result<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn i64(&mut self) -> Result<i64> {
-        self.array().map(i64::from_le_bytes)
-    }
-
-    fn i128(&mut self) -> Result<i128> {
-        self.array().map(i128::from_le_bytes)
-    }
-
-    fn wide(&mut self) -> Result<Wide> {
-        Ok(Wide::from_le_bytes(self.array()?, self.array()?))
-    }
-
-    fn value(&mut self) -> Result<Value> {
-        Ok(match self.u8()? {
-            0 => Value::Null,
-            1 => Value::I64(self.i64()?),
-            2 => Value::I128(self.i128()?),
-            3 => Value::F64(f64::from_bits(self.array().map(u64::from_le_bytes)?)),
-            4 => {
-                let len = self.u32()? as usize;
-                Value::Bytes(self.take(len)?.to_vec())
-            }
-            _ => return Err(corrupt()),
-        })
-    }
+fn exponent(input: &mut Cursor<'_>) -> Result<i32> {
+    i32::try_from(input.zigzag()?).map_err(|_| corrupt())
 }
 
 pub(super) fn corrupt() -> Error {
@@ -103,7 +83,7 @@ impl Global {
         let live = self.live()?;
         let distinct = self.members()?;
         let mut out = vec![VERSION, self.key_values.len() as u8, self.states.len() as u8];
-        out.extend((live.len() as u32).to_le_bytes());
+        put_varint(&mut out, live.len() as u64);
         let mut held = self.budget().reserve(0)?;
         let mut key = Vec::new();
         for (nth, &group) in live.iter().enumerate() {
@@ -131,7 +111,7 @@ impl Global {
 
     fn import(&mut self, bytes: &[u8], host: &mut dyn Host) -> Result<()> {
         self.settle(true, None, host)?;
-        let mut input = Input(bytes);
+        let mut input = Cursor::new(bytes);
         if input.u8()? != VERSION {
             return Err(Error::Unsupported { what: "version of an aggregation's states".into() });
         }
@@ -139,31 +119,41 @@ impl Global {
         if shape != (self.key_values.len(), self.states.len()) {
             return Err(corrupt());
         }
-        for nth in 0..input.u32()? {
+        for nth in 0..input.varint()? {
             if nth % 4096 == 0 {
                 host.poll()?;
             }
             self.import_one(&mut input, None, shape.0, host)?;
         }
-        if input.0.is_empty() { Ok(()) } else { Err(corrupt()) }
+        input.end("states of an aggregation")
     }
 
     /// Adds the next group of `input`, which has `keys` keys; those at the positions `keep` are this aggregation's, `None`: all are.
     pub fn import_one(
         &mut self,
-        input: &mut Input<'_>,
+        input: &mut Cursor<'_>,
         keep: Option<&[usize]>,
         keys: usize,
         host: &mut dyn Host,
     ) -> Result<()> {
-        let mut key = Vec::with_capacity(keys);
-        for _ in 0..keys {
-            key.push(input.value()?);
+        let mut group = 0;
+        match keep {
+            None => {
+                for nth in 0..keys {
+                    group = self.combined(nth, group, input)?;
+                }
+            }
+            Some(keep) => {
+                let mut starts = Vec::with_capacity(keys);
+                for _ in 0..keys {
+                    starts.push(*input);
+                    skip_value(input)?;
+                }
+                for (nth, at) in keep.iter().enumerate() {
+                    group = self.combined(nth, group, &mut starts.get(*at).copied().ok_or_else(corrupt)?)?;
+                }
+            }
         }
-        if let Some(keep) = keep {
-            key = keep.iter().map(|at| key.get(*at).cloned().ok_or_else(corrupt)).collect::<Result<_>>()?;
-        }
-        let group = self.group_of(&key)?;
         self.ensure(self.groups())?;
         for state in 0..self.states.len() {
             self.import_state(state, group, input, host)?;
@@ -171,24 +161,23 @@ impl Global {
         Ok(())
     }
 
-    fn import_state(&mut self, nth: usize, group: u32, input: &mut Input<'_>, host: &mut dyn Host) -> Result<()> {
+    fn import_state(&mut self, nth: usize, group: u32, input: &mut Cursor<'_>, host: &mut dyn Host) -> Result<()> {
         let g = group as usize;
         let memory = &mut self.memory;
         match &mut self.states[nth] {
             GlobalState::Count(counts) => {
-                let count = Some(input.i64()?).filter(|c| *c >= 0).ok_or_else(corrupt)?;
+                let count = Some(input.zigzag()?).filter(|c| *c >= 0).ok_or_else(corrupt)?;
                 counts[g] = counts[g].checked_add(count).ok_or_else(corrupt)?;
             }
             GlobalState::Sum { sums, nan } => {
                 nan[g] |= input.u8()? != 0;
-                sums[g] = sums[g].checked_add(input.i128()?).ok_or_else(out_of_range)?;
+                sums[g] = sums[g].checked_add(input.zigzag128()?).ok_or_else(out_of_range)?;
             }
             GlobalState::SumFloat(sums) => {
                 let (flags, count) = (input.u8()?, input.u8()?);
                 let mut parts = Vec::new();
                 for _ in 0..count {
-                    let (exponent, part) = (input.array().map(i32::from_le_bytes)?, input.i128()?);
-                    parts.push((exponent, part));
+                    parts.push((exponent(input)?, input.zigzag128()?));
                 }
                 let sum = FloatSum { flags, parts };
                 if !sum.is_valid() {
@@ -197,25 +186,25 @@ impl Global {
                 sums.merge(group, &sum)?;
             }
             GlobalState::Int { values, max } => {
-                let Value::I64(v) = input.value()? else { return Err(corrupt()) };
+                let v = input.zigzag()?;
                 values[g] = if *max { values[g].max(v) } else { values[g].min(v) };
             }
             GlobalState::Wide { values, max } => {
-                let Value::I128(v) = input.value()? else { return Err(corrupt()) };
+                let v = input.zigzag128()?;
                 values[g] = if *max { values[g].max(v) } else { values[g].min(v) };
             }
-            GlobalState::Bytes { values, max, order } => match (input.value()?, order) {
-                (Value::Null, _) => {}
-                (Value::Bytes(v), None) => improve(&mut values[g], &v, *max, memory)?,
-                (Value::Bytes(v), Some(order)) => improve_by(&mut values[g], &v, *order, *max, memory, host)?,
+            GlobalState::Bytes { values, max, order } => match (input.u8()?, order) {
+                (0, _) => {}
+                (4, None) => improve(&mut values[g], bytes(input)?, *max, memory)?,
+                (4, Some(order)) => improve_by(&mut values[g], bytes(input)?, *order, *max, memory, host)?,
                 _ => return Err(corrupt()),
             },
-            GlobalState::Bits { values, op } => values[g] = op.of(values[g], input.i64()?),
-            GlobalState::Squares(sums) => sums[g] = sums[g].checked_add(input.wide()?).ok_or_else(out_of_range)?,
+            GlobalState::Bits { values, op } => values[g] = op.of(values[g], input.zigzag()?),
+            GlobalState::Squares(sums) => sums[g] = sums[g].checked_add(wide(input)?).ok_or_else(out_of_range)?,
             GlobalState::Products(sums) => {
                 let mut parts = Vec::new();
                 for _ in 0..input.u8()? {
-                    parts.push((input.array().map(i32::from_le_bytes)?, input.wide()?));
+                    parts.push((exponent(input)?, wide(input)?));
                 }
                 if !moments::is_valid(&parts) {
                     return Err(corrupt());
@@ -229,41 +218,40 @@ impl Global {
         Ok(())
     }
 
-    /// The group with these keys, a new one if there is none.
-    fn group_of(&mut self, key: &[Value]) -> Result<u32> {
-        let mut number = 0;
-        for (nth, value) in key.iter().enumerate() {
-            let id = self.key_values[nth].of_value(value).map_err(other_type)?;
-            number = match nth {
-                0 => id,
-                _ => self.folds[nth - 1].number(u64::from(number) << 32 | u64::from(id))?,
-            };
+    /// The number of key `nth`, which comes next, together with the keys before it, whose number is `before`.
+    fn combined(&mut self, nth: usize, before: u32, input: &mut Cursor<'_>) -> Result<u32> {
+        let id = number_of(&mut self.key_values[nth], input)?;
+        match nth {
+            0 => Ok(id),
+            _ => self.folds[nth - 1].number(u64::from(before) << 32 | u64::from(id)),
         }
-        Ok(number)
     }
 }
 
 /// Adds a group's distinct values; or their number, if there were none of any group so far but numbers.
-fn import_set(state: &mut GlobalState, group: u32, input: &mut Input<'_>, memory: &mut Reservation) -> Result<()> {
-    let members = input.u32()?;
-    match state {
-        GlobalState::Distinct { values, pairs } if members != COUNTED => {
+fn import_set(state: &mut GlobalState, group: u32, input: &mut Cursor<'_>, memory: &mut Reservation) -> Result<()> {
+    // None: they were counted.
+    let members = input.varint()?.checked_sub(1);
+    match (&mut *state, members) {
+        (GlobalState::Distinct { values, pairs }, Some(members)) => {
             for _ in 0..members {
-                let id = values.of_value(&input.value()?).map_err(other_type)?;
+                let id = number_of(values, input)?;
                 pairs.number(u64::from(group) << 32 | u64::from(id))?;
             }
             return Ok(());
         }
-        GlobalState::Distinct { pairs, .. } if pairs.len() == 0 => *state = GlobalState::DistinctCounts(Vec::new()),
+        (GlobalState::Distinct { pairs, .. }, None) if pairs.len() == 0 => {
+            *state = GlobalState::DistinctCounts(Vec::new());
+        }
         _ => {}
     }
     let GlobalState::DistinctCounts(counts) = state else { return Err(corrupt()) };
     extend(counts, group as usize + 1, 0, memory)?;
     let count = &mut counts[group as usize];
-    if members != COUNTED || *count != 0 {
+    if members.is_some() || *count != 0 {
         return Err(corrupt());
     }
-    *count = input.i64()?;
+    *count = input.zigzag()?;
     Ok(())
 }
 
@@ -311,49 +299,44 @@ impl Members {
 /// Appends one group's state; `distinct`: of a set of values.
 pub(super) fn export_state(state: &GlobalState, g: usize, distinct: &Members, out: &mut Vec<u8>) -> Result<()> {
     match state {
-        GlobalState::Count(counts) => out.extend(counts[g].to_le_bytes()),
+        GlobalState::Count(counts) => put_zigzag(out, counts[g]),
         GlobalState::Sum { sums, nan } => {
             out.push(u8::from(nan[g]));
-            out.extend(sums[g].to_le_bytes());
+            put_zigzag128(out, sums[g]);
         }
         GlobalState::SumFloat(sums) => {
             let FloatSum { flags, parts } = sums.get(g as u32);
             out.extend([flags, parts.len() as u8]);
             for (exponent, part) in parts {
-                out.extend(exponent.to_le_bytes());
-                out.extend(part.to_le_bytes());
+                put_zigzag(out, i64::from(exponent));
+                put_zigzag128(out, part);
             }
         }
         // F64: the key that orders floats.
-        GlobalState::Int { values, .. } => Value::I64(values[g]).encode(out),
-        GlobalState::Wide { values, .. } => Value::I128(values[g]).encode(out),
+        GlobalState::Int { values, .. } => put_zigzag(out, values[g]),
+        GlobalState::Wide { values, .. } => put_zigzag128(out, values[g]),
         GlobalState::Bytes { values, .. } => {
             values[g].as_ref().map_or(Value::Null, |v| Value::Bytes(v.to_vec())).encode(out);
         }
-        GlobalState::Bits { values, .. } => out.extend(values[g].to_le_bytes()),
+        GlobalState::Bits { values, .. } => put_zigzag(out, values[g]),
         GlobalState::Squares(sums) => out.extend(sums[g].to_le_bytes()),
         GlobalState::Products(sums) => {
             let parts = sums.get(g as u32);
             out.push(parts.len() as u8);
             for (exponent, part) in parts {
-                out.extend(exponent.to_le_bytes());
+                put_zigzag(out, i64::from(exponent));
                 out.extend(part.to_le_bytes());
             }
         }
         GlobalState::Distinct { values, .. } => {
             let members = distinct.of(g);
-            out.extend((members.len() as u32).to_le_bytes());
+            put_varint(out, members.len() as u64 + 1);
             members.iter().for_each(|id| values.value(*id).encode(out));
         }
         GlobalState::DistinctCounts(counts) => {
-            out.extend(COUNTED.to_le_bytes());
-            out.extend(counts.get(g).copied().unwrap_or(0).to_le_bytes());
+            put_varint(out, 0);
+            put_zigzag(out, counts.get(g).copied().unwrap_or(0));
         }
     }
     Ok(())
-}
-
-/// A value of another type in imported bytes is no bug of the caller.
-fn other_type(error: Error) -> Error {
-    if matches!(error, Error::Invalid(_)) { corrupt() } else { error }
 }

@@ -2,17 +2,18 @@
 //! part (a hybrid of hash and disk: G. Graefe, "Query Evaluation Techniques for Large Databases", 1993, section 4).
 //!
 //! The file is a sequence of runs. A run belongs to one part: `u64` place of the part's run before it (`u64::MAX`: none), `u32` length of the
-//! records, the records. A record: `u32` length of what follows, `u64` hash of the keys, the keys as values, the states (export.rs).
+//! records, the records. A record: its length as a varint, the keys as values, the states (export.rs).
 //!
-//! The hash's upper half is of the leading keys alone, so that what executions over the same leading keys spilled divides alike (joint.rs).
+//! The upper half of the keys' hash is of the leading keys alone, so that what executions over the same leading keys spilled divides alike (joint.rs).
 
 use std::hash::BuildHasher;
 
 use hashbrown::DefaultHashBuilder;
 
 use super::columns::{SegmentView, exact_key, float_of_key};
-use super::export::{self, Input, Members};
+use super::export::{self, Members};
 use super::global::{Global, Partial};
+use crate::encoding::cursor::{Cursor, put_varint};
 use crate::plan::Host;
 use crate::types::Value;
 use crate::{Budget, Error, Reservation, Result};
@@ -29,10 +30,20 @@ pub trait Spill {
 #[derive(Clone, Default)]
 pub struct SpillHash(DefaultHashBuilder);
 
+impl SpillHash {
+    /// Of encoded keys, of which the first `leading` bytes are the leading ones.
+    fn of(&self, keys: &[u8], leading: usize) -> u64 {
+        let hash = self.0.hash_one(&keys[..leading]);
+        if leading < keys.len() { hash & 0xffff_ffff_0000_0000 | self.0.hash_one(keys) & 0xffff_ffff } else { hash }
+    }
+}
+
 /// Parts a level of the hash: each takes eight bits.
 const PARTS: usize = 256;
 /// Records of a part that are held until they are written.
 const RUN: usize = 2048;
+/// Bytes of a record's length at most.
+const LENGTH: usize = 10;
 /// The place of a run that is none.
 pub(super) const NONE: u64 = u64::MAX;
 /// Bytes set aside at least: for the runs that are held, and for a share of the groups on their way.
@@ -65,13 +76,15 @@ impl Divider {
 
     fn add(&mut self, hash: u64, record: &[u8], file: &mut File) -> Result<()> {
         let part = (hash >> (56 - 8 * self.level)) as usize % PARTS;
-        if self.held[part].len() + record.len() > RUN {
+        if self.held[part].len() + LENGTH + record.len() > RUN {
             self.flush(part, file)?;
         }
-        if record.len() > RUN {
-            self.last[part] = file.run(self.last[part], record)?;
-        } else {
-            self.held[part].extend_from_slice(record);
+        // One that is longer makes a run of its own.
+        put_varint(&mut self.held[part], record.len() as u64);
+        self.held[part].extend_from_slice(record);
+        if record.len() > RUN - LENGTH {
+            self.flush(part, file)?;
+            self.held[part] = Vec::with_capacity(RUN);
         }
         Ok(())
     }
@@ -114,7 +127,7 @@ impl File {
     fn read(&mut self, place: u64, records: &mut Vec<u8>, memory: &mut Reservation) -> Result<u64> {
         let mut head = [0; 12];
         self.spill.read(place, &mut head)?;
-        let mut input = Input(&head);
+        let mut input = Cursor::new(&head);
         let (before, length) = (input.u64()?, input.u32()? as usize);
         if length > memory.bytes() {
             memory.resize(length)?;
@@ -129,6 +142,8 @@ impl File {
 pub(super) struct Spilled {
     file: File,
     hash: SpillHash,
+    /// Keys, and how many of them the hash's upper half is of.
+    keys: usize,
     leading: usize,
     /// Of what is on its way to the file.
     pub budget: Budget,
@@ -140,13 +155,14 @@ pub(super) struct Spilled {
 }
 
 impl Spilled {
-    /// `leading`: how many keys the hash's upper half is of.
-    pub fn new(spill: Box<dyn Spill>, leading: usize, hash: SpillHash, budget: &Budget) -> Result<Self> {
+    /// `leading`: how many of the keys the hash's upper half is of.
+    pub fn new(spill: Box<dyn Spill>, keys: usize, leading: usize, hash: SpillHash, budget: &Budget) -> Result<Self> {
         let aside = (budget.limit() / 4).clamp(ASIDE, 16 * ASIDE);
         Ok(Spilled {
             file: File { spill, end: 0 },
             hash,
-            leading,
+            keys,
+            leading: leading.min(keys),
             budget: budget.apart(aside),
             memory: budget.reserve(0)?,
             last: Vec::new(),
@@ -196,22 +212,15 @@ impl Spilled {
     /// Adds a group, of which `states` appends the encoded form.
     pub fn add(&mut self, key: &[Value], states: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
         self.record.clear();
-        self.record.resize(12, 0);
-        let mut leading = self.record.len();
+        let mut leading = 0;
         for (nth, value) in key.iter().enumerate() {
             value.encode(&mut self.record);
             if nth + 1 == self.leading {
                 leading = self.record.len();
             }
         }
-        let mut hash = self.hash.0.hash_one(&self.record[12..leading]);
-        if self.leading < key.len() {
-            hash = hash & 0xffff_ffff_0000_0000 | self.hash.0.hash_one(&self.record[12..]) & 0xffff_ffff;
-        }
+        let hash = self.hash.of(&self.record, leading);
         states(&mut self.record)?;
-        let length = u32::try_from(self.record.len() - 4).map_err(|_| Error::OutOfRange { what: "a group".into() })?;
-        self.record[..4].copy_from_slice(&length.to_le_bytes());
-        self.record[4..12].copy_from_slice(&hash.to_le_bytes());
         self.open()?;
         let Spilled { divider: Some(divider), record, file, .. } = self else {
             return Err(Error::invalid("a file that is not open"));
@@ -222,24 +231,28 @@ impl Spilled {
     /// A part as several, divided by `level`: of each the last run.
     fn divide(&mut self, last: u64, level: u32, budget: &Budget, host: &mut dyn Host) -> Result<Vec<u64>> {
         let mut divider = Divider::new(level, Vec::new(), budget)?;
-        let mut whole = Vec::new();
-        self.each(last, budget, host, |file, hash, record, _| {
-            whole.clear();
-            whole.extend((record.len() as u32 + 8).to_le_bytes());
-            whole.extend(hash.to_le_bytes());
-            whole.extend_from_slice(record);
-            divider.add(hash, &whole, file)
+        let (hash, keys, leading) = (self.hash.clone(), self.keys, self.leading);
+        self.each(last, budget, host, |file, record, _| {
+            let (mut rest, mut end) = (Cursor::new(record), 0);
+            for nth in 0..keys {
+                export::skip_value(&mut rest)?;
+                if nth + 1 == leading {
+                    end = record.len() - rest.remaining();
+                }
+            }
+            let keys = &record[..record.len() - rest.remaining()];
+            divider.add(hash.of(keys, end), record, file)
         })?;
         divider.finish(&mut self.file)
     }
 
-    /// Calls `f(file, hash, keys and states)` for each record of a part.
+    /// Calls `f(file, keys and states)` for each record of a part.
     fn each(
         &mut self,
         last: u64,
         budget: &Budget,
         host: &mut dyn Host,
-        mut f: impl FnMut(&mut File, u64, &[u8], &mut dyn Host) -> Result<()>,
+        mut f: impl FnMut(&mut File, &[u8], &mut dyn Host) -> Result<()>,
     ) -> Result<()> {
         let mut memory = budget.reserve(RUN)?;
         let mut records = Vec::new();
@@ -247,12 +260,10 @@ impl Spilled {
         while place != NONE {
             host.poll()?;
             place = self.file.read(place, &mut records, &mut memory)?;
-            let mut input = Input(&records);
-            while !input.is_empty() {
-                let length = input.u32()? as usize;
-                let mut record = Input(input.take(length)?);
-                let hash = record.u64()?;
-                f(&mut self.file, hash, record.0, host)?;
+            let mut input = Cursor::new(&records);
+            while input.remaining() > 0 {
+                let length = input.length()?;
+                f(&mut self.file, input.take(length)?, host)?;
             }
         }
         Ok(())
@@ -398,7 +409,7 @@ impl Global {
         self.clear()?;
         let budget = self.budget().clone();
         self.with_file(|global, spilled| {
-            spilled.each(last, &budget, host, |_, _, record, host| global.import_group(record, host))
+            spilled.each(last, &budget, host, |_, record, host| global.import_group(record, host))
         })?;
         Ok(())
     }
@@ -467,7 +478,7 @@ impl Global {
             for (state, of) in self.states.iter().zip(&members) {
                 export::export_state(state, group as usize, of, &mut record)?;
             }
-            way.import_one(&mut Input(&record), Some(keep), key.len(), host)?;
+            way.import_one(&mut Cursor::new(&record), Some(keep), key.len(), host)?;
         }
         Ok(())
     }
@@ -486,8 +497,8 @@ impl Global {
 
     /// Adds one group's keys and states.
     fn import_group(&mut self, record: &[u8], host: &mut dyn Host) -> Result<()> {
-        let mut input = Input(record);
+        let mut input = Cursor::new(record);
         self.import_one(&mut input, None, self.key_values.len(), host)?;
-        if input.is_empty() { Ok(()) } else { Err(export::corrupt()) }
+        input.end("groups of an aggregation")
     }
 }
