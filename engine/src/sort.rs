@@ -1,4 +1,5 @@
-//! Sorting that looks at whether the query is to end: runs are sorted, then merged (J. von Neumann's merge sort, bottom up).
+//! Sorting that looks at whether the work is to end: by merging runs (J. von Neumann's merge sort, bottom up), or in place, after halves
+//! have been divided until they are small (C. A. R. Hoare's "Find" and Quicksort, 1961).
 
 use std::cmp::Ordering;
 
@@ -56,6 +57,25 @@ pub fn sort_by<T: Copy>(
     Ok(())
 }
 
+/// Values that are sorted in one piece: some milliseconds.
+const PIECE: usize = 1 << 17;
+
+/// [`sort_by`] without other memory; `look` is called every few milliseconds.
+pub fn sort_in_place_by<T>(
+    values: &mut [T],
+    compare: &impl Fn(&T, &T) -> Ordering,
+    look: &mut dyn FnMut() -> Result<()>,
+) -> Result<()> {
+    look()?;
+    if values.len() <= PIECE {
+        values.sort_unstable_by(compare);
+        return Ok(());
+    }
+    let (low, _, high) = values.select_nth_unstable_by(values.len() / 2, compare);
+    sort_in_place_by(low, compare, look)?;
+    sort_in_place_by(high, compare, look)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +97,14 @@ mod tests {
                 .unwrap();
                 assert_eq!(values, wanted);
                 assert!(looks >= len / RUN, "{looks} for {len}");
+                let (mut values, mut looks) = ((0..len).map(mixed).collect::<Vec<u64>>(), 0);
+                sort_in_place_by(&mut values, &u64::cmp, &mut || {
+                    looks += 1;
+                    Ok(())
+                })
+                .unwrap();
+                assert_eq!(values, wanted);
+                assert!(looks > len / PIECE, "{looks} for {len}");
             }
         }
         // What is in order already is only copied.
@@ -94,6 +122,13 @@ mod tests {
         let mut left = 20;
         let mut values: Vec<u32> = (0..300_000).rev().collect();
         let ended = sort_by(&mut values, u32::cmp, &mut || {
+            left -= 1;
+            if left == 0 { Err(Error::Canceled) } else { Ok(()) }
+        });
+        assert!(matches!(ended, Err(Error::Canceled)));
+        assert_eq!(left, 0);
+        left = 3;
+        let ended = sort_in_place_by(&mut values, &u32::cmp, &mut || {
             left -= 1;
             if left == 0 { Err(Error::Canceled) } else { Ok(()) }
         });

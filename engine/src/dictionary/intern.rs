@@ -3,8 +3,9 @@
 use hashbrown::DefaultHashBuilder;
 use std::hash::{BuildHasher, Hasher};
 
-use crate::prefix;
 use crate::simd::prefetch;
+use crate::sort::sort_in_place_by;
+use crate::{Cancel, Result, prefix};
 
 /// Gives each distinct byte string a number, from 0 in order of first arrival.
 #[derive(Default)]
@@ -18,6 +19,8 @@ pub(crate) struct Interner {
 
 /// Values whose slots are fetched together.
 const TOGETHER: usize = 32;
+/// Values between two looks at whether the work is to end.
+const LOOK: usize = 1 << 16;
 /// Slots that are near anyway.
 const NEAR: usize = 1 << 12;
 
@@ -157,20 +160,28 @@ impl Interner {
         }
     }
 
-    /// The numbers in byte order of their values.
-    pub fn sorted(&self) -> Vec<u32> {
-        let mut keys: Vec<Key> = (0..self.len() as u32).map(|id| key(self.get(id), 0, id)).collect();
+    /// The numbers in byte order of their values. Errors: `Canceled`.
+    pub fn sorted(&self, cancel: &Cancel) -> Result<Vec<u32>> {
+        let mut keys: Vec<Key> = Vec::with_capacity(self.len());
+        for start in (0..self.len() as u32).step_by(LOOK) {
+            cancel.check()?;
+            let ids = start..(start + LOOK as u32).min(self.len() as u32);
+            keys.extend(ids.map(|id| key(self.get(id), 0, id)));
+        }
         // Runs that are equal in the words before `offset`, and not sorted yet.
         let mut runs = vec![(0, keys.len(), 0)];
         while let Some((start, end, offset)) = runs.pop() {
             let run = &mut keys[start..end];
             if offset > 0 {
                 for at in 0..run.len() {
+                    if at % LOOK == 0 {
+                        cancel.check()?;
+                    }
                     self.fetch(|ahead| run.get(at + ahead).map(|key| *key as u32));
                     run[at] = key(self.get(run[at] as u32), offset, run[at] as u32);
                 }
             }
-            run.sort_unstable();
+            sort_in_place_by(run, &Key::cmp, &mut || cancel.check())?;
             let mut first = start;
             for equal in run.chunk_by(|a, b| a >> 32 == b >> 32) {
                 // Distinct values that are equal so far go on.
@@ -180,7 +191,7 @@ impl Interner {
                 first += equal.len();
             }
         }
-        keys.into_iter().map(|key| key as u32).collect()
+        Ok(keys.into_iter().map(|key| key as u32).collect())
     }
 }
 

@@ -17,6 +17,9 @@ use crate::rows::RowBuffer;
 use crate::types::{Column, LogicalType, Schema, Value};
 use crate::{Budget, Cancel, Error, Reservation, Result};
 
+/// Rows between two looks at whether the work is to end.
+const LOOK: usize = 1 << 16;
+
 /// How a segment is built. Equal rows in equal order with equal options (but for `budget`,
 /// `spill_directory` and `threads`) give equal bytes.
 #[derive(Clone, Debug)]
@@ -136,9 +139,8 @@ impl SegmentBuilder {
         let cancel = &self.options.cancel;
         let _working = self.options.budget.reserve(self.working_memory())?;
         let (schema, columns, row_count) = (&self.held.schema, &self.held.columns, self.held.rows());
-        let sorted = columns.iter().map(HeldColumn::sorted_values).collect::<Vec<_>>();
-        cancel.check()?;
-        let order = sort::order(schema, columns, &sorted, row_count);
+        let sorted = columns.iter().map(|column| column.sorted_values(cancel)).collect::<Result<Vec<_>>>()?;
+        let order = sort::order(schema, columns, &sorted, row_count, cancel)?;
         let mut writer = SegmentWriter::new(schema, row_count, out)?;
         for ((column, held), sorted) in schema.columns.iter().zip(columns).zip(&sorted) {
             let column = Column { indexed: column.indexed && !run, ..column.clone() };
@@ -147,10 +149,15 @@ impl SegmentBuilder {
             {
                 let nulls = sorted.ranks.len() as u32;
                 let code = |id: u32| sorted.ranks.get(id as usize).copied().unwrap_or(nulls);
-                let codes: Vec<u32> = match &order {
-                    Order::Arrival => ids.iter().map(|id| code(*id)).collect(),
-                    Order::Permuted(rows) => rows.iter().map(|row| code(ids[*row as usize])).collect(),
-                };
+                let mut codes: Vec<u32> = Vec::with_capacity(row_count);
+                for start in (0..row_count).step_by(LOOK) {
+                    cancel.check()?;
+                    let range = start..row_count.min(start + LOOK);
+                    match &order {
+                        Order::Arrival => codes.extend(ids[range].iter().map(|id| code(*id))),
+                        Order::Permuted(rows) => codes.extend(rows[range].iter().map(|row| code(ids[*row as usize]))),
+                    }
+                }
                 let mut next = |push: Push| values.get_all(&sorted.order).try_for_each(push);
                 writer.codes(&column, nulls, &mut next, &codes, cancel)?;
             } else {

@@ -127,6 +127,9 @@ pub(crate) fn write_values(
 
 /// Takes one value.
 pub(crate) type Push<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
+/// Values of a dictionary between two looks at whether the work is to end.
+const LOOK: usize = 1 << 12;
+
 /// Gives values, one after the other.
 pub(crate) type Values<'a> = &'a mut dyn FnMut(Push) -> Result<()>;
 
@@ -144,10 +147,15 @@ pub(crate) fn write_codes(
     let mut meta = Vec::new();
     let mut dictionary = DictionaryWriter::default();
     let mut min: Option<Vec<u8>> = None;
+    let mut written = 0;
     next(&mut |value| {
         if min.is_none() {
             min = Some(value.to_vec());
         }
+        if written % LOOK == 0 {
+            cancel.check()?;
+        }
+        written += 1;
         dictionary.push(value, out)
     })?;
     let max = dictionary.last().to_vec();

@@ -7,7 +7,10 @@ use super::gather::check_rows;
 use crate::dictionary::Interner;
 use crate::rows::{ColumnData, ColumnRows, RowBuffer};
 use crate::types::{Physical, Schema};
-use crate::{Error, Result};
+use crate::{Cancel, Error, Result};
+
+/// Rows from which on columns grow one at a time and before they must: moving all of them at once is what a request to stop would wait for.
+const MANY: usize = 1 << 18;
 
 /// Rows in the form that a segment is built from.
 pub(crate) struct HeldRows {
@@ -37,6 +40,11 @@ impl HeldRows {
             return Err(Error::invalid("rows of another schema, or not there"));
         }
         check_rows(self.rows + range.len())?;
+        if self.rows >= MANY {
+            let turn = self.rows / range.len().max(1) % self.columns.len().max(1);
+            let ahead = self.columns.len() * range.len();
+            self.columns.iter_mut().skip(turn).take(1).for_each(|held| held.reserve(ahead));
+        }
         for (held, column) in self.columns.iter_mut().zip(rows.columns()) {
             held.append(self.rows, column, range.clone());
         }
@@ -101,6 +109,16 @@ impl HeldColumn {
             Physical::Bytes => Held::Bytes { values: Interner::default(), ids: Vec::new() },
         };
         HeldColumn { data, nulls: Vec::new() }
+    }
+
+    /// Makes room for so many more rows.
+    fn reserve(&mut self, rows: usize) {
+        match &mut self.data {
+            Held::I64(values) => values.reserve(rows),
+            Held::I128(values) => values.reserve(rows),
+            Held::F64(values) => values.reserve(rows),
+            Held::Bytes { ids, .. } => ids.reserve(rows),
+        }
     }
 
     /// Appends rows `range` of the same physical type after the `base` rows already held.
@@ -181,15 +199,15 @@ impl HeldColumn {
         }
     }
 
-    /// Bytes only.
-    pub fn sorted_values(&self) -> Option<SortedValues> {
-        let Held::Bytes { values, .. } = &self.data else { return None };
-        let order = values.sorted();
+    /// Bytes only. Errors: `Canceled`.
+    pub fn sorted_values(&self, cancel: &Cancel) -> Result<Option<SortedValues>> {
+        let Held::Bytes { values, .. } = &self.data else { return Ok(None) };
+        let order = values.sorted(cancel)?;
         let mut ranks = vec![0; order.len()];
         for (rank, id) in order.iter().enumerate() {
             ranks[*id as usize] = rank as u32;
         }
-        Some(SortedValues { order, ranks })
+        Ok(Some(SortedValues { order, ranks }))
     }
 
     /// One bit a row, set where it is NULL; `None`: no row is.

@@ -3,7 +3,9 @@
 use std::cmp::Ordering;
 
 use super::held::{Held, HeldColumn, SortedValues};
+use crate::sort::sort_in_place_by;
 use crate::types::Schema;
+use crate::{Cancel, Result};
 
 /// How the rows of a segment follow from the rows held.
 pub(crate) enum Order {
@@ -46,8 +48,14 @@ impl Key<'_> {
     }
 }
 
-/// The stable order of `rows` rows by the cluster columns, then time.
-pub(crate) fn order(schema: &Schema, columns: &[HeldColumn], sorted: &[Option<SortedValues>], rows: usize) -> Order {
+/// The stable order of `rows` rows by the cluster columns, then time. Errors: `Canceled`.
+pub(crate) fn order(
+    schema: &Schema,
+    columns: &[HeldColumn],
+    sorted: &[Option<SortedValues>],
+    rows: usize,
+    cancel: &Cancel,
+) -> Result<Order> {
     let keys: Vec<Key> = schema
         .cluster_by
         .iter()
@@ -67,14 +75,15 @@ pub(crate) fn order(schema: &Schema, columns: &[HeldColumn], sorted: &[Option<So
     let compare = |a: u32, b: u32| keys.iter().map(|k| k.compare(a, b)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal);
     let rows = rows as u32;
     if (1..rows).all(|row| compare(row - 1, row).is_le()) {
-        return Order::Arrival;
+        return Ok(Order::Arrival);
     }
     if let [Key::I64 { values, nulls: None }] = keys.as_slice() {
         let mut pairs: Vec<(i64, u32)> = values.iter().copied().zip(0..).collect();
-        pairs.sort_unstable();
-        return Order::Permuted(pairs.into_iter().map(|(_, row)| row).collect());
+        sort_in_place_by(&mut pairs, &Ord::cmp, &mut || cancel.check())?;
+        return Ok(Order::Permuted(pairs.into_iter().map(|(_, row)| row).collect()));
     }
     let mut order: Vec<u32> = (0..rows).collect();
-    order.sort_by(|a, b| compare(*a, *b));
-    Order::Permuted(order)
+    let stable = |a: &u32, b: &u32| compare(*a, *b).then(a.cmp(b));
+    sort_in_place_by(&mut order, &stable, &mut || cancel.check())?;
+    Ok(Order::Permuted(order))
 }

@@ -6,7 +6,10 @@ use crate::dictionary::{DictionaryIter, Interner};
 use crate::segment::column::Push;
 use crate::segment::{BuildOptions, BytesBlock, ColumnKind, ColumnReader, Dictionary};
 use crate::types::{Column, Value};
-use crate::{Error, Reservation, Result};
+use crate::{Cancel, Error, Reservation, Result};
+
+/// Values given between two looks at whether the work is to end.
+const LOOK: usize = 1 << 12;
 
 /// What the merged segment's dictionary will hold, and how sources' codes become its codes.
 pub(super) struct MergedDictionary<'a> {
@@ -14,6 +17,7 @@ pub(super) struct MergedDictionary<'a> {
     pub count: u32,
     /// Of all distinct values.
     pub bytes: u64,
+    cancel: Cancel,
     _reservation: Reservation,
 }
 
@@ -91,9 +95,10 @@ impl<'a> MergedDictionary<'a> {
         let mut sources = Vec::new();
         for input in inputs {
             options.cancel.check()?;
-            sources.push(SourceDictionary::new(column, input, &mut reservation)?);
+            sources.push(SourceDictionary::new(column, input, &mut reservation, &options.cancel)?);
         }
-        let mut merged = MergedDictionary { sources, count: 0, bytes: 0, _reservation: reservation };
+        let cancel = options.cancel.clone();
+        let mut merged = MergedDictionary { sources, count: 0, bytes: 0, cancel, _reservation: reservation };
         let mut maps: Vec<Vec<u32>> = merged.sources.iter_mut().map(|s| std::mem::take(&mut s.map)).collect();
         let (mut count, mut bytes) = (0u32, 0);
         let mut last = None;
@@ -143,7 +148,12 @@ impl<'a> MergedDictionary<'a> {
             walks[a as usize].value().cmp(walks[b as usize].value()).then(a.cmp(&b)).is_lt()
         };
         let mut heap = Heap::new(live, |a, b| less(&walks, a, b));
+        let mut given = 0;
         while let Some(source) = heap.top() {
+            if given % LOOK == 0 {
+                self.cancel.check()?;
+            }
+            given += 1;
             let walk = &mut walks[source as usize];
             give(walk.value(), source as usize, walk.code())?;
             let more = walk.advance()?;
@@ -154,7 +164,7 @@ impl<'a> MergedDictionary<'a> {
 }
 
 impl<'a> SourceDictionary<'a> {
-    fn new(column: &Column, input: &Input<'a>, reservation: &mut Reservation) -> Result<Self> {
+    fn new(column: &Column, input: &Input<'a>, reservation: &mut Reservation, cancel: &Cancel) -> Result<Self> {
         let values = match input.segment.column(column.id) {
             None => missing(column, input, reservation)?,
             Some(reader) if reader.ty().physical() != column.ty.physical() => {
@@ -163,7 +173,7 @@ impl<'a> SourceDictionary<'a> {
             Some(reader) if reader.kind() == ColumnKind::Dictionary => {
                 SourceValues::Stored { reader, dictionary: reader.dictionary()? }
             }
-            Some(reader) => built(reader, input, reservation)?,
+            Some(reader) => built(reader, input, reservation, cancel)?,
         };
         let count = match &values {
             SourceValues::Missing => 0,
@@ -235,12 +245,18 @@ fn used_codes(values: &SourceValues, input: &Input, count: usize) -> Result<Opti
 }
 
 /// A dictionary of a column of plain bytes.
-fn built<'a>(reader: ColumnReader<'a>, input: &Input<'a>, reservation: &mut Reservation) -> Result<SourceValues<'a>> {
+fn built<'a>(
+    reader: ColumnReader<'a>,
+    input: &Input<'a>,
+    reservation: &mut Reservation,
+    cancel: &Cancel,
+) -> Result<SourceValues<'a>> {
     let mut values = Interner::default();
     let mut codes = Vec::new();
     let mut block = BytesBlock::default();
     let mut held = 0;
     for number in 0..input.segment.blocks() {
+        cancel.check()?;
         reader.decode_bytes(number, &mut block)?;
         let valid = reader.validity(number)?;
         for i in 0..block.len() {
@@ -251,7 +267,7 @@ fn built<'a>(reader: ColumnReader<'a>, input: &Input<'a>, reservation: &mut Rese
         reservation.grow(memory.saturating_sub(held))?;
         held = held.max(memory);
     }
-    let order = values.sorted();
+    let order = values.sorted(cancel)?;
     let mut ranks = vec![0; order.len()];
     for (rank, id) in order.iter().enumerate() {
         ranks[*id as usize] = rank as u32;
