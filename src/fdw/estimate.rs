@@ -104,7 +104,7 @@ impl RelationState {
         let column = &self.datasource.schema.columns[position];
         let summary = self
             .segments
-            .estimate(column.id, |segments| Summary::of(segments.iter().map(|s| &*s.statistics), column.id));
+            .estimate(column.id, |segments| Summary::of(segments.iter().map(|s| &*s.statistics), column.id, column.ty));
         let (declared, typmod) = self.datasource.types[position];
         // SAFETY: the state's memory context is the planner's and lives as long as the state.
         let tuple = unsafe {
@@ -172,7 +172,7 @@ struct Summary {
 }
 
 impl Summary {
-    fn of<'a>(segments: impl Iterator<Item = &'a SegmentStatistics>, id: ColumnId) -> Summary {
+    fn of<'a>(segments: impl Iterator<Item = &'a SegmentStatistics>, id: ColumnId, ty: LogicalType) -> Summary {
         let mut summary = Summary { rows: 0, nulls: 0, distinct: 0.0, bounds: Vec::new() };
         let mut limits: Option<(Value, Value)> = None;
         let mut spans: Vec<Span<'_>> = Vec::new();
@@ -204,7 +204,8 @@ impl Summary {
                 }
             }
             lengths += length(&column.min, &column.max).unwrap_or(0.0);
-            spans.push(Span { min: &column.min, max: &column.max, values: values as f64 });
+            let even = has_between(&column.min, &column.max, ty);
+            spans.push(Span { min: &column.min, max: &column.max, values: values as f64, even });
             limits = Some(match limits.take() {
                 None => (column.min.clone(), column.max.clone()),
                 Some((low, high)) => (
@@ -239,6 +240,20 @@ struct Span<'a> {
     min: &'a Value,
     max: &'a Value,
     values: f64,
+    /// Whether there are values in between; else half are taken to be at either limit.
+    even: bool,
+}
+
+/// Not between byte strings, nor up to an infinite time, where no time is one that functions take.
+fn has_between(min: &Value, max: &Value, ty: LogicalType) -> bool {
+    match (min, max) {
+        (Value::Bytes(_), _) => false,
+        (Value::I64(min), Value::I64(max)) if ty.is_time() => {
+            let (first, last) = ty.infinities();
+            *min > first && *max < last
+        }
+        _ => true,
+    }
 }
 
 /// Buckets of a histogram, as many as ANALYZE makes by default.
@@ -246,17 +261,13 @@ const BUCKETS: usize = 100;
 /// Segments that are looked at; of more, every n-th.
 const SPANS: usize = 1_000;
 
-/// Bounds of buckets that hold about equally many values, if each segment's are spread evenly between its limits; byte strings are half
-/// at either limit. The first and the last bound are `low` and `high`. One far value spoils only its own segment's share.
+/// Bounds of buckets that hold about equally many values, if each segment's are spread evenly between its limits. The first and the last bound are `low` and `high`. One far value spoils only its own segment's share.
 fn histogram(spans: &[Span<'_>], low: Value, high: Value) -> Vec<Value> {
     let spans: Vec<&Span<'_>> = spans.iter().step_by(spans.len().div_ceil(SPANS)).collect();
     let total: f64 = spans.iter().map(|s| s.values).sum();
     let mut points: Vec<(Value, f64)> = Vec::new();
     for span in spans {
-        let parts = match span.min {
-            Value::Bytes(_) => 1,
-            _ => (span.values / total * BUCKETS as f64).ceil().max(1.0) as usize,
-        };
+        let parts = if span.even { (span.values / total * BUCKETS as f64).ceil().max(1.0) as usize } else { 1 };
         let weight = span.values / (parts + 1) as f64;
         points.extend((0..=parts).map(|i| (between(span.min, span.max, i as f64 / parts as f64), weight)));
     }
