@@ -153,7 +153,7 @@ class Session:
         render = Render("param")
         text = select.sql(render)
         # A name has a collation of its own: beside one, texts would be compared by none, which is an error in rows that are reached.
-        types = ", ".join("text" if p.type == "name" else p.type for p in render.params)
+        types = ", ".join({"name": "text", "name[]": "text[]"}.get(p.type, p.type) for p in render.params)
         quiet("BEGIN")
         if quiet(f"CREATE FUNCTION pg_temp.opened({types}) RETURNS refcursor LANGUAGE plpgsql AS $f$ DECLARE found refcursor := 'found'; BEGIN OPEN found FOR {text}; RETURN found; END $f$"):
             for values in executions(render.params):
