@@ -345,3 +345,15 @@ def test_a_repeated_scan_reads_segments_once(both):
             assert answers[1] == tuple(value * 7 for value in answers[0])
     finally:
         connection.execute("RESET ALL")
+
+
+def test_comparisons_with_infinite_times_are_planned(database):
+    """Estimates ask PostgreSQL's operators about bounds of the segments, which raise errors for times between the last and the infinite one."""
+    both = Both(database, "tl timestamp, ts timestamptz, d date")
+    both.insert("VALUES ('-infinity'::timestamp, 'infinity'::timestamptz, '-infinity'::date), ('2010-09-23 22:20', '2010-09-23 22:20', '2010-09-23')")
+    both.insert("VALUES ('infinity'::timestamp, '-infinity'::timestamptz, 'infinity'::date), ('2010-09-24 22:20', '2010-09-24 22:20', '2010-09-24')")
+    for column in ("tl", "ts", "d"):
+        for other in ("timestamp '2010-09-01 01:00'", "timestamptz '2010-09-01 01:00+02'", "date '2010-09-01'", "timestamptz '2010-09-24 01:00+02'"):
+            for operator in ("<", ">="):
+                both.same(f"SELECT count(*) FROM {{t}} WHERE {column} {operator} {other}")
+    both.connection.close()
