@@ -278,7 +278,7 @@ impl AggregateExecution {
         }
         for column in columns {
             let of: Vec<_> = drafts.iter().map(|d| &d.rows.view.columns[column]).collect();
-            let (unified, maps) = match unify(&of, &self.options.budget, host) {
+            let (unified, maps) = match unify(&of, &self.options, host) {
                 Ok(unified) => unified,
                 // Without room for it, segments are merged one by one.
                 Err(Error::Budget { .. }) => return Ok(()),

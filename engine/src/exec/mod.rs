@@ -17,6 +17,7 @@ mod hash;
 mod joint;
 mod kernels;
 mod like;
+mod merge;
 mod moments;
 mod parallel;
 mod prepare;

@@ -1,16 +1,25 @@
 //! One numbering of a dictionary column's values through several segments, so that their rows are grouped alike. Dictionaries are sorted:
-//! they are merged by order, and no value is hashed.
+//! they are merged by order, and no value is hashed; large ones by several threads, each of which merges the values of a range.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use super::columns::SegmentColumn;
+use super::merge::{Source, merge};
 use super::values::BytesMap;
-use crate::dictionary::shared;
-use crate::plan::Host;
-use crate::segment::BytesBlock;
-use crate::{Budget, Error, Reservation, Result, prefix};
+use super::{ExecOptions, panic_message};
+use crate::plan::{Host, ThreadPool};
+use crate::{Error, Reservation, Result};
 
 /// The values of several dictionaries, in byte order.
 pub(super) struct Unified {
-    values: BytesMap,
+    /// Ranges of values, one after the other, and the number of the first value of each.
+    parts: Vec<(u32, BytesMap)>,
+    len: usize,
 }
 
 /// A segment's codes as numbers of a [`Unified`]; behind the last one stands NULL's, the number of values.
@@ -21,200 +30,204 @@ pub(super) struct CodeMap {
 
 impl Unified {
     pub fn len(&self) -> usize {
-        self.values.len()
+        self.len
     }
 
     pub fn get(&self, number: u32) -> &[u8] {
-        self.values.get(number)
+        let part = self.parts.partition_point(|(first, _)| *first <= number).max(1) - 1;
+        let (first, values) = &self.parts[part];
+        values.get(number - first)
     }
 }
 
-/// Values decoded of all dictionaries together, and of each at least.
-const DECODED: usize = 1 << 12;
-const RUN: usize = 16;
-/// Values merged between two polls.
-const STEP: usize = 8192;
+/// Values of all dictionaries that are worth a thread.
+const PART: usize = 1 << 16;
+/// Values of each dictionary that tell where the others lie.
+const SAMPLES: u32 = 16;
+/// How often a thread that waits looks around.
+const STAND: Duration = Duration::from_millis(1);
 
-/// Where the merge stands in one dictionary.
-struct Reader<'c, 'a> {
-    column: &'c SegmentColumn<'a>,
-    len: u32,
-    run: BytesBlock,
-    /// Code of the run's first value, and the place of the current one in it.
-    start: u32,
-    at: usize,
+/// Threads taken from the host's pool, given back when this is dropped.
+struct Taken {
+    pool: Option<Arc<dyn ThreadPool>>,
+    threads: usize,
 }
 
-impl Reader<'_, '_> {
-    /// Decodes the values from `start` on into `run`. `false`: there are none.
-    fn decode(&self, start: u32, values: u32, run: &mut BytesBlock, memory: &mut Reservation) -> Result<bool> {
-        if start >= self.len {
-            return Ok(false);
+impl Taken {
+    /// `most` threads at most, the calling one among them.
+    fn new(pool: Option<Arc<dyn ThreadPool>>, most: usize) -> Taken {
+        let mut taken = Taken { pool, threads: 1 };
+        while taken.threads < most && taken.pool.as_ref().is_none_or(|pool| pool.take()) {
+            taken.threads += 1;
         }
-        let held = run.data.capacity();
-        self.column.dictionary_range_into(start..(start + values).min(self.len), run)?;
-        memory.grow(run.data.capacity().saturating_sub(held))?;
-        if run.is_empty() { Err(Error::corrupt("a dictionary")) } else { Ok(true) }
+        taken
     }
 
-    /// Goes to the next value; how it differs from the one before. `spare`: a buffer.
-    fn advance(&mut self, values: u32, spare: &mut BytesBlock, memory: &mut Reservation) -> Result<u64> {
-        if self.at + 1 < self.run.len() {
-            self.at += 1;
-            return Ok(difference(self.run.get(self.at - 1), self.run.get(self.at)));
+    fn is_paused(&self) -> bool {
+        self.pool.as_ref().is_some_and(|pool| pool.is_paused())
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.pool {
+            (1..self.threads).for_each(|_| pool.give());
         }
-        let start = self.start + self.run.len() as u32;
-        if !self.decode(start, values, spare, memory)? {
-            return Ok(GONE);
-        }
-        let difference = difference(self.run.get(self.at), spare.get(0));
-        std::mem::swap(&mut self.run, spare);
-        (self.start, self.at) = (start, 0);
-        Ok(difference)
-    }
-
-    fn value(&self) -> &[u8] {
-        self.run.get(self.at)
     }
 }
 
-// How a value differs from an earlier one, the base, as a number (an offset-value code: G. Graefe and T. Do, *Offset-value coding in
-// database query processing*, EDBT 2023). Values are taken for words of four bytes, the last one cut short. Of values with one base the
-// lesser code is the lesser value: it is made of the number of words that value and base begin with alike, the more the less, and of the
-// word behind them. Where two codes are the same, the values are compared from there on, and the greater gets the lesser for its base;
-// where they are not, the greater one's code is right for that base already.
-const WORD: usize = 4;
-/// A word, and how many of its bytes there are.
-const SYMBOL_BITS: u32 = 35;
-const MOST_SHARED: u64 = (1 << (64 - SYMBOL_BITS)) - 1;
-/// Of a value that equals its base.
-const EQUAL: u64 = 0;
-/// Of a dictionary without another value: beyond the code of any word.
-const GONE: u64 = u64::MAX;
-
-/// `shared`: words.
-#[inline]
-fn code(shared: usize, value: &[u8]) -> u64 {
-    let rest = value.get(shared * WORD..).unwrap_or_default();
-    let symbol = u64::from(u32::from_be_bytes(prefix(rest))) << 3 | rest.len().min(WORD) as u64;
-    (MOST_SHARED - shared as u64) << SYMBOL_BITS | symbol
-}
-
-#[inline]
-fn difference(base: &[u8], value: &[u8]) -> u64 {
-    let shared = shared(base, value);
-    if shared == value.len() && shared == base.len() { EQUAL } else { code(shared / WORD, value) }
-}
-
-/// A code and its reader.
-#[derive(Clone, Copy)]
-struct Entry {
-    code: u64,
-    reader: u32,
-}
-
-/// A tree of losers (D. E. Knuth, *The Art of Computer Programming* 3, 5.4.1): who won at a node goes on, who lost stays there.
-/// Reader `i` begins below node `(readers + i) / 2`.
-struct Tournament {
-    losers: Vec<Entry>,
-}
-
-impl Tournament {
-    /// All codes have one base. Returns the winner, too.
-    fn new(codes: &[u64], readers: &[Reader<'_, '_>]) -> (Tournament, Entry) {
-        let gone = Entry { code: GONE, reader: 0 };
-        let mut winners = vec![gone; codes.len()];
-        winners.extend(codes.iter().enumerate().map(|(i, code)| Entry { code: *code, reader: i as u32 }));
-        let mut losers = vec![gone; codes.len()];
-        for node in (1..codes.len()).rev() {
-            (winners[node], losers[node]) = meet(winners[2 * node], winners[2 * node + 1], readers);
-        }
-        let winner = winners.get(1).copied().unwrap_or(gone);
-        (Tournament { losers }, winner)
-    }
-
-    /// The last winner's reader goes on with `code`, whose base is the value that won: the next winner.
-    #[inline]
-    fn replay(&mut self, reader: u32, code: u64, readers: &[Reader<'_, '_>]) -> Entry {
-        let mut best = Entry { code, reader };
-        let mut node = (self.losers.len() + reader as usize) / 2;
-        while node > 0 {
-            (best, self.losers[node]) = meet(best, self.losers[node], readers);
-            node /= 2;
-        }
-        best
-    }
-}
-
-/// Of two with one base: the winner, and the loser with the winner for its base.
-#[inline(always)]
-fn meet(a: Entry, b: Entry, readers: &[Reader<'_, '_>]) -> (Entry, Entry) {
-    if a.code == b.code && a.code != EQUAL && a.code != GONE {
-        return compare(a, b, readers);
-    }
-    let less = a.code <= b.code;
-    let pick = |first: bool| Entry {
-        code: if first { a.code } else { b.code },
-        reader: if first { a.reader } else { b.reader },
-    };
-    (pick(less), pick(!less))
-}
-
-/// [`meet`] of equal codes.
-fn compare(a: Entry, b: Entry, readers: &[Reader<'_, '_>]) -> (Entry, Entry) {
-    let (left, right) = (readers[a.reader as usize].value(), readers[b.reader as usize].value());
-    let known = ((MOST_SHARED - (a.code >> SYMBOL_BITS)) as usize + 1) * WORD;
-    let rest = |value: &[u8]| value.len().min(known);
-    let alike = known + shared(&left[rest(left)..], &right[rest(right)..]);
-    if alike >= left.len() && alike >= right.len() {
-        return (a, Entry { code: EQUAL, ..b });
-    }
-    let (low, high) = (code(alike / WORD, left), code(alike / WORD, right));
-    if low < high { (a, Entry { code: high, ..b }) } else { (b, Entry { code: low, ..a }) }
-}
-
-/// Merges the dictionaries of one column, whose kind is `Codes` in all. Errors: `Budget`, `Corrupt`.
+/// Merges the dictionaries of one column, whose kind is `Codes` in all. Errors: `Budget`, `Corrupt`, and what the host says.
 pub(super) fn unify(
     columns: &[&SegmentColumn<'_>],
-    budget: &Budget,
+    options: &ExecOptions,
     host: &mut dyn Host,
 ) -> Result<(Unified, Vec<CodeMap>)> {
-    let run = (DECODED / columns.len().max(1)).next_multiple_of(RUN) as u32;
-    let mut memory = budget.reserve(columns.len() * (run as usize * 4 + size_of::<Reader>()))?;
-    let mut maps = Vec::with_capacity(columns.len());
-    let mut readers = Vec::with_capacity(columns.len());
-    let mut codes = Vec::with_capacity(columns.len());
+    let (mut maps, mut all) = (Vec::with_capacity(columns.len()), 0);
     for column in columns {
-        let len = column.dictionary_len()?;
-        let held = budget.reserve((len as usize + 1) * 4)?;
-        maps.push(CodeMap { numbers: Vec::with_capacity(len as usize + 1), _memory: held });
-        let mut reader = Reader { column, len, run: BytesBlock::default(), start: 0, at: 0 };
-        let mut first = BytesBlock::default();
-        codes.push(match reader.decode(0, run, &mut first, &mut memory)? {
-            true => difference(&[], first.get(0)),
-            false => GONE,
+        let len = column.dictionary_len()? as usize;
+        let held = options.budget.reserve((len + 1) * 4)?;
+        maps.push(CodeMap { numbers: vec![0; len + 1], _memory: held });
+        all += len;
+    }
+    let taken = Taken::new(host.pool(), options.threads.min(all / PART));
+    let count = if taken.threads > 1 { taken.threads * 2 } else { 1 };
+    let bounds = bounds(columns, count)?;
+    let mut parts: Vec<Vec<Source<'_, '_>>> = (0..count).map(|_| Vec::with_capacity(columns.len())).collect();
+    for ((column, map), bounds) in columns.iter().zip(&mut maps).zip(&bounds) {
+        let mut rest = map.numbers.as_mut_slice();
+        for (part, pair) in parts.iter_mut().zip(bounds.windows(2)) {
+            let (numbers, behind) = rest.split_at_mut((pair[1] - pair[0]) as usize);
+            rest = behind;
+            part.push(Source { column, codes: pair[0]..pair[1], numbers });
+        }
+    }
+    let merged = merge_parts(parts, &taken, options, host)?;
+    let (mut parts, mut len) = (Vec::with_capacity(count), 0);
+    for (nth, values) in merged.into_iter().enumerate() {
+        let first = len as u32;
+        len += values.len();
+        for (map, bounds) in maps.iter_mut().zip(&bounds).filter(|_| first > 0) {
+            map.numbers[bounds[nth] as usize..bounds[nth + 1] as usize].iter_mut().for_each(|number| *number += first);
+        }
+        parts.push((first, values));
+    }
+    for (map, bounds) in maps.iter_mut().zip(&bounds) {
+        map.numbers[bounds[count] as usize] = len as u32;
+    }
+    Ok((Unified { parts, len }, maps))
+}
+
+/// Of each column the codes at which `parts` ranges of about equally many values begin and end.
+fn bounds(columns: &[&SegmentColumn<'_>], parts: usize) -> Result<Vec<Vec<u32>>> {
+    let lens = columns.iter().map(|column| column.dictionary_len()).collect::<Result<Vec<_>>>()?;
+    // Some values of each, and for how many others each stands.
+    let mut samples: Vec<(Vec<u8>, f64)> = Vec::new();
+    if parts > 1 {
+        for (column, len) in columns.iter().zip(&lens) {
+            let count = SAMPLES.min(*len);
+            for nth in 0..count {
+                let mut value = Vec::new();
+                column.dictionary_get(
+                    (u64::from(*len) * u64::from(2 * nth + 1) / u64::from(2 * count)) as u32,
+                    &mut value,
+                )?;
+                samples.push((value, f64::from(*len) / f64::from(count)));
+            }
+        }
+        samples.sort_by(|a, b| a.0.cmp(&b.0));
+    }
+    let all: f64 = samples.iter().map(|sample| sample.1).sum();
+    let mut bounds: Vec<Vec<u32>> = lens.iter().map(|_| vec![0]).collect();
+    let (mut passed, mut at) = (0.0, samples.iter());
+    for part in 1..parts {
+        let reached = at.by_ref().find(|sample| {
+            passed += sample.1;
+            passed >= all * part as f64 / parts as f64
         });
-        reader.run = first;
-        readers.push(reader);
-    }
-    let mut values = BytesMap::new(budget)?;
-    let (mut tournament, mut winner) = Tournament::new(&codes, &readers);
-    let mut spare = BytesBlock::default();
-    let (mut number, mut step) = (0, 0usize);
-    while winner.code != GONE {
-        step += 1;
-        if step.is_multiple_of(STEP) {
-            host.poll()?;
+        for ((column, len), bounds) in columns.iter().zip(&lens).zip(&mut bounds) {
+            let from = bounds[bounds.len() - 1];
+            bounds.push(reached.map_or(Ok(*len), |(value, _)| first_from(column, from..*len, value))?);
         }
-        let at = winner.reader as usize;
-        if winner.code != EQUAL || values.len() == 0 {
-            number = values.push_unhashed(readers[at].value())?;
-        }
-        maps[at].numbers.push(number);
-        let code = readers[at].advance(run, &mut spare, &mut memory)?;
-        winner = tournament.replay(winner.reader, code, &readers);
     }
-    let null = values.len() as u32;
-    maps.iter_mut().for_each(|map| map.numbers.push(null));
-    Ok((Unified { values }, maps))
+    bounds.iter_mut().zip(lens).for_each(|(bounds, len)| bounds.push(len));
+    Ok(bounds)
+}
+
+/// The first of these codes whose value is not less than `value`, or the end.
+fn first_from(column: &SegmentColumn<'_>, codes: Range<u32>, value: &[u8]) -> Result<u32> {
+    let (mut low, mut high) = (codes.start, codes.end);
+    let mut found = Vec::new();
+    while low < high {
+        let middle = low + (high - low) / 2;
+        found.clear();
+        column.dictionary_get(middle, &mut found)?;
+        if found.as_slice() < value {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
+/// Merges each of the parts; the calling thread works, too.
+fn merge_parts(
+    parts: Vec<Vec<Source<'_, '_>>>,
+    taken: &Taken,
+    options: &ExecOptions,
+    host: &mut dyn Host,
+) -> Result<Vec<BytesMap>> {
+    let budget = &options.budget;
+    let count = parts.len();
+    // Whoever is free takes the next one.
+    let parts = Mutex::new(parts.into_iter().enumerate());
+    let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = |look: &mut dyn FnMut() -> Result<()>| -> Result<Vec<(usize, BytesMap)>> {
+        let mut merged = Vec::new();
+        while let Some((nth, mut sources)) = next() {
+            merged.push((nth, merge(&mut sources, budget, look)?));
+        }
+        Ok(merged)
+    };
+    let stop = AtomicBool::new(false);
+    let work = &work;
+    let mut merged = thread::scope(|scope| {
+        let wake = host.before_spawn();
+        let mut started = Vec::new();
+        for _ in 1..taken.threads.min(count) {
+            let stop = &stop;
+            let mut look = move || {
+                while taken.is_paused() && !stop.load(Ordering::Relaxed) {
+                    thread::sleep(STAND);
+                }
+                if stop.load(Ordering::Relaxed) { Err(Error::Canceled) } else { budget.check() }
+            };
+            let caught = move || {
+                catch_unwind(AssertUnwindSafe(|| work(&mut look)))
+                    .unwrap_or_else(|panic| Err(Error::Panic(panic_message(&*panic))))
+            };
+            // Without it there is more to do for the others.
+            started.extend(thread::Builder::new().name("basalt merge".into()).spawn_scoped(scope, caught));
+        }
+        drop(wake);
+        let mut own = work(&mut || host.poll());
+        while own.is_ok() && started.iter().any(|thread| !thread.is_finished()) {
+            thread::sleep(STAND);
+            if let Err(error) = host.poll() {
+                own = Err(error);
+            }
+        }
+        stop.store(own.is_err(), Ordering::Relaxed);
+        let mut merged = Vec::with_capacity(count);
+        for thread in started {
+            let of = thread.join().unwrap_or_else(|panic| Err(Error::Panic(panic_message(&*panic))));
+            if own.is_ok() {
+                merged.extend(of?);
+            }
+        }
+        merged.extend(own?);
+        Ok::<_, Error>(merged)
+    })?;
+    merged.sort_unstable_by_key(|part| part.0);
+    Ok(merged.into_iter().map(|part| part.1).collect())
 }

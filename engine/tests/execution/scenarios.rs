@@ -192,6 +192,48 @@ fn the_host_sees_only_values_that_reach_it() {
 }
 
 #[test]
+fn large_dictionaries_are_merged_by_several_threads() {
+    let mut all = Vec::new();
+    let mut segments = Vec::new();
+    for nth in 0..6 {
+        let mut rows = data(50_000);
+        for (i, row) in rows.iter_mut().enumerate() {
+            row[2] = match i {
+                0 => Value::Null,
+                1 => Value::Bytes(Vec::new()),
+                // Shared prefixes, and values that several segments have.
+                _ => Value::Bytes(
+                    format!("{}page {}", ["", "a long beginning of "][i % 2], i * (nth % 4 + 2)).into_bytes(),
+                ),
+            };
+        }
+        segments.push(build(&TYPES, &rows, nth % 2 == 0));
+        all.extend(rows);
+    }
+    let scans: Vec<SegmentScan> = segments.iter().map(whole).collect();
+    for query in [
+        query(Filter::Const(true), vec![Key::Column(2)], &[CountStar, Sum(1)]),
+        query(Filter::Const(true), vec![Key::Column(3)], &[CountDistinct(2)]),
+        query(Filter::Const(true), vec![], &[CountDistinct(2)]),
+    ] {
+        let want = oracle::answer(&query, &all);
+        for threads in [1, 2, 4] {
+            assert_eq!(answer(&query, &scans, threads).0, want, "{threads} threads");
+        }
+    }
+    for fail_at in [1, 4, 9] {
+        let mut host = TestHost { fail_at: Some(fail_at), ..TestHost::default() };
+        let options = options(4);
+        let budget = options.budget.clone();
+        let query = query(Filter::Const(true), vec![Key::Column(2)], &[CountStar]);
+        let mut execution = AggregateExecution::new(query, options).unwrap();
+        assert!(matches!(execution.scan(&scans, &mut host), Err(Error::Canceled)));
+        drop(execution);
+        assert_eq!(budget.used(), 0);
+    }
+}
+
+#[test]
 fn an_error_of_the_host_ends_the_query() {
     let rows = data(1000);
     let segment = build(&TYPES, &rows, true);
