@@ -537,6 +537,12 @@ impl Worker {
         self.partial.take()
     }
 
+    /// The share of the rows so far that are groups of their own; `None`: groups are numbered without a table, or were let go.
+    pub fn uniqueness(&self) -> Option<f64> {
+        let Partial { plan, groups, .. } = self.partial.as_ref().filter(|p| p.plan.keys.slots.is_none())?;
+        Some(groups.len(&plan.keys) as f64 / self.statistics.rows_selected.max(1) as f64)
+    }
+
     /// [`Worker::block`]; a panic becomes `Error::Panic`.
     pub fn caught(&mut self, task: &Task<'_>, block: u32, room: &mut dyn Room) -> Result<()> {
         catch_unwind(AssertUnwindSafe(|| self.block(task, block as usize, room)))

@@ -176,7 +176,7 @@ impl Global {
         matches!(&self.states[0], GlobalState::Count(counts) if counts.iter().all(|c| *c == 0))
     }
 
-    fn has_groups(&self) -> bool {
+    pub fn has_groups(&self) -> bool {
         self.lone.is_some() || !self.is_empty()
     }
 

@@ -138,7 +138,7 @@ pub enum Operator {
     Multiply,
     /// Integers towards zero; not of decimals.
     Divide,
-    /// With the dividend's sign; not of decimals nor floats.
+    /// With the dividend's sign; not of decimals nor floats. Within the type of its operands, which is not tested again.
     Remainder,
 }
 

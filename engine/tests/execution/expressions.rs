@@ -66,12 +66,10 @@ fn expr(lane: Lane, depth: usize, table: &Table, r: &mut Random) -> Expr {
                 Lane::Decimal => (Number::Decimal, vec![Add, Subtract, Multiply]),
                 Lane::Float => (Number::Float8, vec![Add, Subtract, Multiply]),
             };
-            Expr::Binary {
-                operator: operators[r.below(operators.len())],
-                number,
-                left: sub(lane, r),
-                right: sub(lane, r),
-            }
+            let operator = operators[r.below(operators.len())];
+            // Remainders are of their operands' type, so that no narrower one is tested.
+            let number = if operator == Remainder { Number::Int8 } else { number };
+            Expr::Binary { operator, number, left: sub(lane, r), right: sub(lane, r) }
         }
         3 => {
             let number = match lane {

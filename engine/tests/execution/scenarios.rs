@@ -7,8 +7,9 @@ use basalt_engine::plan::{
     AggregateCall, AggregateFunction, AggregateQuery, Bound, Buckets, ColumnRef, Filter, HostPredicate, Key, Predicate,
     RowQuery, Test,
 };
-use basalt_engine::segment::{BytesBlock, Segment};
-use basalt_engine::types::{ColumnId, LogicalType, Value};
+use basalt_engine::rows::RowBuffer;
+use basalt_engine::segment::{BuildOptions, BytesBlock, Segment, SegmentBuilder, SegmentBytes};
+use basalt_engine::types::{Column, ColumnId, LogicalType, Schema, Value};
 use basalt_engine::{Budget, Cancel, Error, TimeInterval, TimeRanges};
 
 use crate::generate::{Random, build, options};
@@ -230,6 +231,45 @@ fn large_dictionaries_are_merged_by_several_threads() {
         assert!(matches!(execution.scan(&scans, &mut host), Err(Error::Canceled)));
         drop(execution);
         assert_eq!(budget.used(), 0);
+    }
+}
+
+/// The second column alone; others have no values.
+fn numbers(rows: u64, value: impl Fn(u64) -> u64) -> Arc<Segment> {
+    let columns = vec![Column { id: ColumnId(2), ty: TYPES[1], indexed: false }];
+    let schema = Arc::new(Schema { columns, time: None, cluster_by: Vec::new() });
+    let mut buffer = RowBuffer::new(schema.clone());
+    for row in 0..rows {
+        buffer.push_i64(0, value(row) as i64).unwrap();
+        buffer.finish_row().unwrap();
+    }
+    let options = BuildOptions { budget: Budget::unlimited(), cancel: Cancel::new(), spill_directory: None };
+    let mut builder = SegmentBuilder::new(schema, options);
+    builder.append(buffer).unwrap();
+    let mut bytes = Vec::new();
+    builder.finish(&mut bytes).unwrap();
+    Arc::new(Segment::open(SegmentBytes::Memory(bytes.into())).unwrap())
+}
+
+#[test]
+fn one_thread_groups_rows_that_are_groups_of_their_own() {
+    const ROWS: u64 = 5_000_000;
+    let mixed = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    for (keys, threads) in [(ROWS, 1), (300_000, 2)] {
+        let segment = numbers(ROWS, |row| mixed(row % keys));
+        let query = query(Filter::Const(true), vec![Key::Column(1)], &[CountStar]);
+        let mut execution = AggregateExecution::new(query, options(2)).unwrap();
+        let mut host = TestHost::default();
+        execution.scan(&[whole(&segment)], &mut host).unwrap();
+        assert_eq!(execution.statistics().threads, threads);
+        assert_eq!(execution.statistics().rows_selected, ROWS);
+        let result = execution.finish(&mut host).unwrap();
+        assert_eq!(result.groups as u64, keys);
+        let counts = &result.aggregates[0].values;
+        let most = ROWS.div_ceil(keys) as i64;
+        for group in [0, result.groups / 2, result.groups - 1] {
+            assert!(matches!(counts.get(group), Some(Value::I64(n)) if n == most || n == most - 1));
+        }
     }
 }
 
