@@ -15,6 +15,7 @@ use super::aggregate::{Room, Task, Worker, host_timed};
 use super::global::{Global, Partial};
 use super::{ExecOptions, ExecStatistics, panic_message};
 use crate::plan::{Host, ThreadPool};
+use crate::segment::BLOCK_ROWS;
 use crate::{Error, Result};
 
 /// The longest that the host is not polled.
@@ -47,6 +48,8 @@ struct Shared<'t, 'a> {
     running: AtomicUsize,
     /// Threads that gave their place back and stand by for another.
     standing: AtomicUsize,
+    /// Whether all segments are grouped alike.
+    alike: bool,
     /// A thread found that most rows are groups of their own.
     unique: AtomicBool,
 }
@@ -184,12 +187,15 @@ pub(super) fn run(
     host: &mut dyn Host,
     statistics: &mut ExecStatistics,
 ) -> Result<()> {
-    let items: Vec<(u32, u32)> = tasks
+    let mut items: Vec<(u32, u32)> = tasks
         .iter()
         .enumerate()
         .flat_map(|(t, task)| task.rows.blocks.iter().map(move |block| (t as u32, *block)))
         .collect();
     let most = options.threads.clamp(1, items.len().max(1));
+    if most > 1 && are_alike(tasks) {
+        spread(&mut items, most * (JUDGED as usize / BLOCK_ROWS + 1));
+    }
     let pool = host.pool();
     let mut threads = 1;
     while threads < most && pool.as_ref().is_none_or(|pool| pool.take()) {
@@ -205,6 +211,19 @@ pub(super) fn run(
         alone(tasks, &items[at..], None, options, global, host, statistics)?;
     }
     Ok(())
+}
+
+/// Whether all go into one partial.
+fn are_alike(tasks: &[Task<'_>]) -> bool {
+    tasks.windows(2).all(|pair| pair[0].grouped_like(&pair[1]))
+}
+
+/// Brings items from everywhere to the front, so that the first `count` tell of all: what is near in time is often alike.
+fn spread(items: &mut [(u32, u32)], count: usize) {
+    let step = items.len() / count.max(1);
+    if step > 1 {
+        (0..count).for_each(|i| items.swap(i, i * step));
+    }
 }
 
 /// Works on the calling thread until nothing is left or a thread could be taken from `pool`; returns how many items are done.
@@ -270,6 +289,7 @@ fn together(
         gone: AtomicUsize::new(0),
         running: AtomicUsize::new(threads),
         standing: AtomicUsize::new(0),
+        alike: are_alike(tasks),
         unique: AtomicBool::new(false),
     };
     thread::scope(|scope| {
@@ -369,8 +389,13 @@ fn work(shared: &Shared<'_, '_>, sender: &SyncSender<Message>, running: &mut boo
             judged = true;
             let threads = shared.running.load(Ordering::Relaxed).max(1);
             let scale = shared.items.len() as f64 / (threads * blocks) as f64;
-            // Early, so that little is done twice.
-            if threads > 1 && scale > 4.0 && worker.uniqueness().is_some_and(|share| uniqueness(share, scale) > UNIQUE)
+            // Early, so that little is done twice; and where finding rows is not what takes long.
+            let dense = worker.statistics.rows_selected * 2 > worker.statistics.rows_scanned;
+            if threads > 1
+                && scale > 4.0
+                && dense
+                && shared.alike
+                && worker.uniqueness().is_some_and(|share| uniqueness(share, scale) > UNIQUE)
             {
                 shared.unique.store(true, Ordering::Relaxed);
             }

@@ -61,6 +61,8 @@ pub(super) const LEVELS: u32 = 8;
 struct Divider {
     level: u32,
     held: Vec<Vec<u8>>,
+    /// A record's, encoded.
+    length: Vec<u8>,
     /// Of each part the last run.
     last: Vec<u64>,
     _memory: Reservation,
@@ -71,7 +73,13 @@ impl Divider {
     fn new(level: u32, mut last: Vec<u64>, budget: &Budget) -> Result<Self> {
         let memory = budget.reserve(PARTS * (RUN + 64))?;
         last.resize(PARTS, NONE);
-        Ok(Divider { level, held: (0..PARTS).map(|_| Vec::with_capacity(RUN)).collect(), last, _memory: memory })
+        Ok(Divider {
+            level,
+            held: (0..PARTS).map(|_| Vec::with_capacity(RUN)).collect(),
+            length: Vec::with_capacity(LENGTH),
+            last,
+            _memory: memory,
+        })
     }
 
     fn add(&mut self, hash: u64, record: &[u8], file: &mut File) -> Result<()> {
@@ -79,19 +87,20 @@ impl Divider {
         if self.held[part].len() + LENGTH + record.len() > RUN {
             self.flush(part, file)?;
         }
-        // One that is longer makes a run of its own.
-        put_varint(&mut self.held[part], record.len() as u64);
-        self.held[part].extend_from_slice(record);
+        self.length.clear();
+        put_varint(&mut self.length, record.len() as u64);
         if record.len() > RUN - LENGTH {
-            self.flush(part, file)?;
-            self.held[part] = Vec::with_capacity(RUN);
+            self.last[part] = file.run(self.last[part], [&self.length, record])?;
+        } else {
+            self.held[part].extend_from_slice(&self.length);
+            self.held[part].extend_from_slice(record);
         }
         Ok(())
     }
 
     fn flush(&mut self, part: usize, file: &mut File) -> Result<()> {
         if !self.held[part].is_empty() {
-            self.last[part] = file.run(self.last[part], &self.held[part])?;
+            self.last[part] = file.run(self.last[part], [&self.held[part], &[]])?;
             self.held[part].clear();
         }
         Ok(())
@@ -111,15 +120,20 @@ struct File {
 }
 
 impl File {
-    /// Writes a run; returns its place.
-    fn run(&mut self, before: u64, records: &[u8]) -> Result<u64> {
+    /// Writes a run, which is in two pieces; returns its place.
+    fn run(&mut self, before: u64, records: [&[u8]; 2]) -> Result<u64> {
+        let bytes = records[0].len() + records[1].len();
         let place = self.end;
         let mut head = [0; 12];
+        let length = u32::try_from(bytes).map_err(|_| Error::OutOfRange { what: "a group".into() })?;
         head[..8].copy_from_slice(&before.to_le_bytes());
-        head[8..].copy_from_slice(&(records.len() as u32).to_le_bytes());
+        head[8..].copy_from_slice(&length.to_le_bytes());
         self.spill.write(place, &head)?;
-        self.spill.write(place + 12, records)?;
-        self.end += 12 + records.len() as u64;
+        self.end += 12;
+        for piece in records.iter().filter(|piece| !piece.is_empty()) {
+            self.spill.write(self.end, piece)?;
+            self.end += piece.len() as u64;
+        }
         Ok(place)
     }
 

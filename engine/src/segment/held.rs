@@ -42,7 +42,8 @@ impl HeldRows {
         check_rows(self.rows + range.len())?;
         if self.rows >= MANY {
             let turn = self.rows / range.len().max(1) % self.columns.len().max(1);
-            let ahead = self.columns.len() * range.len();
+            // Never further than a column would grow by itself.
+            let ahead = (self.columns.len() * range.len()).min(self.rows);
             self.columns.iter_mut().skip(turn).take(1).for_each(|held| held.reserve(ahead));
         }
         for (held, column) in self.columns.iter_mut().zip(rows.columns()) {

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::held::{Held, HeldColumn, SortedValues};
-use crate::sort::sort_in_place_by;
+use crate::sort::{sort_by, sort_in_place_by};
 use crate::types::Schema;
 use crate::{Cancel, Result};
 
@@ -84,6 +84,6 @@ pub(crate) fn order(
     }
     let mut order: Vec<u32> = (0..rows).collect();
     let stable = |a: &u32, b: &u32| compare(*a, *b).then(a.cmp(b));
-    sort_in_place_by(&mut order, &stable, &mut || cancel.check())?;
+    sort_by(&mut order, stable, &mut || cancel.check())?;
     Ok(Order::Permuted(order))
 }

@@ -131,6 +131,37 @@ proptest! {
     }
 }
 
+#[test]
+fn threads_that_merge_dictionaries_leave_when_others_wait() {
+    let types = [LogicalType::TimestampTz, LogicalType::Text];
+    let texts = 50_000;
+    let scans: Vec<SegmentScan> = (0..4)
+        .map(|nth| {
+            let row = |i: usize| vec![Value::I64(i as i64), Value::Bytes(format!("{}", i * (nth + 1)).into_bytes())];
+            let rows: Vec<Vec<Value>> = (0..texts).map(row).collect();
+            SegmentScan { segment: build(&types, &rows, true), visibility: TimeRanges::all(), deleted: None }
+        })
+        .collect();
+    let distinct: std::collections::HashSet<usize> =
+        (0..4).flat_map(|nth| (0..texts).map(move |i| i * (nth + 1))).collect();
+    let columns = types.iter().enumerate();
+    let columns: Vec<ColumnRef> =
+        columns.map(|(i, ty)| ColumnRef::stored(ColumnId(i as u32 + 1), *ty, Value::Null)).collect();
+    let call = AggregateCall { function: AggregateFunction::CountStar, filter: Filter::Const(true) };
+    for (seed, takes, shortages, pauses) in [(1, 16, 0, 0), (2, 16, 16, 0), (3, 16, 8, 4), (4, 8, 2, 8), (5, 0, 0, 0)] {
+        let (keys, aggregates) = (vec![Key::Column(1)], vec![call.clone()]);
+        let query = AggregateQuery { columns: columns.clone(), filter: Filter::Const(true), keys, aggregates };
+        let pool = Chance::new(seed, takes, shortages, pauses);
+        let mut host = TestHost { pool: Some(pool.clone()), ..TestHost::default() };
+        let mut execution = AggregateExecution::new(query, options(4)).unwrap();
+        execution.scan(&scans, &mut host).unwrap();
+        assert_eq!(execution.finish(&mut host).unwrap().groups, distinct.len());
+        let (taken, given) = (pool.taken.load(Ordering::Relaxed), pool.given.load(Ordering::Relaxed));
+        assert_eq!(taken, given);
+        assert_eq!(taken > 0, takes > 0);
+    }
+}
+
 /// However far the work is from the host: tables that grow, values that are numbered and sorted, sets that are merged.
 #[test]
 fn looks_are_as_many_as_values() {
