@@ -261,7 +261,8 @@ const BUCKETS: usize = 100;
 /// Segments that are looked at; of more, every n-th.
 const SPANS: usize = 1_000;
 
-/// Bounds of buckets that hold about equally many values, if each segment's are spread evenly between its limits. The first and the last bound are `low` and `high`. One far value spoils only its own segment's share.
+/// Bounds of buckets that hold about equally many values, if each segment's are spread evenly between its limits. The first and
+/// the last bound are `low` and `high`. One far value spoils only its own segment's share.
 fn histogram(spans: &[Span<'_>], low: Value, high: Value) -> Vec<Value> {
     let spans: Vec<&Span<'_>> = spans.iter().step_by(spans.len().div_ceil(SPANS)).collect();
     let total: f64 = spans.iter().map(|s| s.values).sum();

@@ -22,6 +22,11 @@ use crate::{Error, Result};
 const STEP: Duration = Duration::from_millis(5);
 /// How often a thread that stands by looks around.
 const STAND: Duration = Duration::from_millis(2);
+/// Rows of a thread after which one can tell how many groups there will be.
+const JUDGED: u64 = 1 << 19;
+/// The share of a thread's rows that are groups of their own beyond which merging costs more than the other threads save: each group is
+/// looked up, and put into a table, once more by the one that merges.
+const UNIQUE: f64 = 2.0 / 3.0;
 
 enum Message {
     Partial(usize, Box<Partial>),
@@ -404,12 +409,6 @@ fn work(shared: &Shared<'_, '_>, sender: &SyncSender<Message>, running: &mut boo
     flush(&mut worker, current)?;
     Ok(worker.statistics)
 }
-
-/// Rows of a thread after which one can tell how many groups there will be.
-const JUDGED: u64 = 1 << 19;
-/// The share of a thread's rows that are groups of their own beyond which merging costs more than the other threads save: each group is
-/// looked up, and put into a table, once more by the one that merges.
-const UNIQUE: f64 = 2.0 / 3.0;
 
 /// The share of rows that are groups of their own among `scale` times as many rows, if `share` of these are and all groups are equally likely:
 /// n rows out of D then have D (1 - exp(-n / D)) (A. F. Cardenas, "Analysis and performance of inverted data base structures", 1975).

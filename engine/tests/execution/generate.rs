@@ -150,12 +150,17 @@ pub fn build(types: &[LogicalType], rows: &[Vec<Value>], indexed: bool) -> Arc<S
     let columns =
         types.iter().enumerate().map(|(i, ty)| Column { id: ColumnId(i as u32 + 1), ty: *ty, indexed }).collect();
     let schema = Arc::new(Schema { columns, time: Some(TIME), cluster_by: Vec::new() });
-    let mut buffer = RowBuffer::new(schema.clone());
+    let mut buffer = RowBuffer::new(schema);
     for row in rows {
         push(&mut buffer, &row[..types.len()]);
     }
+    segment_of(buffer)
+}
+
+/// A segment in memory.
+pub fn segment_of(buffer: RowBuffer) -> Arc<Segment> {
     let options = BuildOptions { budget: Budget::unlimited(), cancel: Cancel::new(), spill_directory: None };
-    let mut builder = SegmentBuilder::new(schema, options);
+    let mut builder = SegmentBuilder::new(buffer.schema().clone(), options);
     builder.append(buffer).unwrap();
     let mut bytes = Vec::new();
     builder.finish(&mut bytes).unwrap();

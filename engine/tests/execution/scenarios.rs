@@ -8,11 +8,11 @@ use basalt_engine::plan::{
     RowQuery, Test,
 };
 use basalt_engine::rows::RowBuffer;
-use basalt_engine::segment::{BuildOptions, BytesBlock, Segment, SegmentBuilder, SegmentBytes};
+use basalt_engine::segment::{BytesBlock, Segment};
 use basalt_engine::types::{Column, ColumnId, LogicalType, Schema, Value};
 use basalt_engine::{Budget, Cancel, Error, TimeInterval, TimeRanges};
 
-use crate::generate::{Random, build, options};
+use crate::generate::{Random, build, options, segment_of};
 use crate::host::TestHost;
 use crate::oracle;
 
@@ -237,18 +237,12 @@ fn large_dictionaries_are_merged_by_several_threads() {
 /// The second column alone; others have no values.
 fn numbers(rows: u64, value: impl Fn(u64) -> u64) -> Arc<Segment> {
     let columns = vec![Column { id: ColumnId(2), ty: TYPES[1], indexed: false }];
-    let schema = Arc::new(Schema { columns, time: None, cluster_by: Vec::new() });
-    let mut buffer = RowBuffer::new(schema.clone());
+    let mut buffer = RowBuffer::new(Arc::new(Schema { columns, time: None, cluster_by: Vec::new() }));
     for row in 0..rows {
         buffer.push_i64(0, value(row) as i64).unwrap();
         buffer.finish_row().unwrap();
     }
-    let options = BuildOptions { budget: Budget::unlimited(), cancel: Cancel::new(), spill_directory: None };
-    let mut builder = SegmentBuilder::new(schema, options);
-    builder.append(buffer).unwrap();
-    let mut bytes = Vec::new();
-    builder.finish(&mut bytes).unwrap();
-    Arc::new(Segment::open(SegmentBytes::Memory(bytes.into())).unwrap())
+    segment_of(buffer)
 }
 
 #[test]
